@@ -1,0 +1,29 @@
+# make run    serve the demo on http://127.0.0.1:8080
+# make test   every test, with the race detector where a C compiler is found
+# make bench  the figures of the README, as ratios in one run
+
+GO ?= go
+
+.PHONY: run test bench build
+
+build:
+	$(GO) build -trimpath -o bin/imara ./cmd/imara
+
+run: build
+	./bin/imara serve --demo
+
+# The race detector needs cgo; nothing else here does.
+RACE := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 && echo yes)
+
+test: build
+	$(GO) vet ./...
+ifeq ($(RACE),yes)
+	CGO_ENABLED=1 $(GO) test -race -json ./... | $(GO) run ./cmd/testreport
+else
+	@echo "no C compiler found: the tests run without the race detector"
+	CGO_ENABLED=0 $(GO) test -json ./... | $(GO) run ./cmd/testreport
+endif
+
+bench: build
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./tokens/
+	IMARA_README=README.md $(GO) test -count 1 -run '^TestFigures$$' -bench-figures ./cmd/imara/

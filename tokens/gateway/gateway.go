@@ -1,0 +1,76 @@
+// Package gateway answers "may this request pass?" for proxies that ask another
+// process: forward-auth of Caddy and Traefik, auth_request of nginx.
+// It is a verifier behind HTTP: GET /verify/{resource} with the caller's
+// Authorization header answers 200, 401, 403 or 503.
+// It decides in memory, like every verifier, and follows the revocation log.
+//
+// What a resource requires stands in the gateway's configuration and in the
+// path, never in the query: some proxies append the caller's query to ours, so
+// that a caller could choose the policy. A 200 always carries the whole set of
+// X-Auth-… headers, empty when there is nothing to say, because a proxy may
+// otherwise let through the caller's own.
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// A Resource is one API behind the gateway.
+type Resource struct {
+	// Verifier decides for the audience of the API.
+	Verifier *tokens.Verifier
+	// Scopes that every request to it needs.
+	Scopes []string
+}
+
+// New returns the handler of GET /verify/{resource} and of anything below, with
+// any method, for these resources by name. An unknown name is 404.
+func New(resources map[string]Resource) http.Handler {
+	verify := func(w http.ResponseWriter, r *http.Request) {
+		resource, ok := resources[r.PathValue("resource")]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		// Proxies forward the caller's query as our own; it says nothing to us.
+		r.URL.RawQuery = ""
+		claims, err := resource.Verifier.Authorize(r, resource.Scopes...)
+		if err != nil {
+			problem(w, resource.Verifier.Refuse(err, resource.Scopes...))
+			return
+		}
+		identify(w.Header(), claims)
+		w.WriteHeader(http.StatusOK)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/verify/{resource}", verify)
+	mux.HandleFunc("/verify/{resource}/{rest...}", verify)
+	return mux
+}
+
+// identify says who calls, to the application behind the proxy.
+func identify(h http.Header, c *tokens.Claims) {
+	h.Set("X-Auth-Client-Id", c.ClientID)
+	h.Set("X-Auth-Org", c.Organization)
+	h.Set("X-Auth-Scope", c.Scope)
+	h.Set("X-Auth-Token-Id", c.ID)
+	h.Set("X-Auth-Expires", strconv.FormatInt(c.ExpiresAt, 10))
+	h.Set("Cache-Control", "no-store")
+}
+
+// problem answers with an RFC 9457 document.
+func problem(w http.ResponseWriter, refusal tokens.Refusal) {
+	refusal.Headers(w.Header())
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(refusal.Status)
+	json.NewEncoder(w).Encode(struct {
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Code   string `json:"code,omitempty"`
+		Detail string `json:"detail"`
+	}{http.StatusText(refusal.Status), refusal.Status, refusal.Code, refusal.Description})
+}

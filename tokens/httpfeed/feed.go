@@ -1,0 +1,209 @@
+package httpfeed
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// Config of a [Feed]. URL, Name and Client are required.
+type Config struct {
+	// URL of the authorization server: its issuer identifier, unless the server
+	// is reached by another way than its clients use.
+	URL string
+	// Name of this verifier, as operators see it.
+	Name string
+	// Lease is how old the view may become before the verifier refuses to decide,
+	// 1 s to 1 min. 0 is [tokens.DefaultLease].
+	Lease time.Duration
+	// Client authenticates its requests as a key with the scope revocations:read,
+	// for instance golang.org/x/oauth2/clientcredentials.
+	Client *http.Client
+	Logger *slog.Logger // nil is silent
+}
+
+// A Feed follows one issuer. It implements [tokens.Feed].
+type Feed struct {
+	config      Config
+	client      *http.Client
+	revocations *tokens.Revocations
+}
+
+// New returns a feed that knows nothing until [Feed.Run].
+func New(config Config) (*Feed, error) {
+	if config.Lease == 0 {
+		config.Lease = tokens.DefaultLease
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case config.Client == nil:
+		return nil, errors.New("feed: a client that authenticates is required")
+	case config.Name == "":
+		return nil, errors.New("feed: a name is required, so that operators can tell verifiers apart")
+	case config.Lease < MinLease || config.Lease > MaxLease:
+		return nil, fmt.Errorf("feed: the lease must be between %v and %v", MinLease, MaxLease)
+	}
+	if err := tokens.CheckIdentifier(config.URL); err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	client := *config.Client
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Feed{config: config, client: &client, revocations: tokens.NewRevocations(config.Lease)}, nil
+}
+
+// Revocations implements [tokens.Feed].
+func (f *Feed) Revocations() *tokens.Revocations { return f.revocations }
+
+// Run implements [tokens.Feed]: it joins, follows, and joins again whenever the
+// server no longer knows the session. When ctx ends it stops vouching for its
+// view, then leaves, so that no revocation waits for it.
+func (f *Feed) Run(ctx context.Context) error {
+	for pause := firstPause; ; {
+		joined, err := f.join(ctx)
+		if err == nil {
+			pause = firstPause
+			f.config.Logger.Info("following the revocation log", "session", joined.Session, "position", joined.Watermark)
+			err = f.follow(ctx, joined)
+			f.revocations.Forget()
+			f.leave(joined.Session)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f.config.Logger.Warn("not following the revocation log", "error", err)
+		if pause, err = rest(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// The pauses after a failed request.
+const (
+	firstPause = 25 * time.Millisecond
+	maxPause   = time.Second
+)
+
+// rest waits about pause and returns the next one.
+func rest(ctx context.Context, pause time.Duration) (time.Duration, error) {
+	select {
+	case <-time.After(pause/2 + rand.N(pause)):
+		return min(2*pause, maxPause), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (f *Feed) join(ctx context.Context) (joined Joined, err error) {
+	body, err := json.Marshal(Join{Name: f.config.Name, LeaseMS: f.config.Lease.Milliseconds()})
+	if err != nil {
+		return Joined{}, err
+	}
+	// A snapshot of a million cuts takes a while.
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err = f.do(ctx, http.MethodPost, "/feed/sessions", body, &joined)
+	return joined, err
+}
+
+// errSession: the server does not know the session, or its log is not the one
+// that the session followed.
+var errSession = errors.New("session ended")
+
+// follow polls until the session ends. A request that fails ends nothing: the
+// view grows older, and past the lease it says so by itself.
+func (f *Feed) follow(ctx context.Context, joined Joined) error {
+	f.revocations.Start(joined.Cuts, joined.Watermark, joined.Floor)
+	head, wait := joined.Head, time.Duration(0) // the first answer is wanted at once
+	for pause := firstPause; ; {
+		sent := time.Now()
+		page, err := f.poll(ctx, joined.Session, head, wait)
+		switch {
+		case errors.Is(err, errSession) || ctx.Err() != nil:
+			return err
+		case err != nil:
+			f.config.Logger.Warn("revocation log not reached", "age", f.revocations.Age().Round(time.Millisecond), "error", err)
+			if pause, err = rest(ctx, pause); err != nil {
+				return err
+			}
+			continue
+		}
+		pause = firstPause
+		if err := f.revocations.Apply(page.Entries); err != nil {
+			return err
+		}
+		wait = min(MaxWait, f.config.Lease/4)
+		if n := len(page.Entries); n > 0 {
+			// The next poll acknowledges these. It waits for more only when it is sent.
+			head = page.Entries[n-1].Head
+		}
+		for _, e := range page.Entries {
+			if e.Subject == tokens.Session(joined.Session) {
+				return errSession
+			}
+		}
+		if f.revocations.Watermark() >= page.Tip {
+			f.revocations.Confirm(sent.Add(-time.Duration(page.AgeUS)*time.Microsecond), page.Floor)
+		}
+	}
+}
+
+func (f *Feed) poll(ctx context.Context, session string, head uint64, wait time.Duration) (page Page, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+f.config.Lease/2)
+	defer cancel()
+	query := url.Values{
+		"after":   {strconv.FormatUint(f.revocations.Watermark(), 10)},
+		"head":    {strconv.FormatUint(head, 10)},
+		"wait_ms": {strconv.FormatInt(wait.Milliseconds(), 10)},
+	}
+	err = f.do(ctx, http.MethodGet, "/feed/sessions/"+session+"?"+query.Encode(), nil, &page)
+	return page, err
+}
+
+// leave runs after the context has ended, within a bound of its own.
+func (f *Feed) leave(session string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := f.do(ctx, http.MethodDelete, "/feed/sessions/"+session, nil, nil); err != nil && !errors.Is(err, errSession) {
+		f.config.Logger.Warn("left without notice: the next revocation waits for the lease", "error", err)
+	}
+}
+
+const maxAnswer = 1 << 30 // bytes: a snapshot of ten million cuts
+
+func (f *Feed) do(ctx context.Context, method, path string, body []byte, answer any) error {
+	request, err := http.NewRequestWithContext(ctx, method, f.config.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := f.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	switch response.StatusCode {
+	case http.StatusOK, http.StatusCreated:
+		return json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(answer)
+	case http.StatusNoContent:
+		return nil
+	case http.StatusNotFound, http.StatusGone:
+		return errSession
+	}
+	reason, _ := io.ReadAll(io.LimitReader(response.Body, 512))
+	return fmt.Errorf("%s: status %d: %q", path, response.StatusCode, reason)
+}

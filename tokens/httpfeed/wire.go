@@ -1,0 +1,42 @@
+package httpfeed
+
+import (
+	"time"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// The bounds of what a verifier may ask for.
+const (
+	MinLease = time.Second
+	MaxLease = time.Minute
+	MaxWait  = time.Second // of one poll
+)
+
+// Join asks for a session.
+type Join struct {
+	// Name says to people which verifier this is; it need not be unique.
+	Name    string `json:"name"`
+	LeaseMS int64  `json:"lease_ms"`
+}
+
+// Joined is a new session and the log's state at or before its beginning.
+type Joined struct {
+	Session string `json:"session"`
+	// Cuts are the live ones, the newest of each subject, up to Watermark.
+	Cuts      []tokens.Entry `json:"cuts"`
+	Watermark uint64         `json:"watermark"`
+	Floor     uint64         `json:"floor"`
+	Head      uint64         `json:"head"` // of the entry at Watermark
+}
+
+// Page is the answer to a poll.
+type Page struct {
+	// Entries follow the poll's position without a gap; a long log takes several pages.
+	Entries []tokens.Entry `json:"entries"`
+	Tip     uint64         `json:"tip"`
+	Floor   uint64         `json:"floor"`
+	// AgeUS is how many microseconds before the poll arrived the tip was read; 0
+	// when it was read after.
+	AgeUS int64 `json:"age_us"`
+}

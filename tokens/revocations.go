@@ -1,0 +1,174 @@
+package tokens
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Feed keeps a view of the revocations current. Package httpfeed follows an
+// issuer over HTTP; the authorization server's own relay reads its database.
+type Feed interface {
+	// Revocations returns the view that the feed keeps.
+	Revocations() *Revocations
+	// Run follows the log until ctx ends and then takes leave. It is called
+	// once. It returns early only when it can never succeed.
+	Run(ctx context.Context) error
+}
+
+// Revocations is one verifier's view of the revocation log, and the lease that
+// says how long the view may be relied on. Feeds write it, one goroutine at a
+// time; verifiers ask it without locks.
+type Revocations struct {
+	lease time.Duration
+	view  atomic.Pointer[view]
+	ready chan struct{}
+	once  sync.Once
+}
+
+// view is what one session of a feed knows. A new session makes a new view, so
+// that no check mixes the table of one with the freshness of another.
+type view struct {
+	cuts      *Positions
+	watermark atomic.Uint64             // every entry up to it is applied
+	floor     atomic.Uint64             // entries up to it are dropped, tokens below it dead
+	fresh     atomic.Pointer[time.Time] // complete as of then; nil: nothing is known
+}
+
+// DefaultLease rides out a restart of the issuer or a short failover of its
+// database. A healthy revocation takes milliseconds whatever the lease is.
+const DefaultLease = 10 * time.Second
+
+// NewRevocations returns a view that knows nothing yet and so answers
+// [ErrStale]. A lease of 0 is [DefaultLease].
+func NewRevocations(lease time.Duration) *Revocations {
+	if lease <= 0 {
+		lease = DefaultLease
+	}
+	r := &Revocations{lease: lease, ready: make(chan struct{})}
+	r.view.Store(&view{cuts: NewPositions()})
+	return r
+}
+
+// Lease is how long the view may be relied on after it was last complete.
+func (r *Revocations) Lease() time.Duration { return r.lease }
+
+// Ready is closed when the view has been complete for the first time.
+func (r *Revocations) Ready() <-chan struct{} { return r.ready }
+
+// Watermark is the position up to which every entry is applied.
+func (r *Revocations) Watermark() uint64 { return r.view.Load().watermark.Load() }
+
+// Age is how old the view is; the largest duration when it knows nothing.
+func (r *Revocations) Age() time.Duration { return r.view.Load().age() }
+
+// Start begins a new session from a snapshot: the live cuts as of position
+// watermark. What an earlier session knew no longer counts, and the view stays
+// stale until [Revocations.Confirm].
+func (r *Revocations) Start(cuts []Entry, watermark, floor uint64) {
+	v := &view{cuts: NewPositions()}
+	v.apply(cuts)
+	v.watermark.Store(watermark)
+	v.floor.Store(floor)
+	r.view.Store(v)
+}
+
+// Apply records entries in the order of their positions. An entry that is
+// already applied changes nothing; a gap is an error and nothing after it is
+// applied.
+func (r *Revocations) Apply(entries []Entry) error {
+	v := r.view.Load()
+	for i, e := range entries {
+		w := v.watermark.Load()
+		if e.Position <= w {
+			continue
+		}
+		if e.Position != w+1 {
+			return fmt.Errorf("revocation log: entry %d follows %d", e.Position, w)
+		}
+		v.apply(entries[i : i+1])
+		v.watermark.Store(e.Position)
+	}
+	return nil
+}
+
+// Confirm renews the lease: the log was read at or after fresh, every entry up
+// to that reading is applied, and tokens below floor are dead. fresh must carry
+// a monotonic reading; an earlier one than is known changes nothing.
+func (r *Revocations) Confirm(fresh time.Time, floor uint64) {
+	v := r.view.Load()
+	if floor > v.floor.Load() {
+		// The floor first: a check that no longer finds a dropped entry finds the floor.
+		v.floor.Store(floor)
+		v.cuts.Drop(floor)
+	}
+	if old := v.fresh.Load(); old == nil || fresh.After(*old) {
+		v.fresh.Store(&fresh)
+	}
+	r.once.Do(func() { close(r.ready) })
+}
+
+// Forget ends the session: nothing is known until the next one.
+func (r *Revocations) Forget() { r.view.Store(&view{cuts: NewPositions()}) }
+
+// Check returns nil, [ErrRevoked] or [ErrStale] for a token with these claims
+// signed by kid.
+func (r *Revocations) Check(c *Claims, kid string) error {
+	v := r.view.Load()
+	// The order is the proof. Freshness first: an entry that the look-ups below
+	// miss was committed after it, so that the age, read last, exceeds the lease
+	// before the revocation can have returned without us. Then the table, then
+	// the floor, which was stored before any entry was dropped.
+	fresh := v.fresh.Load()
+	rv := c.Position
+	revoked := v.cuts.newest('c', c.ClientID) > rv ||
+		v.cuts.newest('o', c.Organization) > rv ||
+		v.cuts.newest('j', c.ID) > rv ||
+		v.cuts.newest('k', kid) > rv ||
+		v.cuts.newest('*', "") > rv ||
+		rv < v.floor.Load()
+	switch {
+	case revoked && fresh != nil:
+		return ErrRevoked
+	case age(fresh) > r.lease:
+		return fmt.Errorf("%w: its view of the revocations is older than %v", ErrStale, r.lease)
+	}
+	return nil
+}
+
+// Fresh returns nil, or [ErrStale] when the view is older than the lease.
+func (r *Revocations) Fresh() error {
+	if r.Age() > r.lease {
+		return fmt.Errorf("%w: its view of the revocations is older than %v", ErrStale, r.lease)
+	}
+	return nil
+}
+
+func (v *view) apply(entries []Entry) {
+	for _, e := range entries {
+		if e.Kind != Cut {
+			continue
+		}
+		position := e.Position
+		if e.Terminal {
+			position = math.MaxUint64
+		}
+		v.cuts.Raise(e.Subject, position)
+	}
+}
+
+func (v *view) age() time.Duration { return age(v.fresh.Load()) }
+
+// age takes the longer of the monotonic and the wall clock's word: the
+// monotonic clock stands still while the machine is suspended, the wall clock
+// can be set back.
+func age(fresh *time.Time) time.Duration {
+	if fresh == nil {
+		return math.MaxInt64
+	}
+	now := time.Now()
+	return max(now.Sub(*fresh), now.Round(0).Sub(fresh.Round(0)))
+}

@@ -1,0 +1,102 @@
+package signing
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// key is an opened signing key.
+type key struct {
+	id       string
+	public   tokens.Key
+	private  crypto.Signer
+	activeAt time.Time
+	until    time.Time // published until then; zero while no newer key exists
+	header   string    // of every token it signs, encoded
+}
+
+// published tells whether a token of k may still have to be verified, or soon.
+func (k *key) published(now time.Time) bool { return k.until.IsZero() || now.Before(k.until) }
+
+// generate makes a private key: P-256, RSA 2048 (longer ones leave the fast
+// path of crypto/rsa and verify six times slower) or Ed25519.
+func generate(algorithm string) (crypto.Signer, error) {
+	switch algorithm {
+	case tokens.ES256:
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case tokens.RS256:
+		return rsa.GenerateKey(rand.Reader, 2048)
+	case tokens.EdDSA:
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		return private, err
+	}
+	return nil, fmt.Errorf("signing algorithm %q: use %s, %s or %s", algorithm, tokens.ES256, tokens.RS256, tokens.EdDSA)
+}
+
+func newKey(id, algorithm string, private crypto.Signer, activeAt time.Time) (*key, error) {
+	k := &key{id: id, public: tokens.Key{Algorithm: algorithm, Public: private.Public()}, private: private, activeAt: activeAt}
+	header, err := json.Marshal(struct {
+		Type      string `json:"typ"`
+		Algorithm string `json:"alg"`
+		ID        string `json:"kid"`
+	}{tokens.Type, algorithm, id})
+	k.header = base64.RawURLEncoding.EncodeToString(header)
+	return k, err
+}
+
+// sign returns the compact JWS of payload (RFC 7515 §7.1). ES256 signatures are
+// deterministic (RFC 6979): they need no randomness, and are a fifth faster.
+func (k *key) sign(payload []byte) (string, error) {
+	encoding := base64.RawURLEncoding
+	out := make([]byte, 0, len(k.header)+1+encoding.EncodedLen(len(payload))+1+encoding.EncodedLen(256))
+	out = append(append(out, k.header...), '.')
+	out = encoding.AppendEncode(out, payload)
+	signature, err := k.signature(out)
+	if err != nil {
+		return "", fmt.Errorf("signing key %s: %w", k.id, err)
+	}
+	return string(encoding.AppendEncode(append(out, '.'), signature)), nil
+}
+
+func (k *key) signature(input []byte) ([]byte, error) {
+	if k.public.Algorithm == tokens.EdDSA {
+		return k.private.Sign(nil, input, crypto.Hash(0))
+	}
+	digest := sha256.Sum256(input)
+	if k.public.Algorithm == tokens.RS256 {
+		return k.private.Sign(rand.Reader, digest[:], crypto.SHA256)
+	}
+	der, err := k.private.Sign(nil, digest[:], crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	// RFC 7518 §3.4 wants R and S, 32 bytes each, instead of DER.
+	var pair cryptobyte.String
+	var r, s []byte
+	if outer := cryptobyte.String(der); !outer.ReadASN1(&pair, asn1.SEQUENCE) ||
+		!pair.ReadASN1Integer(&r) || !pair.ReadASN1Integer(&s) {
+		return nil, fmt.Errorf("unexpected form of an ECDSA signature")
+	}
+	signature := make([]byte, 64)
+	copy(signature[32-len(r):32], r)
+	copy(signature[64-len(s):], s)
+	return signature, nil
+}
+
+// LogValue keeps private keys out of logs.
+func (k *key) LogValue() slog.Value { return slog.StringValue(k.id) }

@@ -1,0 +1,69 @@
+package signing
+
+import (
+	"crypto"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// Sealed is a signing key as it is stored.
+type Sealed struct {
+	ID        string    // kid
+	Algorithm string    // ES256, RS256 or EdDSA
+	CreatedAt time.Time //
+	ActiveAt  time.Time // signs from then on, until a newer one does
+	Box       []byte    // nonce (24 bytes) and the sealed PKCS #8 key
+}
+
+// ErrUnseal: a stored key was sealed for another issuer or under another
+// key-encryption key, or was changed.
+var ErrUnseal = errors.New("the key-encryption key does not open it")
+
+// sealer seals the keys of one issuer.
+type sealer struct {
+	issuer string
+	aead   cipher.AEAD
+}
+
+// newSealer takes a key-encryption key of 32 bytes.
+func newSealer(kek []byte, issuer string) (sealer, error) {
+	aead, err := chacha20poly1305.NewX(kek)
+	return sealer{issuer, aead}, err
+}
+
+func (s sealer) seal(id, algorithm string, private crypto.Signer) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, chacha20poly1305.NonceSizeX)
+	rand.Read(nonce)
+	return s.aead.Seal(nonce, nonce, der, s.bound(id, algorithm)), nil
+}
+
+func (s sealer) open(stored Sealed) (*key, error) {
+	if len(stored.Box) < chacha20poly1305.NonceSizeX {
+		return nil, fmt.Errorf("signing key %s: %w", stored.ID, ErrUnseal)
+	}
+	nonce, box := stored.Box[:chacha20poly1305.NonceSizeX], stored.Box[chacha20poly1305.NonceSizeX:]
+	der, err := s.aead.Open(nil, nonce, box, s.bound(stored.ID, stored.Algorithm))
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", stored.ID, ErrUnseal)
+	}
+	private, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", stored.ID, err)
+	}
+	return newKey(stored.ID, stored.Algorithm, private.(crypto.Signer), stored.ActiveAt)
+}
+
+// bound is what a sealed key belongs to, authenticated with it.
+func (s sealer) bound(id, algorithm string) []byte {
+	return []byte("imara signing key v1\x00" + id + "\x00" + algorithm + "\x00" + s.issuer)
+}

@@ -1,0 +1,260 @@
+package tokens
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Config of a [Verifier]. Issuer, Audience and Feed are required.
+type Config struct {
+	// Issuer is the iss claim, letter by letter, and where the metadata stands.
+	Issuer string
+	// Audience is the resource indicator of this API: the aud claim must hold it.
+	Audience string
+	// Feed brings the revocations. One feed may serve many verifiers.
+	Feed Feed
+	// Keys finds the issuer's signing keys; nil fetches the published JWK Set.
+	Keys KeySet
+	// Client makes the requests for the JWK Set; nil is a plain one.
+	Client *http.Client
+	// Leeway for clocks that differ; 0 is 5 seconds, the most is a minute.
+	Leeway time.Duration
+	// CacheSize is how many verified tokens are remembered; 0 is 16384.
+	CacheSize int
+	// ResourceMetadata is the URL that challenges name (RFC 9728 §5.1), if any.
+	ResourceMetadata string
+	// Logger takes what happens in the background; nil is silent.
+	Logger *slog.Logger
+}
+
+// A Verifier accepts the access tokens of one issuer for one audience.
+type Verifier struct {
+	config Config
+	keys   KeySet
+	remote *RemoteKeySet // what Run keeps current; nil when Keys was given
+	parser *jwt.Parser
+	cache  *cache
+}
+
+// maxToken is longer than any token we sign, and short enough to refuse a flood
+// before any of it is decoded.
+const maxToken = 8 << 10
+
+// NewVerifier checks config. It starts nothing: run [Verifier.Run].
+func NewVerifier(config Config) (*Verifier, error) {
+	if err := CheckIdentifier(config.Issuer); err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	if err := checkAudience(config.Audience); err != nil {
+		return nil, err
+	}
+	switch {
+	case config.Feed == nil:
+		return nil, errors.New("a feed is required: without one a verifier cannot know what was revoked")
+	case config.Leeway < 0 || config.Leeway > time.Minute:
+		return nil, errors.New("the leeway must be between 0 and a minute")
+	}
+	if config.Leeway == 0 {
+		config.Leeway = 5 * time.Second
+	}
+	if config.CacheSize == 0 {
+		config.CacheSize = 16384
+	}
+	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize)}
+	if v.keys == nil {
+		v.remote = NewRemoteKeySet(config.Issuer, config.Client, config.Logger)
+		v.keys = v.remote
+	}
+	// Only signature and form are golang-jwt's: time, issuer and audience are
+	// decided in admit, for cached tokens and new ones alike.
+	v.parser = jwt.NewParser(jwt.WithValidMethods([]string{ES256, RS256, EdDSA}),
+		jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
+	return v, nil
+}
+
+// WithAudience returns a verifier for another audience of the same issuer. It
+// shares keys, feed, cache and [Verifier.Run] with v.
+func (v *Verifier) WithAudience(audience string) (*Verifier, error) {
+	if err := checkAudience(audience); err != nil {
+		return nil, err
+	}
+	other := *v
+	other.config.Audience = audience
+	return &other, nil
+}
+
+func checkAudience(audience string) error {
+	if audience == "" || strings.ContainsAny(audience, "\"\\ ") {
+		return fmt.Errorf("audience %q: it must be a URI, since a verifier without one accepts tokens meant for others", audience)
+	}
+	return nil
+}
+
+// Run follows the feed, and the JWK Set unless the keys were given, until ctx
+// ends. Call it once, on one of the verifiers that share a feed.
+func (v *Verifier) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var keys sync.WaitGroup
+	if v.remote != nil {
+		keys.Go(func() { v.remote.Run(ctx) })
+	}
+	err := v.config.Feed.Run(ctx)
+	cancel()
+	keys.Wait()
+	return err
+}
+
+// Ready returns nil once keys and revocations are current for the first time,
+// or the context's error.
+func (v *Verifier) Ready(ctx context.Context) error {
+	loaded := make(<-chan struct{})
+	if v.remote != nil {
+		loaded = v.remote.Ready()
+	} else {
+		closed := make(chan struct{})
+		close(closed)
+		loaded = closed
+	}
+	for _, ready := range []<-chan struct{}{loaded, v.config.Feed.Revocations().Ready()} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Verify returns the claims of a good token, or an error that wraps one of the
+// sentinels of this package. It never waits and never asks another process. The
+// decision is about now: before a late commit, verify again.
+func (v *Verifier) Verify(raw string) (*Claims, error) {
+	if !compact(raw) {
+		return nil, ErrMalformed
+	}
+	key := sha256.Sum256([]byte(raw))
+	seen, ok := v.cache.get(key)
+	if !ok {
+		var err error
+		if seen, err = v.parse(raw); err != nil {
+			return nil, err
+		}
+		v.cache.put(key, seen)
+	} else if _, err := v.keys.Key(seen.kid); err != nil {
+		return nil, err
+	}
+	if err := v.admit(seen); err != nil {
+		return nil, err
+	}
+	claims := *seen.claims
+	return &claims, nil
+}
+
+// compact is the form of a compact JWS: three parts of the base64url alphabet,
+// at most maxToken bytes. Decoders skip line breaks; one token must have one
+// spelling (RFC 8725 §3.11 and its successor).
+func compact(raw string) bool {
+	if len(raw) == 0 || len(raw) > maxToken {
+		return false
+	}
+	dots, part := 0, 0
+	for i := range len(raw) {
+		if c := raw[i]; urlSafe(c) {
+			part++
+		} else if c == '.' && part > 0 && dots < 2 {
+			dots, part = dots+1, 0
+		} else {
+			return false
+		}
+	}
+	return dots == 2 && part > 0
+}
+
+// wireClaims adapts Claims to golang-jwt, which validates none of them here.
+type wireClaims struct{ Claims }
+
+func (*wireClaims) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
+func (*wireClaims) GetIssuedAt() (*jwt.NumericDate, error)       { return nil, nil }
+func (*wireClaims) GetNotBefore() (*jwt.NumericDate, error)      { return nil, nil }
+func (*wireClaims) GetIssuer() (string, error)                   { return "", nil }
+func (*wireClaims) GetSubject() (string, error)                  { return "", nil }
+func (*wireClaims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
+
+// parse checks header, signature and the presence of every claim.
+func (v *Verifier) parse(raw string) (verified, error) {
+	header, _, _ := strings.Cut(raw, ".")
+	decoded, err := unb64(header, 0)
+	if err != nil {
+		return verified{}, ErrMalformed
+	}
+	if err := singleMembers(decoded); err != nil {
+		return verified{}, err
+	}
+	var claims wireClaims
+	var kid string
+	_, err = v.parser.ParseWithClaims(raw, &claims, func(t *jwt.Token) (any, error) {
+		var key Key
+		kid, key, err = v.signer(t)
+		return key.Public, err
+	})
+	switch {
+	case err == nil:
+		return verified{&claims.Claims, kid}, claims.complete()
+	case errors.Is(err, ErrStale), errors.Is(err, ErrUnknownKey):
+		return verified{}, err
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid) && !errors.Is(err, jwt.ErrTokenUnverifiable):
+		return verified{}, ErrSignature
+	}
+	return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+}
+
+// signer finds the key that the header names. golang-jwt checks neither typ nor
+// crit, nor that a key is used with its own algorithm.
+func (v *Verifier) signer(t *jwt.Token) (kid string, key Key, err error) {
+	typ, _ := t.Header["typ"].(string)
+	typ = strings.ToLower(typ)
+	if strings.TrimPrefix(typ, "application/") != Type {
+		return "", Key{}, fmt.Errorf("%w: typ is not %s", ErrMalformed, Type)
+	}
+	for _, member := range []string{"crit", "b64", "jku", "jwk", "x5u", "x5c", "cty", "zip", "enc", "p2c"} {
+		if _, present := t.Header[member]; present {
+			return "", Key{}, fmt.Errorf("%w: header %s", ErrMalformed, member)
+		}
+	}
+	kid, _ = t.Header["kid"].(string)
+	if !validKID(kid) {
+		return "", Key{}, ErrUnknownKey
+	}
+	key, err = v.keys.Key(kid)
+	if err == nil && key.Algorithm != t.Method.Alg() {
+		err = ErrUnknownKey
+	}
+	return kid, key, err
+}
+
+// admit decides what may change between two uses of the same token. The
+// revocations come last: their verdict is about this moment.
+func (v *Verifier) admit(t verified) error {
+	now, leeway := time.Now(), v.config.Leeway
+	switch c := t.claims; {
+	case c.Issuer != v.config.Issuer:
+		return fmt.Errorf("%w: iss", ErrNotForUs)
+	case !c.Audience.Has(v.config.Audience):
+		return fmt.Errorf("%w: aud", ErrNotForUs)
+	case !now.Before(time.Unix(c.ExpiresAt, 0).Add(leeway)):
+		return ErrExpired
+	case now.Add(leeway).Before(time.Unix(c.IssuedAt, 0)):
+		return fmt.Errorf("%w: iat", ErrNotForUs)
+	}
+	return v.config.Feed.Revocations().Check(t.claims, t.kid)
+}
