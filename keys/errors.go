@@ -1,0 +1,57 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNotFound: no such organisation, key, secret or member here. What belongs
+	// to another organisation is not found either.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: the id is taken.
+	ErrExists = errors.New("already exists")
+	// ErrNameTaken: another active key of the organisation has this name, upper
+	// and lower case being the same.
+	ErrNameTaken = errors.New("an active key has this name")
+	// ErrRevoked: the key was revoked; that is final.
+	ErrRevoked = errors.New("key revoked")
+	// ErrExpired: the key's own end has passed.
+	ErrExpired = errors.New("key expired")
+	// ErrSuspended: the key is suspended until somebody resumes it.
+	ErrSuspended = errors.New("key suspended")
+	// ErrNoAPIAccess: the organisation's plan does not include API access.
+	ErrNoAPIAccess = errors.New("the plan does not include API access")
+	// ErrCredentials: unknown client, or the secret does not match. It never says which.
+	ErrCredentials = errors.New("unknown client, or the secret does not match")
+	// ErrSecretEnded: the secret was right once and has ended.
+	ErrSecretEnded = errors.New("secret ended")
+	// ErrRotating: the key already has two live secrets.
+	ErrRotating = errors.New("a rotation is in progress")
+	// ErrUnavailable: the store cannot answer or write now; nothing was changed,
+	// or it is not known whether something was.
+	ErrUnavailable = errors.New("the store is not available")
+)
+
+// A LimitError refuses one more active key.
+type LimitError struct {
+	Plan   string
+	Active int
+	Limit  int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%d of %d active keys (%s)", e.Active, e.Limit, e.Plan)
+}
+
+// An InputError names a field that was given and cannot be accepted.
+type InputError struct {
+	Field  string // as the API spells it
+	Reason string
+}
+
+func (e *InputError) Error() string { return e.Field + ": " + e.Reason }
+
+func invalid(field, format string, args ...any) error {
+	return &InputError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,94 @@
+package keys
+
+import (
+	"time"
+
+	"golang.org/x/text/secure/precis"
+)
+
+// A Key is an API key: an OAuth2 confidential client.
+type Key struct {
+	ID             string
+	OrganizationID string
+	ClientID       string
+	Name           string
+	// OwnerID is the member who answers for it; empty when it has none.
+	OwnerID string
+	Access
+	CreatedAt     time.Time
+	SuspendedAt   time.Time // zero: not suspended
+	RevokedAt     time.Time // zero: not revoked
+	RevokedReason string
+	// RevokedPosition is the entry of the revocation log that cut it.
+	RevokedPosition uint64
+	// Credentials are its secrets, the newest first.
+	Credentials []Credential
+}
+
+// Status of a key at a moment.
+type Status string
+
+// The statuses. Active and Suspended keys take a slot of the plan.
+const (
+	Active    Status = "active"
+	Suspended Status = "suspended"
+	Expired   Status = "expired"
+	Revoked   Status = "revoked"
+)
+
+// Status at time t.
+func (k *Key) Status(t time.Time) Status {
+	switch {
+	case !k.RevokedAt.IsZero():
+		return Revoked
+	case !k.ExpiresAt.IsZero() && !t.Before(k.ExpiresAt):
+		return Expired
+	case !k.SuspendedAt.IsZero():
+		return Suspended
+	}
+	return Active
+}
+
+// Counts tells whether the key takes a slot of the plan at time t: it is neither
+// revoked nor expired.
+func (k *Key) Counts(t time.Time) bool {
+	s := k.Status(t)
+	return s == Active || s == Suspended
+}
+
+// usable returns why the key cannot be used at time t, or nil.
+func (k *Key) usable(t time.Time) error {
+	switch k.Status(t) {
+	case Revoked:
+		return ErrRevoked
+	case Expired:
+		return ErrExpired
+	case Suspended:
+		return ErrSuspended
+	}
+	return nil
+}
+
+// live counts the secrets that count at time t.
+func (k *Key) live(t time.Time) int {
+	n := 0
+	for _, c := range k.Credentials {
+		if c.Live(t) {
+			n++
+		}
+	}
+	return n
+}
+
+// now is the time in the precision that every store keeps.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// NameKey is equal for names that are the same to a reader: case, width and
+// runs of spaces do not matter (RFC 8266).
+func NameKey(name string) string {
+	key, err := precis.Nickname.CompareKey(name)
+	if err != nil {
+		return name
+	}
+	return key
+}

@@ -1,0 +1,81 @@
+package keys
+
+import (
+	"context"
+	"time"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// Log is the revocation log, and the list of those who must confirm a cut.
+// Positions are gapless and in the order of the commits; a reader that sees the
+// tip n sees exactly the entries up to n that are above the floor.
+type Log interface {
+	// Append commits one entry by itself.
+	Append(ctx context.Context, entry Entry) (Commit, error)
+	// Read returns at most limit entries after a position, oldest first, and the
+	// tip and floor, all of one moment. Head is that of the entry at after, 0
+	// when there is none such any more.
+	Read(ctx context.Context, after uint64, limit int) (LogPage, error)
+	// Snapshot returns the newest cut of each subject above the floor, the
+	// watermark up to which that is complete, and the floor, all of one moment.
+	Snapshot(ctx context.Context) (LogSnapshot, error)
+	// RaiseFloor moves the floor to the newest entry that cannot matter at time t,
+	// because every token from before it has expired. The entries stay: with
+	// their receipts they are the record of what was revoked.
+	RaiseFloor(ctx context.Context, t time.Time) error
+
+	// Receipt returns what Confirmed stored for a position.
+	Receipt(ctx context.Context, position uint64) (Receipt, error)
+	// Confirmed stores r for the cut at r.Position, unless it has a receipt.
+	Confirmed(ctx context.Context, r Receipt) error
+	// Unconfirmed returns the oldest cut from before t that has no receipt, 0
+	// when there is none.
+	Unconfirmed(ctx context.Context, t time.Time) (position uint64, err error)
+
+	// Join stores a session. From its commit on, revocations wait for it.
+	Join(ctx context.Context, s Session) error
+	// Leave removes a session; removing it again is no error.
+	Leave(ctx context.Context, id string) error
+	// Sessions returns all of them.
+	Sessions(ctx context.Context) ([]Session, error)
+}
+
+// A LogPage is a part of the log.
+type LogPage struct {
+	Entries    []tokens.Entry
+	Tip, Floor uint64
+	Head       uint64
+}
+
+// A LogSnapshot is what a verifier needs to begin.
+type LogSnapshot struct {
+	Cuts             []tokens.Entry
+	Watermark, Floor uint64
+	Head             uint64 // of the entry at Watermark, 0 when there is none
+}
+
+// Retention is how long a cut stays in the log: no token from before it is alive
+// by then, clocks that differ included.
+const Retention = MaxTokenTTL + 5*time.Minute
+
+// A Session is one verifier that follows the log.
+type Session struct {
+	ID   string
+	Name string
+	// Local sessions live in the server's own process and end with it.
+	Local    bool
+	Lease    time.Duration
+	JoinedAt time.Time
+}
+
+// A Relay carries committed entries to the verifiers.
+type Relay interface {
+	// Publish returns when this server has applied the log up to position, or
+	// does not get to it in about a second: then it will.
+	Publish(ctx context.Context, position uint64)
+	// Confirm returns when every session has applied the log up to position, or
+	// has been silent until its lease and a margin had passed since the call. It
+	// stores the receipt that it returns.
+	Confirm(ctx context.Context, position uint64) (Receipt, error)
+}

@@ -1,0 +1,79 @@
+package keys
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// Config of a [Registry]. Store, Relay and Peppers are required.
+type Config struct {
+	Store   Store
+	Relay   Relay
+	Peppers Peppers
+	// Plans that organisations can be on; nil is [DefaultPlans].
+	Plans []Plan
+}
+
+// A Registry is all organisations and keys of a server, and the rules they obey.
+type Registry struct {
+	config Config
+	plans  map[string]Plan
+}
+
+// New checks config.
+func New(config Config) (*Registry, error) {
+	if config.Store == nil || config.Relay == nil {
+		return nil, errors.New("keys: a store and a relay are required")
+	}
+	if len(config.Peppers) == 0 {
+		return nil, errors.New("keys: a pepper is required")
+	}
+	for version, pepper := range config.Peppers {
+		if version < 1 || len(pepper) != sha256.Size {
+			return nil, fmt.Errorf("keys: pepper %d must have %d bytes and a version above 0", version, sha256.Size)
+		}
+	}
+	if config.Plans == nil {
+		config.Plans = DefaultPlans()
+	}
+	r := &Registry{config: config, plans: make(map[string]Plan)}
+	for _, p := range config.Plans {
+		r.plans[p.Name] = p
+	}
+	return r, nil
+}
+
+// Actor names who makes a change, for the log: a client id or a member.
+type Actor string
+
+// entry is a log entry by this actor.
+func (by Actor) entry(kind tokens.Kind, subject tokens.Subject, reason string) Entry {
+	return Entry{Kind: kind, Subject: subject, Actor: string(by), Reason: reason}
+}
+
+// settle makes a committed entry known. A cut waits until no verifier accepts
+// what it cut; a touch until this server has read it.
+func (r *Registry) settle(ctx context.Context, at Commit, clientID string) (Receipt, error) {
+	if at.Kind != tokens.Cut {
+		r.config.Relay.Publish(ctx, at.Position)
+		return Receipt{}, nil
+	}
+	receipt, err := r.config.Relay.Confirm(ctx, at.Position)
+	receipt.ClientID = clientID
+	return receipt, err
+}
+
+// Key returns a key of the organisation, or [ErrNotFound].
+func (r *Registry) Key(ctx context.Context, organizationID, id string) (Key, error) {
+	return r.config.Store.Key(ctx, organizationID, id)
+}
+
+// Keys returns keys of the organisation, the newest first, after the one with
+// which an earlier page ended.
+func (r *Registry) Keys(ctx context.Context, organizationID string, page Page) ([]Key, error) {
+	return r.config.Store.Keys(ctx, organizationID, page)
+}

@@ -1,0 +1,94 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// Revoke ends a key for good and frees its slot. When it returns a receipt, no
+// verifier accepts any token of the key: no request that reaches one afterwards
+// passes, wherever and whenever the token was minted. It returns as soon as every
+// verifier has confirmed, and at the latest one lease after the change is stored.
+//
+// Revoking a revoked key changes nothing and returns the same receipt. If only
+// the wait failed, because ctx ended, the key is revoked all the same and the
+// error says so; call again to wait again.
+func (r *Registry) Revoke(ctx context.Context, by Actor, organizationID, id, reason string) (Key, Receipt, error) {
+	if len(reason) > 500 {
+		return Key{}, Receipt{}, invalid("reason", "at most 500 bytes")
+	}
+	key, commit, err := r.config.Store.ChangeKey(ctx, organizationID, id, func(_ Organization, _ int, k *Key) (Entry, error) {
+		if !k.RevokedAt.IsZero() {
+			return Entry{}, errAlready
+		}
+		k.RevokedAt, k.RevokedReason = now(), reason
+		return by.entry(cutClient(k.ClientID, reason)), nil
+	})
+	if errors.Is(err, errAlready) {
+		return r.revokedBefore(ctx, organizationID, id)
+	}
+	if err != nil {
+		return Key{}, Receipt{}, err
+	}
+	receipt, err := r.settle(ctx, commit, key.ClientID)
+	return r.revoked(key, receipt, err)
+}
+
+// errAlready ends the transaction of a second revoke without a change.
+var errAlready = errors.New("already revoked")
+
+func (r *Registry) revokedBefore(ctx context.Context, organizationID, id string) (Key, Receipt, error) {
+	key, err := r.config.Store.Key(ctx, organizationID, id)
+	if err != nil {
+		return Key{}, Receipt{}, err
+	}
+	receipt, err := r.config.Store.Receipt(ctx, key.RevokedPosition)
+	if errors.Is(err, ErrNotFound) {
+		receipt, err = r.config.Relay.Confirm(ctx, key.RevokedPosition)
+	}
+	return r.revoked(key, receipt, err)
+}
+
+func (r *Registry) revoked(key Key, receipt Receipt, err error) (Key, Receipt, error) {
+	receipt.ClientID, receipt.RevokedAt = key.ClientID, key.RevokedAt
+	if err != nil {
+		err = fmt.Errorf("the key is revoked, but it is not confirmed that every verifier knows: %w", err)
+	}
+	return key, receipt, err
+}
+
+// RevokeToken cuts a single access token by its jti (RFC 7009).
+func (r *Registry) RevokeToken(ctx context.Context, by Actor, jti string) (Receipt, error) {
+	commit, err := r.config.Store.Append(ctx, by.entry(tokens.Cut, tokens.Token(jti), "token revoked"))
+	if err != nil {
+		return Receipt{}, err
+	}
+	return r.settle(ctx, commit, "")
+}
+
+// A Receipt proves that a cut has reached every verifier.
+type Receipt struct {
+	ClientID  string
+	RevokedAt time.Time
+	// Position of the cut in the revocation log.
+	Position uint64
+	State    ReceiptState
+	// Confirmed of Total verifiers have applied the cut; each of the others was
+	// silent until its lease had ended, and refuses since.
+	Confirmed, Total int
+	Waited           time.Duration
+}
+
+// ReceiptState says what the receipt rests on.
+type ReceiptState string
+
+const (
+	// Confirmed: every verifier has said that it applied the cut.
+	Confirmed ReceiptState = "confirmed"
+	// LeaseEnded: some did not, and their leases have ended.
+	LeaseEnded ReceiptState = "lease_ended"
+)
