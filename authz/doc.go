@@ -1,0 +1,38 @@
+// Package authz is the authorization server: it exchanges keys for access
+// tokens, publishes what verifiers need, and carries revocations to them.
+// A [Server] is the OAuth endpoints; a [Relay] follows the revocation log in the
+// database, serves it to verifiers, and knows who has applied what.
+//
+// # Exchange
+//
+// POST /oauth2/token goes through a strict front: method, media type, size,
+// repeated parameters, exactly one way to authenticate. Then the client is
+// authenticated, then the grant engine of go-oauth2 runs. That engine checks
+// scopes before secrets and accepts credentials from a URL, which is why nothing
+// reaches it that the front has not parsed and proved.
+//
+// The steady state reads no database. A client's record is cached with the log
+// position q at which it was read, and used only while no entry about the client
+// or its organisation is newer than q. The token carries as rv the position that
+// this server had applied before it looked: if the cache was behind all the same,
+// because another server revoked the key a moment ago, the token is dead on
+// arrival at every verifier. A cache with a time to live was rejected: it is late
+// by design.
+//
+// # Revoke
+//
+// The change and its entry commit together; then [Relay.Confirm] waits for each
+// session that the database lists. An entry says which position a session must
+// reach; the session's own polls say which it has. One that stays silent for its
+// lease and a margin refuses every token since, so the wait is bounded.
+//
+// A round reads the log's tip every 200 ms, and at once after a commit of this
+// process. What a round finds is complete as of the moment before it read: that
+// moment is what renews leases, this server's own and those of its followers.
+// The server is a session like any other, because it verifies tokens too.
+//
+// # Deviation
+//
+// RFC 8414 §2 requires response_types_supported and §3.2 forbids empty arrays. A
+// server without an authorization endpoint cannot satisfy both; the member is left out.
+package authz

@@ -1,0 +1,205 @@
+package authz
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
+)
+
+// joinFeed answers POST /feed/sessions.
+func (s *Server) joinFeed(w http.ResponseWriter, r *http.Request) error {
+	var join httpfeed.Join
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&join); err != nil {
+		return invalidRequest("Send a JSON object with name and lease_ms.")
+	}
+	lease := time.Duration(join.LeaseMS) * time.Millisecond
+	if lease < httpfeed.MinLease || lease > httpfeed.MaxLease {
+		return invalidRequest(fmt.Sprintf("lease_ms must be between %d and %d.", httpfeed.MinLease.Milliseconds(), httpfeed.MaxLease.Milliseconds()))
+	}
+	if join.Name == "" || len(join.Name) > 200 {
+		return invalidRequest("name must have 1 to 200 bytes.")
+	}
+	joined, err := s.config.Relay.join(r.Context(), join.Name, lease)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, joined)
+}
+
+// pollFeed answers GET /feed/sessions/{session}.
+func (s *Server) pollFeed(w http.ResponseWriter, r *http.Request) error {
+	background(w)
+	query := r.URL.Query()
+	after, errAfter := strconv.ParseUint(query.Get("after"), 10, 63)
+	head, errHead := strconv.ParseUint(query.Get("head"), 10, 63)
+	wait, errWait := strconv.ParseUint(query.Get("wait_ms"), 10, 16)
+	if errAfter != nil || errHead != nil || errWait != nil {
+		return invalidRequest("after, head and wait_ms are required.")
+	}
+	page, err := s.config.Relay.poll(r.Context(), r.PathValue("session"), after, head,
+		min(time.Duration(wait)*time.Millisecond, httpfeed.MaxWait))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+// leaveFeed answers DELETE /feed/sessions/{session}.
+func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
+	if err := s.config.Relay.end(r.Context(), r.PathValue("session")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// join stores a session and returns the log's state.
+func (r *Relay) join(ctx context.Context, name string, lease time.Duration) (httpfeed.Joined, error) {
+	session := keys.Session{ID: "ver_" + rand.Text(), Name: name, Lease: lease, JoinedAt: time.Now()}
+	if err := r.log.Join(ctx, session); err != nil {
+		return httpfeed.Joined{}, err
+	}
+	r.mu.Lock()
+	r.followers[session.ID] = &follower{lease: lease, seen: time.Now()}
+	r.mu.Unlock()
+	snapshot, err := r.log.Snapshot(ctx)
+	return httpfeed.Joined{Session: session.ID, Cuts: snapshot.Cuts,
+		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}, err
+}
+
+// poll acknowledges position after for a session, and returns what follows it:
+// at once when there is something, else after wait. It returns [keys.ErrNotFound]
+// for a session that ended, and errSession when the follower's log is another.
+func (r *Relay) poll(ctx context.Context, session string, after, head uint64, wait time.Duration) (httpfeed.Page, error) {
+	arrived := time.Now()
+	if err := r.known(ctx, session); err != nil {
+		return httpfeed.Page{}, err
+	}
+	if err := r.sameHistory(ctx, after, head); err != nil {
+		return httpfeed.Page{}, err
+	}
+	r.mu.Lock()
+	if f := r.followers[session]; f == nil || f.position == left {
+		r.mu.Unlock()
+		return httpfeed.Page{}, keys.ErrNotFound
+	}
+	r.advance(session, after)
+	r.mu.Unlock()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for over := wait == 0; ; {
+		page, advanced, err := r.page(ctx, after, arrived)
+		if err != nil || over || len(page.Entries) > 0 {
+			return page, err
+		}
+		select {
+		case <-advanced:
+		case <-timer.C:
+			over = true
+		case <-ctx.Done():
+			return httpfeed.Page{}, ctx.Err()
+		}
+	}
+}
+
+// page returns the entries after a position as far as this process has read the
+// log, and a channel that is closed when it reads on.
+func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (httpfeed.Page, <-chan struct{}, error) {
+	r.mu.Lock()
+	page := httpfeed.Page{Tip: r.tip, Floor: r.floor}
+	page.AgeUS = max(0, arrived.Sub(r.fresh).Microseconds()+1)
+	if !r.fresh.Before(arrived) {
+		page.AgeUS = 0
+	}
+	advanced := r.advanced
+	first := r.tip - uint64(len(r.tail)) // position before the first of the tail
+	if after >= first {
+		from := min(after-first, uint64(len(r.tail)))
+		page.Entries = append(page.Entries, r.tail[from:min(int(from)+pageLimit, len(r.tail))]...)
+	}
+	r.mu.Unlock()
+	if after < first {
+		stored, err := r.log.Read(ctx, after, pageLimit)
+		if err != nil {
+			return httpfeed.Page{}, nil, err
+		}
+		page.Entries = stored.Entries
+	}
+	return page, advanced, nil
+}
+
+// known returns nil for a session that the store lists. One from before this
+// process is taken over.
+func (r *Relay) known(ctx context.Context, session string) error {
+	r.mu.Lock()
+	_, ok := r.followers[session]
+	r.mu.Unlock()
+	if ok {
+		return nil
+	}
+	sessions, err := r.log.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		if s.ID == session && !s.Local {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.followers[session] == nil {
+				r.followers[session] = &follower{lease: s.Lease, seen: time.Now()}
+			}
+			return nil
+		}
+	}
+	return keys.ErrNotFound
+}
+
+// sameHistory compares the follower's last entry with ours. A position ahead of
+// ours is waited for: the snapshot it began with may be newer than our last round.
+func (r *Relay) sameHistory(ctx context.Context, after, head uint64) error {
+	r.Publish(ctx, after)
+	r.mu.Lock()
+	tip, first := r.tip, r.tip-uint64(len(r.tail))
+	if after > first && after <= tip {
+		ours := r.tail[after-first-1].Head
+		r.mu.Unlock()
+		if ours != head {
+			return errHistory
+		}
+		return nil
+	}
+	r.mu.Unlock()
+	stored, err := r.log.Read(ctx, after, 1)
+	if err != nil {
+		return err
+	}
+	if stored.Tip < after || stored.Head != head {
+		return errHistory
+	}
+	return nil
+}
+
+// errHistory: a follower knows a log that is not ours; it must join again.
+var errHistory = errors.New("another history of the revocation log")
+
+// feedScope lets a key follow the revocation log.
+const feedScope = "revocations:read"
+
+// guardFeed admits tokens for the management audience with the scope of the feed.
+func (s *Server) guardFeed(next http.Handler) http.Handler {
+	return s.verifier.Require(feedScope)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if claims, ok := tokens.FromContext(r.Context()); ok {
+			Observe(w, "client_id", claims.ClientID)
+		}
+		next.ServeHTTP(w, r)
+	}))
+}

@@ -1,0 +1,77 @@
+package authz
+
+import (
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// Log returns middleware for everything that a server serves: a request id, one
+// line of log for each request, and an answer when a handler panics. The line
+// has the route, never the URL, and only what [Observe] was given besides.
+func Log(logger *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		o := &observed{ResponseWriter: w, id: rand.Text()}
+		w.Header().Set("X-Request-Id", o.id)
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				logger.Error("handler panicked", "route", r.Pattern, "request_id", o.id, "panic", p, "stack", string(debug.Stack()))
+				if o.status == 0 {
+					writeJSON(o, http.StatusInternalServerError, map[string]string{"error": "server_error",
+						"error_description": "The server failed; the request id finds the reason in its log."})
+				}
+			}
+			attrs := append([]slog.Attr{
+				slog.String("method", r.Method), slog.String("route", r.Pattern), slog.Int("status", o.status),
+				slog.Int64("latency_us", time.Since(begun).Microseconds()), slog.String("request_id", o.id)}, o.attrs...)
+			logger.LogAttrs(r.Context(), o.level, "request", attrs...)
+		}()
+		next.ServeHTTP(o, r)
+	})
+}
+
+// Observe adds a fact to the request's line of log: client_id, jti, outcome.
+// Never a secret, a token, or text that a caller chose.
+func Observe(w http.ResponseWriter, key, value string) {
+	if o, ok := w.(*observed); ok {
+		o.attrs = append(o.attrs, slog.String(key, value))
+	}
+}
+
+// background marks a request that repeats for ever: its line is for debugging.
+func background(w http.ResponseWriter) {
+	if o, ok := w.(*observed); ok {
+		o.level = slog.LevelDebug
+	}
+}
+
+type observed struct {
+	http.ResponseWriter
+	id     string
+	status int
+	level  slog.Level
+	attrs  []slog.Attr
+}
+
+func (o *observed) WriteHeader(status int) {
+	if o.status == 0 {
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *observed) Write(data []byte) (int, error) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	return o.ResponseWriter.Write(data)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }

@@ -1,0 +1,293 @@
+package authz
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+// A Relay follows the revocation log in the store. It is the feed of the
+// server's own verifiers, the source of the HTTP feed, and what revocations wait
+// on: it implements [tokens.Feed] and [keys.Relay].
+type Relay struct {
+	log         keys.Log
+	logger      *slog.Logger
+	name        string
+	revocations *tokens.Revocations
+	// changes holds the newest entry of either kind: what cached records are
+	// checked against.
+	changes *tokens.Positions
+	// oldest is the position from which on changes is complete: records that were
+	// read before are read again.
+	oldest atomic.Uint64
+	// resources is the newest position at which any resource changed.
+	resources atomic.Uint64
+	kick      chan struct{}
+
+	mu        sync.Mutex
+	session   string // our own
+	head      uint64 // of the entry at the watermark
+	tail      []tokens.Entry
+	tip       uint64
+	floor     uint64
+	fresh     time.Time     // the tip was read at or after
+	advanced  chan struct{} // closed when tail or fresh changes
+	acked     chan struct{} // closed when a follower's position changes
+	followers map[string]*follower
+}
+
+// follower is what this process knows of a session.
+type follower struct {
+	lease    time.Duration
+	position uint64 // applied up to here
+	seen     time.Time
+}
+
+const (
+	roundInterval = 200 * time.Millisecond
+	pageLimit     = 1000  // entries of one read or answer
+	tailLimit     = 20000 // entries kept in memory for followers
+)
+
+// left is the position of a follower that took leave: it accepts nothing any more.
+const left = ^uint64(0)
+
+// NewRelay follows log under the name that operators see. A lease of 0 is
+// [tokens.DefaultLease]. It starts nothing: run [Relay.Run].
+func NewRelay(log keys.Log, name string, lease time.Duration, logger *slog.Logger) *Relay {
+	return &Relay{
+		log: log, logger: logger, name: name,
+		revocations: tokens.NewRevocations(lease),
+		changes:     tokens.NewPositions(),
+		kick:        make(chan struct{}, 1),
+		advanced:    make(chan struct{}),
+		acked:       make(chan struct{}),
+		followers:   make(map[string]*follower),
+	}
+}
+
+// Revocations implements [tokens.Feed].
+func (r *Relay) Revocations() *tokens.Revocations { return r.revocations }
+
+// Run follows the log and looks after the sessions until ctx ends, then leaves.
+func (r *Relay) Run(ctx context.Context) error {
+	var housekeeping sync.WaitGroup
+	housekeeping.Go(func() { r.keepHouse(ctx) })
+	err := r.follow(ctx)
+	housekeeping.Wait()
+	r.revocations.Forget()
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if e := r.log.Leave(leave, r.own()); e != nil {
+		r.logger.Warn("left without notice: the next revocation waits for the lease", "error", e)
+	}
+	return err
+}
+
+// follow joins and runs rounds; whatever ends a session begins the next.
+func (r *Relay) follow(ctx context.Context) error {
+	for {
+		err := r.begin(ctx)
+		for err == nil {
+			err = r.round(ctx)
+			if errors.Is(err, errSession) {
+				r.logger.Error("the revocation log is not the one that was followed; starting again", "error", err)
+				break
+			}
+			if err != nil && ctx.Err() == nil {
+				r.logger.Error("revocation log not read", "age", r.revocations.Age().Round(time.Millisecond), "error", err)
+				err = nil
+			}
+			if !r.rest(ctx) {
+				return ctx.Err()
+			}
+		}
+		if !r.rest(ctx) {
+			return ctx.Err()
+		}
+	}
+}
+
+// rest waits for the next round, or for somebody who cannot wait.
+func (r *Relay) rest(ctx context.Context) bool {
+	select {
+	case <-time.After(roundInterval):
+	case <-r.kick:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// begin joins under a new session and takes a snapshot. It renews no lease: the
+// first round does, which reads after the session was stored.
+func (r *Relay) begin(ctx context.Context) error {
+	r.revocations.Forget()
+	session := keys.Session{ID: "ver_" + rand.Text(), Name: r.name, Local: true, Lease: r.revocations.Lease(), JoinedAt: time.Now()}
+	if err := r.log.Join(ctx, session); err != nil {
+		r.logger.Error("did not join the revocation log", "error", err)
+		return err
+	}
+	snapshot, err := r.log.Snapshot(ctx)
+	if err != nil {
+		r.logger.Error("revocation log not read", "error", err)
+		return errors.Join(err, r.log.Leave(ctx, session.ID))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.followers, r.session)
+	r.session, r.head, r.tail = session.ID, snapshot.Head, nil
+	r.tip, r.floor, r.fresh = snapshot.Watermark, snapshot.Floor, time.Time{}
+	r.followers[session.ID] = &follower{lease: session.Lease, seen: time.Now()}
+	r.oldest.Store(snapshot.Watermark)
+	r.resources.Store(snapshot.Watermark)
+	r.changes.Drop(left)
+	r.revocations.Start(snapshot.Cuts, snapshot.Watermark, snapshot.Floor)
+	return nil
+}
+
+// errSession: our session was cut, or the log is not the one we followed.
+var errSession = errors.New("session ended")
+
+// round reads the log once. The moment before it read is what it can vouch for.
+func (r *Relay) round(ctx context.Context) error {
+	for {
+		read := time.Now()
+		after := r.revocations.Watermark()
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		page, err := r.log.Read(ctx, after, pageLimit)
+		cancel()
+		if err != nil {
+			return err
+		}
+		if page.Tip < after || page.Head != r.headNow() {
+			return fmt.Errorf("%w: position %d has another history", errSession, after)
+		}
+		if err := r.apply(page, read); err != nil {
+			return err
+		}
+		if r.revocations.Watermark() >= page.Tip {
+			return nil
+		}
+	}
+}
+
+// apply makes a page known: to the cache of records first, then to our
+// verifiers, then to followers, and last of all as our own acknowledgement.
+func (r *Relay) apply(page keys.LogPage, read time.Time) error {
+	for _, e := range page.Entries {
+		r.changes.Raise(e.Subject, e.Position)
+		if e.Subject.IsResource() {
+			r.resources.Store(e.Position)
+		}
+		if e.Subject == tokens.Session(r.own()) {
+			return fmt.Errorf("%w: retired by another server", errSession)
+		}
+	}
+	if err := r.revocations.Apply(page.Entries); err != nil {
+		return fmt.Errorf("%w: %w", errSession, err)
+	}
+	watermark := r.revocations.Watermark()
+	if watermark >= page.Tip {
+		if page.Floor > r.oldest.Load() {
+			// First this: a record that finds no entry any more finds itself too old.
+			r.oldest.Store(page.Floor)
+			r.changes.Drop(page.Floor)
+		}
+		r.revocations.Confirm(read, page.Floor)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(page.Entries); n > 0 {
+		r.head = page.Entries[n-1].Head
+		r.tail = append(r.tail, page.Entries...)
+		if over := len(r.tail) - tailLimit; over > tailLimit/2 {
+			r.tail = append([]tokens.Entry(nil), r.tail[over:]...)
+		}
+	}
+	r.tip, r.floor = watermark, page.Floor
+	if watermark >= page.Tip {
+		r.fresh = read
+	}
+	close(r.advanced)
+	r.advanced = make(chan struct{})
+	r.advance(r.session, watermark)
+	return nil
+}
+
+// advance records what a follower has applied. It is called with mu held.
+func (r *Relay) advance(session string, position uint64) {
+	f := r.followers[session]
+	f.seen = time.Now()
+	if position > f.position {
+		f.position = position
+		close(r.acked)
+		r.acked = make(chan struct{})
+	}
+}
+
+func (r *Relay) own() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.session
+}
+
+func (r *Relay) headNow() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.head
+}
+
+// Publish implements [keys.Relay].
+func (r *Relay) Publish(ctx context.Context, position uint64) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for {
+		advanced := r.moved()
+		if r.revocations.Watermark() >= position {
+			return
+		}
+		r.hurry()
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// hurry asks for a round now.
+func (r *Relay) hurry() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// moved returns a channel that is closed when the log has been read on.
+func (r *Relay) moved() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.advanced
+}
+
+// position returns the rv of a token for a record, and whether the record is
+// still current. It is false until this server follows the log.
+func (r *Relay) position(record *keys.Record) (rv uint64, current bool) {
+	// The watermark first: every entry up to it is then in changes.
+	rv = r.revocations.Watermark()
+	q := record.Position
+	current = r.changes.Newest(tokens.Client(record.Key.ClientID)) <= q &&
+		r.changes.Newest(tokens.Organization(record.Organization.ID)) <= q &&
+		r.changes.Newest(tokens.Everything) <= q &&
+		r.oldest.Load() <= q
+	return max(rv, q), current
+}

@@ -1,0 +1,187 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-oauth2/oauth2/v4/server"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
+)
+
+// Config of a [Server]. All fields are required.
+type Config struct {
+	// Issuer identifies the server and is the URL under which clients reach it.
+	Issuer   string
+	Registry *keys.Registry
+	Relay    *Relay
+	Ring     *signing.Ring
+	// Ping returns nil when the store answers.
+	Ping   func(context.Context) error
+	Logger *slog.Logger
+}
+
+// A Server is the OAuth endpoints of an issuer.
+type Server struct {
+	config    Config
+	engine    *server.Server
+	clients   *clients
+	verifier  *tokens.Verifier // of the management audience
+	catalogue atomic.Pointer[catalogue]
+}
+
+// catalogue is the resources as of a position of the log.
+type catalogue struct {
+	resources keys.Catalogue
+	position  uint64
+}
+
+// ManagementAudience is the resource indicator of an issuer's own API.
+func ManagementAudience(issuer string) string { return issuer + "/v1" }
+
+// ManagementScopes are the scopes of that API. Restricted ones are for the
+// operator's own keys.
+func ManagementScopes() []keys.Scope {
+	return []keys.Scope{
+		{Name: "keys:read", Description: "See the organisation's API keys"},
+		{Name: "keys:write", Description: "Create, rotate and revoke the organisation's API keys"},
+		{Name: feedScope, Description: "Follow the revocation log, as every verifier does", Restricted: true},
+		{Name: introspectScope, Description: "Ask about any token for the resources of the key", Restricted: true},
+		{Name: "operator", Description: "Act on every organisation", Restricted: true},
+	}
+}
+
+// New returns a server. It makes the signing keys that the catalogue needs.
+func New(ctx context.Context, config Config) (*Server, error) {
+	s := &Server{config: config}
+	var err error
+	if s.clients, err = newClients(config.Registry, config.Relay); err != nil {
+		return nil, err
+	}
+	s.verifier, err = tokens.NewVerifier(tokens.Config{
+		Issuer: config.Issuer, Audience: ManagementAudience(config.Issuer), Feed: config.Relay, Keys: config.Ring})
+	if err != nil {
+		return nil, err
+	}
+	s.engine = s.newEngine()
+	_, err = s.resources(ctx)
+	return s, err
+}
+
+// Verifier verifies tokens for the management audience, for whoever serves it.
+func (s *Server) Verifier() *tokens.Verifier { return s.verifier }
+
+// resources returns the catalogue. It reads the store only when the log says that
+// a resource changed, and then makes the signing keys that are needed.
+func (s *Server) resources(ctx context.Context) (keys.Catalogue, error) {
+	position := s.config.Relay.resources.Load()
+	if c := s.catalogue.Load(); c != nil && c.position >= position {
+		return c.resources, nil
+	}
+	resources, err := s.config.Registry.Catalogue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.config.Ring.Ensure(ctx, tokens.ES256); err != nil {
+		return nil, err
+	}
+	for _, r := range resources {
+		if err := s.config.Ring.Ensure(ctx, r.Algorithm); err != nil {
+			return nil, err
+		}
+	}
+	s.catalogue.Store(&catalogue{resources, position})
+	return resources, nil
+}
+
+// Run follows the revocation log and does the work in the background until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	var background sync.WaitGroup
+	background.Go(func() { s.config.Ring.Run(ctx) })
+	background.Go(func() {
+		s.clients.flush(ctx, func(err error) { s.config.Logger.Error("last use not stored", "error", err) })
+	})
+	err := s.config.Relay.Run(ctx)
+	background.Wait()
+	return err
+}
+
+// Ready returns nil when the server can issue tokens and revoke keys.
+func (s *Server) Ready(ctx context.Context) error {
+	return errors.Join(s.config.Relay.revocations.Fresh(), s.config.Ping(ctx))
+}
+
+// WaitReady returns once the server is ready, or with the context's error.
+func (s *Server) WaitReady(ctx context.Context) error {
+	select {
+	case <-s.config.Relay.revocations.Ready():
+		return s.Ready(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Handler serves every endpoint below the issuer's path. The metadata documents
+// stand where RFC 8414 and RFC 9728 put them, which for an issuer with a path is
+// outside of it.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	base := ""
+	if u, err := url.Parse(s.config.Issuer); err == nil {
+		base = strings.TrimSuffix(u.EscapedPath(), "/")
+	}
+	routes := map[string]func(http.ResponseWriter, *http.Request) error{
+		base + "/oauth2/token":                               s.token,
+		base + "/oauth2/revoke":                              s.revoke,
+		base + "/oauth2/introspect":                          s.introspect,
+		"GET /.well-known/oauth-authorization-server" + base: s.metadata,
+		"GET /.well-known/openid-configuration" + base:       s.metadata,
+		"GET " + base + "/.well-known/jwks.json":             s.jwks,
+		"GET " + base + "/livez":                             s.livez,
+		"GET " + base + "/readyz":                            s.readyz,
+	}
+	// OpenID Connect Discovery appends where RFC 8414 inserts.
+	routes["GET "+base+"/.well-known/openid-configuration"] = s.metadata
+	for pattern, handle := range routes {
+		mux.Handle(pattern, s.handler(handle))
+	}
+	resource := s.verifier.Metadata("Imara management API", "keys:read", "keys:write")
+	mux.Handle("GET /.well-known/oauth-protected-resource", resource)
+	mux.Handle("GET /.well-known/oauth-protected-resource"+base+"/v1", resource)
+	mux.Handle("POST "+base+"/feed/sessions", s.guardFeed(s.handler(s.joinFeed)))
+	mux.Handle("GET "+base+"/feed/sessions/{session}", s.guardFeed(s.handler(s.pollFeed)))
+	mux.Handle("DELETE "+base+"/feed/sessions/{session}", s.guardFeed(s.handler(s.leaveFeed)))
+	return mux
+}
+
+// handler renders what a handler returns.
+func (s *Server) handler(handle func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := handle(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+func (s *Server) livez(w http.ResponseWriter, r *http.Request) error {
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
+		w.Header().Set("Retry-After", "1")
+		return writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}

@@ -1,0 +1,294 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+)
+
+// CreateKey implements keys.Store.
+func (s *Store) CreateKey(ctx context.Context, k keys.Key, entry keys.Entry, admit func(keys.Organization, int) error) (commit keys.Commit, err error) {
+	err = s.tx(ctx, func(tx *sql.Tx) error {
+		// Two statements, in this order: a count that was taken before the lock
+		// is granted would not see the keys of the transaction that held it.
+		o, err := organization(ctx, tx, k.OrganizationID, s.lock)
+		if err != nil {
+			return err
+		}
+		active, err := activeKeys(ctx, tx, o.ID, k.CreatedAt)
+		if err != nil {
+			return err
+		}
+		if err := admit(o, active); err != nil {
+			return err
+		}
+		if err := checkName(ctx, tx, k, k.CreatedAt); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx,
+			`INSERT INTO keys (id, organization_id, client_id, name, name_key, owner_id, scopes, resources,
+			                   created_at, expires_at, suspended_at, revoked_at, revoked_reason, revoked_position)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, '', 0)`,
+			k.ID, k.OrganizationID, k.ClientID, k.Name, keys.NameKey(k.Name), k.OwnerID, words(k.Scopes), words(k.Resources),
+			micros(k.CreatedAt), micros(k.ExpiresAt)); err != nil {
+			return err
+		}
+		for _, c := range k.Credentials {
+			if err := insertCredential(ctx, tx, k.ID, c); err != nil {
+				return err
+			}
+		}
+		commit, err = appendEntry(ctx, tx, entry)
+		return err
+	})
+	return commit, err
+}
+
+// counted is the condition that a key takes a slot of the plan at time $2.
+const counted = ` organization_id = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) `
+
+func activeKeys(ctx context.Context, q querier, organizationID string, t time.Time) (active int, err error) {
+	err = q.QueryRowContext(ctx, `SELECT COUNT(*) FROM keys WHERE`+counted, organizationID, micros(t)).Scan(&active)
+	return active, err
+}
+
+func checkName(ctx context.Context, q querier, k keys.Key, t time.Time) error {
+	var others int
+	err := q.QueryRowContext(ctx, `SELECT COUNT(*) FROM keys WHERE`+counted+`AND name_key = $3 AND id <> $4`,
+		k.OrganizationID, micros(t), keys.NameKey(k.Name), k.ID).Scan(&others)
+	if err == nil && others > 0 {
+		err = keys.ErrNameTaken
+	}
+	return err
+}
+
+func insertCredential(ctx context.Context, tx *sql.Tx, keyID string, c keys.Credential) error {
+	_, err := tx.ExecContext(ctx,
+		`INSERT INTO credentials (id, key_id, hint, mac, pepper, created_at, ends_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		c.ID, keyID, c.Hint, c.MAC, c.Pepper, micros(c.CreatedAt), micros(c.EndsAt), micros(c.LastUsedAt))
+	return err
+}
+
+// selectKeys begins every query for keys; its rows are a key and one of its
+// credentials each.
+const selectKeys = `
+	SELECT k.id, k.organization_id, k.client_id, k.name, k.owner_id, k.scopes, k.resources,
+	       k.created_at, k.expires_at, k.suspended_at, k.revoked_at, k.revoked_reason, k.revoked_position,
+	       c.id, c.hint, c.mac, c.pepper, c.created_at, c.ends_at, c.last_used_at`
+
+const orderKeys = ` ORDER BY k.created_at DESC, k.id DESC, c.created_at DESC, c.id`
+
+// scanKey adds a row of selectKeys to list. More columns go to more.
+func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
+	var k keys.Key
+	var scopes, resources string
+	var created, expires, suspended, revoked int64
+	var id, hint sql.NullString
+	var mac []byte
+	var pepper, secretCreated, ends, used sql.NullInt64
+	columns := []any{&k.ID, &k.OrganizationID, &k.ClientID, &k.Name, &k.OwnerID, &scopes, &resources,
+		&created, &expires, &suspended, &revoked, &k.RevokedReason, &k.RevokedPosition,
+		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used}
+	if err := rows.Scan(append(columns, more...)...); err != nil {
+		return nil, err
+	}
+	if n := len(list); n == 0 || list[n-1].ID != k.ID {
+		k.Scopes, k.Resources = strings.Fields(scopes), strings.Fields(resources)
+		k.CreatedAt, k.ExpiresAt, k.SuspendedAt, k.RevokedAt = instant(created), instant(expires), instant(suspended), instant(revoked)
+		list = append(list, k)
+	}
+	if id.Valid {
+		last := &list[len(list)-1]
+		last.Credentials = append(last.Credentials, keys.Credential{ID: id.String, Hint: hint.String, MAC: mac, Pepper: int(pepper.Int64),
+			CreatedAt: instant(secretCreated.Int64), EndsAt: instant(ends.Int64), LastUsedAt: instant(used.Int64)})
+	}
+	return list, nil
+}
+
+func queryKeys(ctx context.Context, q querier, query string, args ...any) (list []keys.Key, err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if list, err = scanKey(rows, list); err != nil {
+			return nil, err
+		}
+	}
+	return list, rows.Err()
+}
+
+func key(ctx context.Context, q querier, organizationID, id string) (keys.Key, error) {
+	list, err := queryKeys(ctx, q, selectKeys+`
+		FROM keys k LEFT JOIN credentials c ON c.key_id = k.id
+		WHERE k.id = $1 AND k.organization_id = $2`+orderKeys, id, organizationID)
+	if err != nil {
+		return keys.Key{}, err
+	}
+	if len(list) == 0 {
+		return keys.Key{}, keys.ErrNotFound
+	}
+	return list[0], nil
+}
+
+// Key implements keys.Store.
+func (s *Store) Key(ctx context.Context, organizationID, id string) (keys.Key, error) {
+	k, err := key(ctx, s.read, organizationID, id)
+	return k, s.fail(err)
+}
+
+// statuses are the conditions of keys.Status at time $2.
+var statuses = map[keys.Status]string{
+	"":             ``,
+	keys.Active:    ` AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) AND suspended_at = 0`,
+	keys.Suspended: ` AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) AND suspended_at > 0`,
+	keys.Expired:   ` AND revoked_at = 0 AND expires_at > 0 AND expires_at <= $2`,
+	keys.Revoked:   ` AND revoked_at > 0`,
+}
+
+// Keys implements keys.Store.
+func (s *Store) Keys(ctx context.Context, organizationID string, page keys.Page) ([]keys.Key, error) {
+	status, ok := statuses[page.Status]
+	if !ok {
+		return nil, nil
+	}
+	limit, before := int64(page.Limit), micros(page.BeforeTime)
+	if limit <= 0 {
+		limit = math.MaxInt64
+	}
+	if page.BeforeID == "" {
+		before = math.MaxInt64
+	}
+	list, err := queryKeys(ctx, s.read, selectKeys+`
+		FROM keys k LEFT JOIN credentials c ON c.key_id = k.id
+		WHERE k.id IN (SELECT id FROM keys WHERE organization_id = $1 AND $2 > 0`+status+` AND (created_at, id) < ($3, $4)
+		               ORDER BY created_at DESC, id DESC LIMIT $5)`+orderKeys,
+		organizationID, time.Now().UnixMicro(), before, page.BeforeID, limit)
+	return list, s.fail(err)
+}
+
+// ActiveKeys implements keys.Store.
+func (s *Store) ActiveKeys(ctx context.Context, organizationID string, t time.Time) (keys.Organization, int, error) {
+	o, err := organization(ctx, s.read, organizationID, "")
+	if err != nil {
+		return keys.Organization{}, 0, s.fail(err)
+	}
+	active, err := activeKeys(ctx, s.read, organizationID, t)
+	return o, active, s.fail(err)
+}
+
+// ChangeKey implements keys.Store.
+func (s *Store) ChangeKey(ctx context.Context, organizationID, id string, change keys.ChangeKey) (k keys.Key, commit keys.Commit, err error) {
+	err = s.tx(ctx, func(tx *sql.Tx) error {
+		o, err := organization(ctx, tx, organizationID, s.lock)
+		if err != nil {
+			return err
+		}
+		t := time.Now()
+		active, err := activeKeys(ctx, tx, o.ID, t)
+		if err != nil {
+			return err
+		}
+		if k, err = key(ctx, tx, organizationID, id); err != nil {
+			return err
+		}
+		before := k
+		before.Credentials = slices.Clone(k.Credentials)
+		entry, err := change(o, active, &k)
+		if err != nil {
+			return err
+		}
+		if !before.Counts(t) && k.Counts(t) {
+			if err := checkName(ctx, tx, k, t); err != nil {
+				return err
+			}
+		}
+		if err := saveKey(ctx, tx, before, k); err != nil {
+			return err
+		}
+		if commit, err = appendEntry(ctx, tx, entry); err != nil {
+			return err
+		}
+		if before.RevokedAt.IsZero() && !k.RevokedAt.IsZero() {
+			k.RevokedPosition = commit.Position
+			_, err = tx.ExecContext(ctx, `UPDATE keys SET revoked_position = $2 WHERE id = $1`, k.ID, k.RevokedPosition)
+		}
+		return err
+	})
+	return k, commit, err
+}
+
+// saveKey writes what may have changed between before and k.
+func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
+	if _, err := tx.ExecContext(ctx,
+		`UPDATE keys SET scopes = $2, resources = $3, expires_at = $4, suspended_at = $5, revoked_at = $6, revoked_reason = $7 WHERE id = $1`,
+		k.ID, words(k.Scopes), words(k.Resources), micros(k.ExpiresAt), micros(k.SuspendedAt), micros(k.RevokedAt), k.RevokedReason); err != nil {
+		return err
+	}
+	for _, c := range k.Credentials {
+		i := slices.IndexFunc(before.Credentials, func(old keys.Credential) bool { return old.ID == c.ID })
+		var err error
+		if i < 0 {
+			err = insertCredential(ctx, tx, k.ID, c)
+		} else if !c.EndsAt.Equal(before.Credentials[i].EndsAt) {
+			_, err = tx.ExecContext(ctx, `UPDATE credentials SET ends_at = $2 WHERE id = $1`, c.ID, micros(c.EndsAt))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Record implements keys.Store.
+func (s *Store) Record(ctx context.Context, clientID string) (*keys.Record, error) {
+	rows, err := s.read.QueryContext(ctx, selectKeys+`,
+		o.id, o.name, o.plan, o.custom_limit, o.operator, o.created_at, f.seq
+		FROM keys k JOIN organizations o ON o.id = k.organization_id
+		JOIN feed f ON f.one = 1
+		LEFT JOIN credentials c ON c.key_id = k.id
+		WHERE k.client_id = $1`+orderKeys, clientID)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	defer rows.Close()
+	var list []keys.Key
+	var r keys.Record
+	for rows.Next() {
+		var created int64
+		o := &r.Organization
+		if list, err = scanKey(rows, list, &o.ID, &o.Name, &o.Plan, &o.CustomLimit, &o.Operator, &created, &r.Position); err != nil {
+			return nil, s.fail(err)
+		}
+		o.CreatedAt = instant(created)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, s.fail(err)
+	}
+	if len(list) == 0 {
+		return nil, keys.ErrNotFound
+	}
+	r.Key = list[0]
+	return &r, nil
+}
+
+// UseCredentials implements keys.Store.
+func (s *Store) UseCredentials(ctx context.Context, last map[string]time.Time) error {
+	if len(last) == 0 {
+		return nil
+	}
+	return s.tx(ctx, func(tx *sql.Tx) error {
+		for id, t := range last {
+			if _, err := tx.ExecContext(ctx, `UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(t)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,163 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"math/rand/v2"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+// appendEntry is the last statement of a transaction that changes something. It
+// locks the counter until the commit: readers see positions in commit order and
+// without gaps, which a sequence would not give.
+func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, error) {
+	commit := keys.Commit{Kind: e.Kind}
+	if err := tx.QueryRowContext(ctx, `UPDATE feed SET seq = seq + 1 WHERE one = 1 RETURNING seq`).Scan(&commit.Position); err != nil {
+		return keys.Commit{}, err
+	}
+	at := time.Now()
+	_, err := tx.ExecContext(ctx,
+		`INSERT INTO log (seq, subject, kind, terminal, head, at, until, actor, reason, confirmed_at, state, confirmed, total, waited_us)
+		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, '', 0, 0, 0)`,
+		commit.Position, string(e.Subject), string(e.Kind), e.Terminal, 1+rand.Int64N(1<<52),
+		micros(at), micros(at.Add(keys.Retention)), e.Actor, e.Reason)
+	return commit, err
+}
+
+// Append implements keys.Log.
+func (s *Store) Append(ctx context.Context, entry keys.Entry) (commit keys.Commit, err error) {
+	err = s.tx(ctx, func(tx *sql.Tx) error {
+		commit, err = appendEntry(ctx, tx, entry)
+		return err
+	})
+	return commit, err
+}
+
+// Read implements keys.Log.
+func (s *Store) Read(ctx context.Context, after uint64, limit int) (page keys.LogPage, err error) {
+	// One statement is one moment on every engine.
+	rows, err := s.read.QueryContext(ctx,
+		`SELECT f.seq, f.floor, COALESCE((SELECT head FROM log WHERE seq = $1), 0), l.seq, l.subject, l.kind, l.terminal, l.head
+		 FROM feed f LEFT JOIN log l ON l.seq > $1
+		 WHERE f.one = 1 ORDER BY l.seq LIMIT $2`, after, max(limit, 1))
+	if err != nil {
+		return page, s.fail(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := scanEntry(rows, &page.Tip, &page.Floor, &page.Head)
+		if err != nil {
+			return keys.LogPage{}, s.fail(err)
+		}
+		if e.Position > 0 {
+			page.Entries = append(page.Entries, e)
+		}
+	}
+	return page, s.fail(rows.Err())
+}
+
+// Snapshot implements keys.Log.
+func (s *Store) Snapshot(ctx context.Context) (snapshot keys.LogSnapshot, err error) {
+	rows, err := s.read.QueryContext(ctx,
+		`SELECT f.seq, f.floor, COALESCE((SELECT head FROM log WHERE seq = f.seq), 0), l.seq, l.subject, l.kind, l.terminal, l.head
+		 FROM feed f LEFT JOIN log l ON l.seq > f.floor AND l.kind = 'cut'
+		 WHERE f.one = 1 ORDER BY l.seq`)
+	if err != nil {
+		return snapshot, s.fail(err)
+	}
+	defer rows.Close()
+	place := make(map[tokens.Subject]int)
+	for rows.Next() {
+		e, err := scanEntry(rows, &snapshot.Watermark, &snapshot.Floor, &snapshot.Head)
+		if err != nil {
+			return keys.LogSnapshot{}, s.fail(err)
+		}
+		if e.Position == 0 {
+			continue
+		}
+		i, known := place[e.Subject]
+		if !known {
+			place[e.Subject] = len(snapshot.Cuts)
+			snapshot.Cuts = append(snapshot.Cuts, e)
+			continue
+		}
+		e.Terminal = e.Terminal || snapshot.Cuts[i].Terminal
+		snapshot.Cuts[i] = e
+	}
+	return snapshot, s.fail(rows.Err())
+}
+
+// scanEntry reads three columns of the log's state and an entry, which is zero
+// when the row has none.
+func scanEntry(rows *sql.Rows, state ...any) (tokens.Entry, error) {
+	var position, head sql.NullInt64
+	var subject, kind sql.NullString
+	var terminal sql.NullBool
+	if err := rows.Scan(append(state, &position, &subject, &kind, &terminal, &head)...); err != nil {
+		return tokens.Entry{}, err
+	}
+	return tokens.Entry{Position: uint64(position.Int64), Subject: tokens.Subject(subject.String),
+		Kind: tokens.Kind(kind.String), Terminal: terminal.Bool, Head: uint64(head.Int64)}, nil
+}
+
+// RaiseFloor implements keys.Log.
+func (s *Store) RaiseFloor(ctx context.Context, t time.Time) error {
+	_, err := s.write.ExecContext(ctx,
+		`UPDATE feed SET floor = (SELECT seq FROM log WHERE until < $1 ORDER BY seq DESC LIMIT 1)
+		 WHERE floor < (SELECT seq FROM log WHERE until < $1 ORDER BY seq DESC LIMIT 1)`, micros(t))
+	return s.fail(err)
+}
+
+// Receipt implements keys.Log.
+func (s *Store) Receipt(ctx context.Context, position uint64) (r keys.Receipt, err error) {
+	var waited int64
+	err = s.read.QueryRowContext(ctx,
+		`SELECT seq, state, confirmed, total, waited_us FROM log WHERE seq = $1 AND confirmed_at > 0`, position).
+		Scan(&r.Position, &r.State, &r.Confirmed, &r.Total, &waited)
+	r.Waited = time.Duration(waited) * time.Microsecond
+	return r, s.fail(err)
+}
+
+// Confirmed implements keys.Log.
+func (s *Store) Confirmed(ctx context.Context, r keys.Receipt) error {
+	_, err := s.write.ExecContext(ctx,
+		`UPDATE log SET confirmed_at = $2, state = $3, confirmed = $4, total = $5, waited_us = $6 WHERE seq = $1 AND confirmed_at = 0`,
+		r.Position, time.Now().UnixMicro(), string(r.State), r.Confirmed, r.Total, r.Waited.Microseconds())
+	return s.fail(err)
+}
+
+// Unconfirmed implements keys.Log.
+func (s *Store) Unconfirmed(ctx context.Context, t time.Time) (position uint64, err error) {
+	err = s.read.QueryRowContext(ctx,
+		`SELECT COALESCE(MIN(seq), 0) FROM log WHERE kind = 'cut' AND confirmed_at = 0 AND at < $1`, micros(t)).Scan(&position)
+	return position, s.fail(err)
+}
+
+// Join implements keys.Log.
+func (s *Store) Join(ctx context.Context, session keys.Session) error {
+	_, err := s.write.ExecContext(ctx,
+		`INSERT INTO sessions (id, name, local, lease_us, joined_at) VALUES ($1, $2, $3, $4, $5)`,
+		session.ID, session.Name, session.Local, session.Lease.Microseconds(), micros(session.JoinedAt))
+	return s.fail(err)
+}
+
+// Leave implements keys.Log.
+func (s *Store) Leave(ctx context.Context, id string) error {
+	_, err := s.write.ExecContext(ctx, `DELETE FROM sessions WHERE id = $1`, id)
+	return s.fail(err)
+}
+
+// Sessions implements keys.Log.
+func (s *Store) Sessions(ctx context.Context) ([]keys.Session, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT id, name, local, lease_us, joined_at FROM sessions ORDER BY joined_at, id`)
+	sessions, err := collect(rows, err, func(rows *sql.Rows) (session keys.Session, err error) {
+		var lease, joined int64
+		err = rows.Scan(&session.ID, &session.Name, &session.Local, &lease, &joined)
+		session.Lease, session.JoinedAt = time.Duration(lease)*time.Microsecond, instant(joined)
+		return session, err
+	})
+	return sessions, s.fail(err)
+}

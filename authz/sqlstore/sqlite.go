@@ -1,0 +1,117 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/imara/apikeys/keys"
+)
+
+// OpenSQLite opens the store in a directory, and makes both when they are not
+// there. It refuses a directory that another process has open, and a database
+// file that is damaged.
+func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockDirectory(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{classify: classifySQLite, closers: []func() error{lock.Close}}
+	path := filepath.Join(dir, "imara.db")
+	pragmas := url.Values{
+		"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(1)", "cache_size(-8000)"},
+		"_txlock": {"immediate"},
+	}
+	if err := s.connect(&s.write, path, pragmas, 1); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := s.checkFile(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
+	}
+	if err := s.migrate(ctx, dialectSQLite); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
+	}
+	pragmas["_pragma"] = append(pragmas["_pragma"], "query_only(1)")
+	pragmas.Set("_txlock", "deferred")
+	if err := s.connect(&s.read, path, pragmas, 4); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	// Whoever held these lived in a process that held the lock: it is gone.
+	_, err = s.write.ExecContext(ctx, `DELETE FROM sessions WHERE local`)
+	if err != nil {
+		return nil, errors.Join(s.fail(err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) connect(db **sql.DB, path string, pragmas url.Values, connections int) (err error) {
+	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: pragmas.Encode()}).String()
+	if *db, err = sql.Open("sqlite", dsn); err != nil {
+		return err
+	}
+	(*db).SetMaxOpenConns(connections)
+	(*db).SetMaxIdleConns(connections)
+	s.closers = append([]func() error{(*db).Close}, s.closers...)
+	return nil
+}
+
+func (s *Store) checkFile(ctx context.Context) error {
+	var verdict string
+	if err := s.write.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&verdict); err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("damaged database, restore a backup: %s", verdict)
+	}
+	return nil
+}
+
+// ErrLocked: another process has the data directory open.
+var ErrLocked = errors.New("another process has the data directory open")
+
+// lockDirectory holds the directory until the file is closed or the process ends.
+func lockDirectory(dir string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(dir, "imara.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return file, nil
+}
+
+// classifySQLite names an error by its code, never by its text.
+func classifySQLite(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	switch e.Code() {
+	case sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+		return keys.ErrExists
+	case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+		return keys.ErrNotFound
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
+		sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT:
+		return keys.ErrUnavailable
+	}
+	return nil
+}

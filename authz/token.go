@@ -1,0 +1,185 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/go-oauth2/oauth2/v4"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+// token answers POST /oauth2/token (RFC 6749 §4.4).
+func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
+	f, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	switch f.get("grant_type") {
+	case "client_credentials":
+	case "":
+		return invalidRequest("grant_type is required.")
+	default:
+		return &oauthError{http.StatusBadRequest, "unsupported_grant_type", "This server offers client_credentials only."}
+	}
+	// The client before everything else: an answer about scopes is for its owner only.
+	p, err := s.authenticate(w, r, f)
+	if err != nil {
+		return err
+	}
+	catalogue, err := s.resources(r.Context())
+	if err != nil {
+		return err
+	}
+	g, err := decide(catalogue, &p.record.Key, f.get("scope"), f["resource"])
+	if err != nil {
+		return err
+	}
+	x := &exchange{principal: p, grant: g}
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	r.Form = map[string][]string{"grant_type": {"client_credentials"}}
+	r.PostForm = r.Form
+	info, err := s.mint(r)
+	if err != nil {
+		return err
+	}
+	Observe(w, "jti", x.claims.ID)
+	return writeJSON(w, http.StatusOK, struct {
+		AccessToken string `json:"access_token"`
+		TokenType   string `json:"token_type"`
+		ExpiresIn   int64  `json:"expires_in"`
+		Scope       string `json:"scope,omitempty"`
+	}{info.GetAccess(), "Bearer", x.claims.ExpiresAt - x.claims.IssuedAt, x.claims.Scope})
+}
+
+// mint runs the engine.
+func (s *Server) mint(r *http.Request) (oauth2.TokenInfo, error) {
+	grantType, request, err := s.engine.ValidationTokenRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.engine.GetAccessToken(r.Context(), grantType, request)
+}
+
+// authenticate returns the client of a request to any of the OAuth endpoints.
+func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*principal, error) {
+	c, err := readCredentials(r, f)
+	if err != nil {
+		return nil, err
+	}
+	if keys.ValidClientID(c.id) {
+		Observe(w, "client_id", c.id)
+	}
+	p, err := s.clients.authenticate(r.Context(), c.id, c.secret)
+	for _, e := range clientErrors {
+		if errors.Is(err, e.err) {
+			return nil, failedClient(c.inHeader && e.code == "invalid_client", e.code, e.description)
+		}
+	}
+	return p, err
+}
+
+// revoke answers POST /oauth2/revoke (RFC 7009): it cuts one access token of the
+// calling client. What cannot be such a token any more is revoked already.
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
+	f, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	p, err := s.authenticate(w, r, f)
+	if err != nil {
+		return err
+	}
+	raw := f.get("token")
+	if raw == "" {
+		return invalidRequest("token is required.")
+	}
+	claims, err := s.verifyAny(raw)
+	switch {
+	case errors.Is(err, tokens.ErrStale):
+		return err
+	case err != nil:
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusOK)
+		return nil
+	case claims.ClientID != p.record.Key.ClientID:
+		return &oauthError{http.StatusBadRequest, "invalid_grant", "This token belongs to another client."}
+	}
+	Observe(w, "jti", claims.ID)
+	if _, err := s.config.Registry.RevokeToken(r.Context(), keys.Actor(claims.ClientID), claims.ID); err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// introspectScope lets a resource server ask about tokens for its resources.
+const introspectScope = "tokens:introspect"
+
+// introspect answers POST /oauth2/introspect (RFC 7662). A client learns about
+// its own tokens; one with the scope tokens:introspect about every token for a
+// resource that it was given. To anybody else a token is not active.
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
+	f, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	p, err := s.authenticate(w, r, f)
+	if err != nil {
+		return err
+	}
+	raw := f.get("token")
+	if raw == "" {
+		return invalidRequest("token is required.")
+	}
+	claims, err := s.verifyAny(raw)
+	if errors.Is(err, tokens.ErrStale) {
+		return err
+	}
+	if err != nil || !p.mayAskAbout(claims) {
+		return writeJSON(w, http.StatusOK, struct {
+			Active bool `json:"active"`
+		}{false})
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Active    bool   `json:"active"`
+		TokenType string `json:"token_type"`
+		*tokens.Claims
+	}{true, "Bearer", claims})
+}
+
+func (p *principal) mayAskAbout(claims *tokens.Claims) bool {
+	key := &p.record.Key
+	if claims.ClientID == key.ClientID {
+		return true
+	}
+	if !slices.Contains(key.Scopes, introspectScope) {
+		return false
+	}
+	for _, resource := range key.Resources {
+		if claims.Audience.Has(resource) {
+			return true
+		}
+	}
+	return false
+}
+
+// verifyAny verifies a token of ours for whatever audience it names.
+func (s *Server) verifyAny(raw string) (*tokens.Claims, error) {
+	unverified, err := tokens.Inspect(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(unverified.Claims.Audience) == 0 {
+		return nil, tokens.ErrMalformed
+	}
+	v, err := s.verifier.WithAudience(unverified.Claims.Audience[0])
+	if err != nil {
+		return nil, err
+	}
+	return v.Verify(raw)
+}
