@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/imara/apikeys/authz"
+)
+
+// clientFlags are how a command reaches a server, and as whom.
+type clientFlags struct {
+	issuer, url, org, clientID string
+	secret                     secretFlags
+	timeout                    time.Duration
+}
+
+func (f *clientFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier of the server (IMARA_ISSUER)")
+	flags.StringVar(&f.url, "url", "", "where the server is reached, if not at its issuer (IMARA_URL)")
+	flags.StringVar(&f.clientID, "client-id", "", "client id of the key to use (IMARA_CLIENT_ID)")
+	flags.DurationVar(&f.timeout, "timeout", 90*time.Second, "give up after this long")
+	f.secret.add(flags)
+}
+
+// check fills in what follows from the rest.
+func (f *clientFlags) check() error {
+	if f.issuer == "" {
+		return usage("--issuer or IMARA_ISSUER is needed (with a demo server: set -a; . data/demo.env)")
+	}
+	if f.clientID == "" {
+		return usage("--client-id or IMARA_CLIENT_ID is needed")
+	}
+	if f.url == "" {
+		f.url = f.issuer
+	}
+	return nil
+}
+
+// credentials configures the client credentials grant for a resource.
+func (f *clientFlags) credentials(cmd *cobra.Command, resource string, scopes ...string) (*clientcredentials.Config, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	secret, err := f.secret.read(cmd.InOrStdin())
+	if err != nil {
+		return nil, err
+	}
+	config := &clientcredentials.Config{ClientID: f.clientID, ClientSecret: secret, TokenURL: f.url + "/oauth2/token",
+		Scopes: scopes, AuthStyle: oauth2.AuthStyleInHeader}
+	if resource != "" {
+		config.EndpointParams = url.Values{"resource": {resource}}
+	}
+	return config, nil
+}
+
+// api is the management API of a server.
+type api struct {
+	base   string // …/v1/orgs/{org}
+	client *http.Client
+}
+
+// api asks for a token with all scopes that the key has for it.
+func (f *clientFlags) api(cmd *cobra.Command) (*api, error) {
+	if f.org == "" {
+		return nil, usage("--org or IMARA_ORG is needed")
+	}
+	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer))
+	if err != nil {
+		return nil, err
+	}
+	client := credentials.Client(cmd.Context())
+	client.Timeout = f.timeout
+	return &api{base: f.url + "/v1/orgs/" + url.PathEscape(f.org), client: client}, nil
+}
+
+// A refusal is a problem document of the server (RFC 9457).
+type refusal struct {
+	Status   int             `json:"status"`
+	Code     string          `json:"code"`
+	Title    string          `json:"title"`
+	Detail   string          `json:"detail"`
+	Fix      string          `json:"fix"`
+	document json.RawMessage // as it came
+}
+
+func (r *refusal) Error() string {
+	text := r.Title
+	if r.Detail != "" {
+		text = r.Detail
+	}
+	if r.Fix != "" {
+		text += "\n  " + r.Fix
+	}
+	return text
+}
+
+// do makes one call. It returns an error with the program's exit code.
+func (a *api) do(ctx context.Context, method, path string, request, answer any) error {
+	var body io.Reader
+	if request != nil {
+		data, err := json.Marshal(request)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(data)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, a.base+path, body)
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	response, err := a.client.Do(r)
+	if err != nil {
+		return failure(err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
+	if err != nil {
+		return failure(err)
+	}
+	if response.StatusCode < 300 {
+		return json.Unmarshal(data, answer)
+	}
+	problem := &refusal{Status: response.StatusCode, Title: http.StatusText(response.StatusCode), document: data}
+	if json.Unmarshal(data, problem) != nil {
+		problem.document = nil
+	}
+	return &exit{exitCode(problem), problem}
+}
+
+func exitCode(p *refusal) int {
+	switch {
+	case p.Code == "plan_limit_reached":
+		return exitLimit
+	case p.Status == http.StatusNotFound:
+		return exitNotFound
+	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
+		return exitRefused
+	case p.Status == http.StatusConflict || p.Status == http.StatusPreconditionFailed:
+		return exitConflict
+	case p.Status >= 500:
+		return exitUnavailable
+	case p.Status == http.StatusBadRequest || p.Status == http.StatusUnprocessableEntity:
+		return exitUsage
+	}
+	return exitError
+}
+
+// failure is an error of the way to the server, or of the token endpoint.
+func failure(err error) error {
+	var refused *oauth2.RetrieveError
+	if errors.As(err, &refused) && refused.ErrorCode != "" {
+		code := exitRefused
+		if refused.Response.StatusCode >= 500 {
+			code = exitUnavailable
+		}
+		return &exit{code, fmt.Errorf("no token: %s (%s)", refused.ErrorDescription, refused.ErrorCode)}
+	}
+	return &exit{exitUnavailable, fmt.Errorf("the server is not reached: %w", err)}
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/gateway"
+)
+
+type gatewayFlags struct {
+	clientFlags
+	listen, name, logLevel string
+	resources, requires    []string
+	lease                  time.Duration
+}
+
+func gatewayCommand() *cobra.Command {
+	var f gatewayFlags
+	cmd := &cobra.Command{
+		Use:   "gateway",
+		Short: "Answer GET /verify/NAME for proxies: 200, 401, 403, or 503 when it cannot know",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	f.clientFlags.add(flags)
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8090", "address to listen on")
+	flags.StringArrayVar(&f.resources, "resource", nil, "NAME=AUDIENCE of an API behind the gateway, repeatable (required)")
+	flags.StringArrayVar(&f.requires, "require", nil, "NAME=SCOPE that every token for NAME needs, repeatable")
+	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old its view of the revocations may become, 1s to 1m")
+	flags.StringVar(&f.name, "name", "", "name of this verifier, as operators see it (default gateway HOSTNAME)")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func (f *gatewayFlags) run(cmd *cobra.Command) error {
+	logger, err := newLogger(f.logLevel, cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	if f.name == "" {
+		hostname, err := os.Hostname()
+		if err != nil {
+			return err
+		}
+		f.name = "gateway " + hostname
+	}
+	if len(f.resources) == 0 {
+		return usage("--resource NAME=AUDIENCE is needed")
+	}
+	feed, err := f.feed(cmd, f.name, f.lease)
+	if err != nil {
+		return err
+	}
+	_, first, _ := strings.Cut(f.resources[0], "=")
+	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: first, Feed: feed, Logger: logger})
+	if err != nil {
+		return err
+	}
+	resources, err := f.policy(verifier)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(cmd.Context()))
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); verifier.Run(ctx) }()
+	defer func() { cancel(); <-stopped }()
+	go announceReady(ctx, verifier, cmd.OutOrStdout(), listener.Addr())
+
+	mux := http.NewServeMux()
+	mux.Handle("/verify/", gateway.New(resources))
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { status(w, http.StatusOK) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if feed.Revocations().Fresh() != nil {
+			status(w, http.StatusServiceUnavailable)
+			return
+		}
+		status(w, http.StatusOK)
+	})
+	return listenUntil(cmd.Context(), listener, authz.Log(logger, mux), logger)
+}
+
+// policy reads --resource and --require.
+func (f *gatewayFlags) policy(verifier *tokens.Verifier) (map[string]gateway.Resource, error) {
+	resources := make(map[string]gateway.Resource)
+	for _, text := range f.resources {
+		name, audience, ok := strings.Cut(text, "=")
+		if !ok || name == "" || strings.ContainsAny(name, "/?#% ") {
+			return nil, usage("--resource %q is not NAME=AUDIENCE", text)
+		}
+		if _, twice := resources[name]; twice {
+			return nil, usage("--resource %s is given twice", name)
+		}
+		v, err := verifier.WithAudience(audience)
+		if err != nil {
+			return nil, usage("--resource %s: %v", name, err)
+		}
+		resources[name] = gateway.Resource{Verifier: v}
+	}
+	for _, text := range f.requires {
+		name, scope, _ := strings.Cut(text, "=")
+		r, ok := resources[name]
+		if !ok || scope == "" {
+			return nil, usage("--require %q is not NAME=SCOPE of a --resource", text)
+		}
+		r.Scopes = append(r.Scopes, scope)
+		resources[name] = r
+	}
+	return resources, nil
+}
+
+func announceReady(ctx context.Context, verifier *tokens.Verifier, to io.Writer, address net.Addr) {
+	if verifier.Ready(ctx) == nil {
+		fmt.Fprintf(to, "imara gateway %s · ready · http://%s/verify/NAME\n", version, address)
+	}
+}
+
+func status(w http.ResponseWriter, code int) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(map[string]string{"status": http.StatusText(code)})
+}

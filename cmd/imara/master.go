@@ -1,0 +1,76 @@
+package main
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// masterKey is the one secret outside the database: 32 bytes, in a file as
+// base64. Everything that seals or authenticates derives its own key from it.
+type masterKey []byte
+
+// loadMasterKey reads the file, or makes it when create is set.
+func loadMasterKey(path string, create bool) (masterKey, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && create:
+		return createMasterKey(path)
+	case err != nil:
+		return nil, fmt.Errorf("master key: %w", err)
+	case info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("master key: others may read %s: chmod 600 it", path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("master key: %w", err)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != 32 {
+		return nil, fmt.Errorf("master key: %s does not hold 32 bytes in base64", path)
+	}
+	return key, nil
+}
+
+func createMasterKey(path string) (masterKey, error) {
+	key := make([]byte, 32)
+	rand.Read(key)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return key, writeFile(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+}
+
+// writeFile writes a private file so that it is there wholly or not at all.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// derive returns the 32-byte key for a purpose (RFC 5869).
+func (m masterKey) derive(purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, m, nil, "imara "+purpose, 32)
+	if err != nil {
+		panic(err) // only for lengths that are not ours
+	}
+	return key
+}
+
+func (m masterKey) String() string { return "[redacted]" }

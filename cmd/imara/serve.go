@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/management"
+	"github.com/imara/apikeys/authz/sqlstore"
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
+)
+
+type serveFlags struct {
+	listen, issuer, data, masterKeyFile, logLevel string
+	demo                                          bool
+	lease                                         time.Duration
+}
+
+func serveCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the authorization server",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), f, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to listen on")
+	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier, the URL that clients use (default http://LISTEN)")
+	flags.StringVar(&f.data, "data", "data", "directory of the embedded store")
+	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key (default DATA/master.key, made on the first start)")
+	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
+	return cmd
+}
+
+// serve runs until ctx ends, then answers what it has begun.
+func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err error) {
+	logger, err := newLogger(f.logLevel, stderr)
+	if err != nil {
+		return err
+	}
+	if f.demo {
+		if err := checkDemo(f.listen); err != nil {
+			return err
+		}
+	}
+	listener, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if f.issuer == "" {
+		f.issuer = "http://" + listener.Addr().String()
+	}
+	if err := tokens.CheckIdentifier(f.issuer); err != nil {
+		return usage("--issuer: %v", err)
+	}
+	p, err := open(ctx, f, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.store.Close()) }()
+
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.server.Run(background) }()
+	defer func() {
+		stop()
+		<-stopped
+	}()
+	if err := p.prepare(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "imara %s · data %s · %s\n✓ store ready (embedded)   ✓ signing keys ready\n", version, f.data, f.issuer)
+	handler := p.handler()
+	if f.demo {
+		demo, err := p.startDemo(ctx, f.data)
+		if err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		demo.announce(stdout)
+		handler = demo.mount(handler)
+	}
+	return listenUntil(ctx, listener, authz.Log(logger, handler), logger)
+}
+
+// program is the server's parts.
+type program struct {
+	issuer   string
+	master   masterKey
+	store    *sqlstore.Store
+	registry *keys.Registry
+	server   *authz.Server
+	relay    *authz.Relay
+	ring     *signing.Ring
+	logger   *slog.Logger
+}
+
+// open wires the parts. It starts nothing.
+func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, err error) {
+	p = &program{issuer: f.issuer, logger: logger}
+	path := f.masterKeyFile
+	if path == "" {
+		path = filepath.Join(f.data, "master.key")
+	}
+	// A new master key beside an old database would open nothing in it.
+	_, noDatabase := os.Stat(filepath.Join(f.data, "imara.db"))
+	if p.master, err = loadMasterKey(path, f.masterKeyFile == "" && noDatabase != nil); err != nil {
+		return nil, err
+	}
+	if p.store, err = sqlstore.OpenSQLite(ctx, f.data); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.store.Close())
+		}
+	}()
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	p.relay = authz.NewRelay(p.store, "server "+hostname, f.lease, logger)
+	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")}})
+	if err != nil {
+		return nil, err
+	}
+	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: f.issuer, KEK: p.master.derive("key-encryption key v1"), Store: p.store, Logger: logger})
+	if errors.Is(err, signing.ErrUnseal) {
+		return nil, fmt.Errorf("%w: start with the issuer and the master key with which %s was made, or with another --data", err, f.data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger})
+	return p, err
+}
+
+// prepare waits for the running server and puts its own API in the catalogue.
+func (p *program) prepare(ctx context.Context) error {
+	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := p.server.WaitReady(wait); err != nil {
+		return err
+	}
+	return p.ensureResource(ctx, keys.Resource{Audience: authz.ManagementAudience(p.issuer), Name: "Imara management API", Scopes: authz.ManagementScopes()})
+}
+
+// ensureResource stores a resource unless it is there as it should be.
+func (p *program) ensureResource(ctx context.Context, want keys.Resource) error {
+	catalogue, err := p.registry.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	have, ok := catalogue.Resource(want.Audience)
+	if ok && have.Name == want.Name && slices.Equal(have.Scopes, want.Scopes) {
+		return nil
+	}
+	_, err = p.registry.PutResource(ctx, "server", want)
+	return err
+}
+
+func (p *program) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", p.server.Handler())
+	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(),
+		CursorKey: p.master.derive("cursor v1"), Logger: p.logger})
+	mux.Handle(issuerPath(p.issuer)+"/v1/", api)
+	return mux
+}
+
+// listenUntil serves until ctx ends. A revocation may have to wait out a lease,
+// so answers may take long; requests may not.
+func listenUntil(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      90 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 25*time.Second)
+	defer cancel()
+	return server.Shutdown(drain)
+}
+
+func newLogger(level string, to io.Writer) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usage("--log-level: use debug, info, warn or error")
+	}
+	return slog.New(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: l})), nil
+}

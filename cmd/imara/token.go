@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
+)
+
+func tokenCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "token", Short: "Get, read and verify access tokens"}
+	cmd.AddCommand(tokenGet(), tokenInspect(), tokenVerify())
+	return cmd
+}
+
+func tokenGet() *cobra.Command {
+	var f clientFlags
+	var scopes []string
+	var resource string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "get", Short: "Exchange a key for an access token", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			credentials, err := f.credentials(cmd, resource, scopes...)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+			defer cancel()
+			token, err := credentials.Token(ctx)
+			if err != nil {
+				return failure(err)
+			}
+			if !asJSON {
+				fmt.Fprintln(cmd.OutOrStdout(), token.AccessToken)
+				return nil
+			}
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{
+				"access_token": token.AccessToken, "token_type": token.TokenType,
+				"expires_in": token.ExpiresIn, "scope": token.Extra("scope")})
+		},
+	}
+	f.add(cmd.Flags())
+	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "a scope to ask for, repeatable (default: all of the key)")
+	cmd.Flags().StringVar(&resource, "resource", "", "audience of the API to call (default: the key's first)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer")
+	return cmd
+}
+
+// readToken reads a token from a file or, for - and by default, standard input.
+// A token is a secret: it is never an argument.
+func readToken(cmd *cobra.Command, args []string) (string, error) {
+	if len(args) == 0 || args[0] == "-" {
+		return readSecret(cmd.InOrStdin())
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return "", usage("the token is read from a file or, for -, from standard input")
+	}
+	defer f.Close()
+	return readSecret(f)
+}
+
+func tokenInspect() *cobra.Command {
+	return &cobra.Command{
+		Use: "inspect [FILE|-]", Short: "Show what a token says, without verifying it", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			raw, err := readToken(cmd, args)
+			if err != nil {
+				return err
+			}
+			unverified, err := tokens.Inspect(raw)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "not verified: anybody can write this")
+			encoder := json.NewEncoder(cmd.OutOrStdout())
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(map[string]any{
+				"header": map[string]string{"typ": unverified.Header.Type, "alg": unverified.Header.Algorithm, "kid": unverified.Header.KeyID},
+				"claims": unverified.Claims})
+		},
+	}
+}
+
+func tokenVerify() *cobra.Command {
+	var f clientFlags
+	var audience string
+	var scopes []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "verify [FILE|-]", Short: "Verify a token as a resource server would", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			raw, err := readToken(cmd, args)
+			if err != nil {
+				return err
+			}
+			claims, err := f.verify(cmd, raw, audience)
+			if err == nil && !claims.HasScope(scopes...) {
+				err = fmt.Errorf("%w: it has %s", tokens.ErrScope, claims.Scope)
+			}
+			if asJSON {
+				verdict := map[string]any{"valid": err == nil}
+				if err != nil {
+					verdict["reason"] = err.Error()
+				} else {
+					verdict["claims"] = claims
+				}
+				if e := json.NewEncoder(cmd.OutOrStdout()).Encode(verdict); e != nil {
+					return e
+				}
+			} else if err == nil {
+				describe(cmd.OutOrStdout(), claims)
+			}
+			return verdictOf(err)
+		},
+	}
+	f.add(cmd.Flags())
+	cmd.Flags().StringVar(&audience, "audience", "", "audience to verify for (default: the one that the token names)")
+	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "a scope that the token must have, repeatable")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the verdict as JSON")
+	return cmd
+}
+
+func describe(w io.Writer, c *tokens.Claims) {
+	fmt.Fprintf(w, "✓ signature · issuer · audience %s · %s left · not revoked\n  client %s · scope %s\n",
+		strings.Join(c.Audience, " "), time.Until(c.Expires()).Round(time.Second), c.ClientID, c.Scope)
+}
+
+func verdictOf(err error) error {
+	var e *exit
+	switch {
+	case err == nil || errors.As(err, &e):
+		return err
+	case errors.Is(err, tokens.ErrStale):
+		return &exit{exitUnavailable, err}
+	}
+	return &exit{exitRefused, err}
+}
+
+// verify follows the issuer until it knows, decides, and takes leave.
+func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.Claims, error) {
+	unverified, err := tokens.Inspect(raw)
+	if err != nil {
+		return nil, err
+	}
+	if audience == "" && len(unverified.Claims.Audience) > 0 {
+		audience = unverified.Claims.Audience[0]
+	}
+	feed, err := f.feed(cmd, "imara token verify", tokens.DefaultLease)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: audience, Feed: feed})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(cmd.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); verifier.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	wait, stop := context.WithTimeout(ctx, min(f.timeout, 10*time.Second))
+	defer stop()
+	if err := verifier.Ready(wait); err != nil {
+		return nil, &exit{exitUnavailable, fmt.Errorf("the revocation log is not reached: %w", err)}
+	}
+	return verifier.Verify(raw)
+}
+
+// feed returns a feed of the issuer's revocations. It asks for a token once, so
+// that wrong credentials are a clear error instead of a feed that never starts.
+func (f *clientFlags) feed(cmd *cobra.Command, name string, lease time.Duration) (*httpfeed.Feed, error) {
+	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer), "revocations:read")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := credentials.Token(ctx); err != nil {
+		if e := failure(err); e.(*exit).code == exitRefused {
+			return nil, e
+		}
+	}
+	logger, err := newLogger("info", cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	client := credentials.Client(context.WithoutCancel(cmd.Context()))
+	return httpfeed.New(httpfeed.Config{URL: f.url, Name: name, Lease: lease, Client: client, Logger: logger})
+}
