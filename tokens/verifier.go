@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -43,6 +44,9 @@ type Verifier struct {
 	remote *RemoteKeySet // what Run keeps current; nil when Keys was given
 	parser *jwt.Parser
 	cache  *cache
+	// header is the encoded header of the last good token. An issuer has few, and
+	// one that was checked needs no second look.
+	header *atomic.Pointer[string]
 }
 
 // maxToken is longer than any token we sign, and short enough to refuse a flood
@@ -69,7 +73,7 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if config.CacheSize == 0 {
 		config.CacheSize = 16384
 	}
-	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize)}
+	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[string])}
 	if v.keys == nil {
 		v.remote = NewRemoteKeySet(config.Issuer, config.Client, config.Logger)
 		v.keys = v.remote
@@ -193,22 +197,29 @@ func (*wireClaims) GetAudience() (jwt.ClaimStrings, error)       { return nil, n
 // parse checks header, signature and the presence of every claim.
 func (v *Verifier) parse(raw string) (verified, error) {
 	header, _, _ := strings.Cut(raw, ".")
-	decoded, err := unb64(header, 0)
-	if err != nil {
-		return verified{}, ErrMalformed
-	}
-	if err := singleMembers(decoded); err != nil {
-		return verified{}, err
+	known := v.header.Load()
+	if known == nil || *known != header {
+		decoded, err := unb64(header, 0)
+		if err != nil {
+			return verified{}, ErrMalformed
+		}
+		if err := singleMembers(decoded); err != nil {
+			return verified{}, err
+		}
 	}
 	var claims wireClaims
 	var kid string
-	_, err = v.parser.ParseWithClaims(raw, &claims, func(t *jwt.Token) (any, error) {
+	_, err := v.parser.ParseWithClaims(raw, &claims, func(t *jwt.Token) (_ any, err error) {
 		var key Key
 		kid, key, err = v.signer(t)
 		return key.Public, err
 	})
 	switch {
 	case err == nil:
+		if known == nil || *known != header {
+			header = strings.Clone(header)
+			v.header.Store(&header)
+		}
 		return verified{&claims.Claims, kid}, claims.complete()
 	case errors.Is(err, ErrStale), errors.Is(err, ErrUnknownKey):
 		return verified{}, err

@@ -1,0 +1,287 @@
+package tokens
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func jwkOf(t testing.TB, kid, algorithm string) JWK {
+	t.Helper()
+	var key Key
+	switch key.Algorithm = algorithm; algorithm {
+	case ES256:
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key.Public = private.Public()
+	case RS256:
+		private, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key.Public = private.Public()
+	case EdDSA:
+		public, _, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key.Public = public
+	}
+	j, err := NewJWK(kid, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func TestJWKRoundTrip(t *testing.T) {
+	for _, algorithm := range []string{ES256, RS256, EdDSA} {
+		j := jwkOf(t, "k", algorithm)
+		key, err := j.Key()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := NewJWK("k", key)
+		if err != nil || again != j {
+			t.Errorf("%s: %+v, %v, want %+v", algorithm, again, err, j)
+		}
+	}
+}
+
+// TestBadKeyIsRefusedByItsMember is R-035.
+func TestBadKeyIsRefusedByItsMember(t *testing.T) {
+	ec, rs := jwkOf(t, "k", ES256), jwkOf(t, "k", RS256)
+	offCurve, short, e1 := ec, rs, rs
+	offCurve.Y = offCurve.X
+	short.N = b64(new(big.Int).Lsh(big.NewInt(1), 1023).Bytes())
+	e1.E = b64([]byte{1})
+	p384, wrongAlg, truncated, longE := ec, ec, ec, rs
+	p384.Curve = "P-384"
+	wrongAlg.Algorithm = RS256
+	truncated.X = truncated.X[:20]
+	longE.E = b64([]byte{1, 0, 0, 0, 0, 0, 1})
+	for name, j := range map[string]JWK{"off curve": offCurve, "RSA 1024": short, "e=1": e1, "P-384": p384,
+		"algorithm of another type": wrongAlg, "short x": truncated, "huge e": longE} {
+		if _, err := j.Key(); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		set, _ := json.Marshal(JWKSet{Keys: []JWK{j}})
+		if keys, err := parseJWKSet(set); err == nil {
+			t.Errorf("%s: set accepted with %d keys", name, len(keys))
+		}
+	}
+}
+
+// TestUnknownKeysInASetArePassedOver is S-060.
+func TestUnknownKeysInASetArePassedOver(t *testing.T) {
+	good, err := json.Marshal(jwkOf(t, "good", ES256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := `{"keys":[{"kty":"AKP","alg":"ML-DSA-44","kid":"pq","pub":"x"},{"kty":"OKP-X","kid":"z"},7,null,{},
+	  {"kty":"RSA","use":"enc","alg":"RS256","kid":"enc","n":"x","e":"AQAB"},{"kty":"EC","alg":"ES256","kid":"../x"},` + string(good) + `],"more":1}`
+	keys, err := parseJWKSet([]byte(set))
+	if err != nil || len(keys) != 1 {
+		t.Errorf("%d keys, %v", len(keys), err)
+	}
+	for name, bad := range map[string]string{"empty": `{"keys":[]}`, "no keys": `{}`, "html": `<html>`, "array": `[]`, "nothing": ``,
+		"same kid twice": `{"keys":[` + string(good) + `,` + string(good) + `]}`} {
+		if _, err := parseJWKSet([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func FuzzJWKSet(f *testing.F) {
+	for _, algorithm := range []string{ES256, RS256, EdDSA} {
+		set, _ := json.Marshal(JWKSet{Keys: []JWK{jwkOf(f, "k", algorithm)}})
+		f.Add(set)
+	}
+	f.Add([]byte(`{"keys":[{}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		keys, err := parseJWKSet(data)
+		if err == nil && len(keys) == 0 {
+			t.Fatal("an empty set was accepted")
+		}
+		for kid := range keys {
+			if !validKID(kid) {
+				t.Fatalf("kid %q", kid)
+			}
+		}
+	})
+}
+
+// site answers requests of a key set without a network, so that time can be faked.
+type site struct {
+	fetches atomic.Int64 // of the JWK Set
+	answer  func(path string) (status int, body string)
+}
+
+func (s *site) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "jwks.json") {
+		s.fetches.Add(1)
+	}
+	status, body := s.answer(r.URL.Path)
+	if status == 0 {
+		return nil, errors.New("connection refused")
+	}
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+}
+
+const testIssuer = "https://issuer.example"
+
+func serveKeys(t testing.TB, keys ...JWK) func(string) (int, string) {
+	set, err := json.Marshal(JWKSet{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(path string) (int, string) {
+		if strings.HasSuffix(path, "jwks.json") {
+			return 200, string(set)
+		}
+		return 200, fmt.Sprintf(`{"issuer":%q,"jwks_uri":%q}`, testIssuer, testIssuer+"/.well-known/jwks.json")
+	}
+}
+
+// following runs a key set in a bubble of fake time.
+func following(t *testing.T, s *site, test func(*testing.T, *RemoteKeySet)) {
+	synctest.Test(t, func(t *testing.T) {
+		set := NewRemoteKeySet(testIssuer, &http.Client{Transport: s}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); set.Run(ctx) }()
+		synctest.Wait()
+		test(t, set)
+		cancel()
+		<-done
+	})
+}
+
+// TestUnknownKidFloodCostsOneFetchPerFloor is R-033: ten thousand unknown kids
+// in ten seconds cause no more fetches than one every ten seconds.
+func TestUnknownKidFloodCostsOneFetchPerFloor(t *testing.T) {
+	s := &site{answer: serveKeys(t, jwkOf(t, "good", ES256))}
+	following(t, s, func(t *testing.T, set *RemoteKeySet) {
+		for i := range 10_000 {
+			if _, err := set.Key(fmt.Sprintf("random%d", i)); !errors.Is(err, ErrUnknownKey) {
+				t.Fatal(err)
+			}
+			if _, err := set.Key("good"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		if n := s.fetches.Load(); n > 2 {
+			t.Errorf("%d fetches", n)
+		}
+	})
+}
+
+// TestNewKeyIsFoundAfterOneRefresh: rotation reaches a verifier that runs.
+func TestNewKeyIsFoundAfterOneRefresh(t *testing.T) {
+	old, next := jwkOf(t, "old", ES256), jwkOf(t, "next", ES256)
+	s := &site{answer: serveKeys(t, old)}
+	following(t, s, func(t *testing.T, set *RemoteKeySet) {
+		s.answer = serveKeys(t, old, next)
+		time.Sleep(keysRefresh)
+		synctest.Wait()
+		if _, err := set.Key("next"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestBadAnswerNeverReplacesAGoodSet is R-033, F-37 and S-090.
+func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
+	good := serveKeys(t, jwkOf(t, "good", ES256))
+	metadata := func(text string) func(string) (int, string) {
+		return func(path string) (int, string) {
+			if strings.HasSuffix(path, "jwks.json") {
+				return good(path)
+			}
+			return 200, text
+		}
+	}
+	keys := func(status int, text string) func(string) (int, string) {
+		return func(path string) (int, string) {
+			if strings.HasSuffix(path, "jwks.json") {
+				return status, text
+			}
+			return good(path)
+		}
+	}
+	for name, bad := range map[string]func(string) (int, string){
+		"refused":             func(string) (int, string) { return 0, "" },
+		"500":                 keys(500, `{"keys":[]}`),
+		"redirect":            keys(302, ""),
+		"empty":               keys(200, ""),
+		"empty set":           keys(200, `{"keys":[]}`),
+		"html":                keys(200, "<html>"),
+		"huge":                keys(200, `{"keys":[`+strings.Repeat(" ", fetchLimit)+`]}`),
+		"metadata html":       metadata("<html>"),
+		"another issuer":      metadata(`{"issuer":"https://evil.example","jwks_uri":"https://issuer.example/jwks.json"}`),
+		"issuer with a slash": metadata(`{"issuer":"https://issuer.example/","jwks_uri":"https://issuer.example/jwks.json"}`),
+		"no jwks_uri":         metadata(`{"issuer":"https://issuer.example"}`),
+	} {
+		s := &site{answer: good}
+		following(t, s, func(t *testing.T, set *RemoteKeySet) {
+			s.answer = bad
+			time.Sleep(20 * time.Minute)
+			synctest.Wait()
+			if _, err := set.Key("good"); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			time.Sleep(keysMaxStale)
+			if _, err := set.Key("good"); !errors.Is(err, ErrStale) {
+				t.Errorf("%s, a day later: %v", name, err)
+			}
+			s.answer = good
+			time.Sleep(2 * keysFloor)
+			synctest.Wait()
+			if _, err := set.Key("good"); err != nil {
+				t.Errorf("%s, when it is well again: %v", name, err)
+			}
+		})
+	}
+}
+
+func TestKeySetThatNeverLoadedIsStale(t *testing.T) {
+	following(t, &site{answer: func(string) (int, string) { return 0, "" }}, func(t *testing.T, set *RemoteKeySet) {
+		if _, err := set.Key("good"); !errors.Is(err, ErrStale) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestMetadataURLInsertsBeforeThePath(t *testing.T) {
+	for identifier, want := range map[string]string{
+		"https://h":      "https://h/.well-known/x",
+		"https://h:1/t1": "https://h:1/.well-known/x/t1",
+	} {
+		if got, err := MetadataURL(identifier, "x"); err != nil || got != want {
+			t.Errorf("%s: %s, %v", identifier, got, err)
+		}
+	}
+	for _, bad := range []string{"", "h", "ftp://h", "https://", "https://h/", "https://h?x", "https://h#", "https://u@h", "https://h/ x"} {
+		if got, err := MetadataURL(bad, "x"); err == nil {
+			t.Errorf("%q: %s", bad, got)
+		}
+	}
+}
