@@ -40,7 +40,8 @@ type Store interface {
 	// CreateKey holds the key's organisation, counts its keys that are neither
 	// revoked nor expired at k.CreatedAt, asks admit, and stores k with its
 	// credentials and the entry. An error of admit is returned as it is;
-	// [ErrNameTaken] when one of the counted keys has k's name.
+	// [ErrNameTaken] when one of the counted keys has k's name, [ErrExists] for
+	// its ids.
 	CreateKey(ctx context.Context, k Key, entry Entry, admit func(o Organization, active int) error) (Commit, error)
 	// Key returns one of the organisation, with its credentials.
 	Key(ctx context.Context, organizationID, id string) (Key, error)

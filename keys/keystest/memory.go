@@ -177,6 +177,9 @@ func (m *Memory) CreateKey(_ context.Context, k keys.Key, entry keys.Entry, admi
 	if taken {
 		return keys.Commit{}, keys.ErrNameTaken
 	}
+	if slices.ContainsFunc(m.keys, func(other keys.Key) bool { return other.ID == k.ID || other.ClientID == k.ClientID }) {
+		return keys.Commit{}, keys.ErrExists
+	}
 	m.keys = append(m.keys, clone(k))
 	return m.append(entry), nil
 }

@@ -1,0 +1,161 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens"
+)
+
+func openDir(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := OpenSQLite(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestSQLite(t *testing.T) {
+	keystest.Run(t, func(t *testing.T) keys.Store { return openDir(t, t.TempDir()) })
+}
+
+// TestSecondProcessIsRefused: the second opener may be a process of its own or
+// this one; the lock belongs to the open file.
+func TestSecondProcessIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	first := openDir(t, dir)
+	if _, err := OpenSQLite(t.Context(), dir); !errors.Is(err, ErrLocked) {
+		t.Errorf("second: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	openDir(t, dir)
+}
+
+func TestDamagedDatabaseIsRefused(t *testing.T) {
+	for name, damage := range map[string]func(path string) error{
+		"not a database": func(path string) error { return os.WriteFile(path, []byte("hello, I am not a database at all"), 0o600) },
+		"truncated":      func(path string) error { return os.Truncate(path, 8192) },
+		"scribbled": func(path string) error {
+			data, err := os.ReadFile(path)
+			for i := 4096; i < len(data)-64; i += 97 {
+				data[i] ^= 0xff
+			}
+			return errors.Join(err, os.WriteFile(path, data, 0o600))
+		},
+	} {
+		dir := t.TempDir()
+		if err := openDir(t, dir).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := damage(filepath.Join(dir, "imara.db")); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := OpenSQLite(t.Context(), dir); err == nil {
+			s.Close()
+			t.Errorf("%s: opened", name)
+		}
+	}
+}
+
+// TestLocalSessionsEndWithTheirProcess: the next holder of the lock removes them
+// and nobody else's.
+func TestLocalSessionsEndWithTheirProcess(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	for _, session := range []keys.Session{{ID: "local", Local: true, Lease: time.Second}, {ID: "remote", Lease: time.Second}} {
+		if err := s.Join(t.Context(), session); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	sessions, err := openDir(t, dir).Sessions(t.Context())
+	if err != nil || len(sessions) != 1 || sessions[0].ID != "remote" {
+		t.Errorf("%v, %v", sessions, err)
+	}
+}
+
+// TestFullOrReadOnlyDatabaseChangesNothing: the error is ErrUnavailable, and what
+// was there is there.
+func TestFullOrReadOnlyDatabaseChangesNothing(t *testing.T) {
+	for name, pragma := range map[string][2]string{
+		"full":      {"PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000"},
+		"read-only": {"PRAGMA query_only = 1", "PRAGMA query_only = 0"},
+	} {
+		s := openDir(t, t.TempDir())
+		ctx := t.Context()
+		if err := s.CreateOrganization(ctx, keys.Organization{ID: "org", Name: "Acme", Plan: "Starter"}); err != nil {
+			t.Fatal(err)
+		}
+		before, err := s.Read(ctx, 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exec := func(statement string) {
+			if _, err := s.write.ExecContext(ctx, statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exec(pragma[0])
+		var failed error
+		k := keys.Key{OrganizationID: "org", CreatedAt: time.Now()}
+		for i := 0; failed == nil && i < 2000; i++ {
+			k.ID, k.ClientID, k.Name = "key"+time.Now().String(), "client"+time.Now().String(), "name"+time.Now().String()
+			_, failed = s.CreateKey(ctx, k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int) error { return nil })
+			if failed == nil {
+				before.Tip++
+			}
+		}
+		if !errors.Is(failed, keys.ErrUnavailable) {
+			t.Errorf("%s: %v", name, failed)
+		}
+		if _, err := s.Key(ctx, "org", k.ID); !errors.Is(err, keys.ErrNotFound) {
+			t.Errorf("%s: half a key is there: %v", name, err)
+		}
+		if after, err := s.Read(ctx, 0, 1); err != nil || after.Tip != before.Tip {
+			t.Errorf("%s: tip %d, %v, want %d", name, after.Tip, err, before.Tip)
+		}
+		exec(pragma[1])
+		if _, err := s.CreateKey(ctx, k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int) error { return nil }); err != nil {
+			t.Errorf("%s: after it is over: %v", name, err)
+		}
+	}
+}
+
+// TestPositionsBeginAtRandom: the first token does not tell that it is the first.
+func TestPositionsBeginAtRandom(t *testing.T) {
+	tip := func() uint64 {
+		page, err := openDir(t, t.TempDir()).Read(context.Background(), 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page.Tip
+	}
+	if a, b := tip(), tip(); a == b || a == 0 || b == 0 {
+		t.Errorf("%d and %d", a, b)
+	}
+}
+
+// TestSchemaIsReopenedAsItIs: a second start neither migrates nor begins anew.
+func TestSchemaIsReopenedAsItIs(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	commit, err := s.Append(t.Context(), keys.Entry{Kind: tokens.Cut, Subject: "c:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	page, err := openDir(t, dir).Read(t.Context(), commit.Position-1, 10)
+	if err != nil || len(page.Entries) != 1 || page.Tip != commit.Position {
+		t.Errorf("%+v, %v", page, err)
+	}
+}

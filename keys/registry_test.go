@@ -1,0 +1,430 @@
+package keys_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens"
+)
+
+const api = "https://api.example.com"
+
+// newRegistry has the organisation org on a plan, and a catalogue of two APIs.
+func newRegistry(t *testing.T, plan string) (*keys.Registry, *keystest.Memory) {
+	t.Helper()
+	store := keystest.NewMemory()
+	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: []byte(strings.Repeat("p", 32))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []keys.Organization{{ID: "org", Name: "Acme", Plan: plan}, {ID: "operator", Name: "Operator", Plan: plan, Operator: true}} {
+		if _, err := r.CreateOrganization(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, res := range []keys.Resource{
+		{Audience: api, Name: "API", Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}, {Name: "secret:all", Restricted: true}}},
+		{Audience: "https://billing.example.com", Name: "Billing", Scopes: []keys.Scope{{Name: "invoices:read"}}},
+	} {
+		if _, err := r.PutResource(t.Context(), "test", res); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r, store
+}
+
+func create(t *testing.T, r *keys.Registry, name string, scopes ...string) keys.Created {
+	t.Helper()
+	if scopes == nil {
+		scopes = []string{"alerts:read"}
+	}
+	c, err := r.Create(t.Context(), "test", "org", keys.NewKey{Name: name, Access: keys.Access{Scopes: scopes}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// login authenticates as the token endpoint does, on a fresh record.
+func login(t *testing.T, r *keys.Registry, clientID, secret string) error {
+	t.Helper()
+	record, err := r.Record(t.Context(), clientID)
+	if err != nil && !errors.Is(err, keys.ErrNotFound) {
+		t.Fatal(err)
+	}
+	_, err = r.Authenticate(record, secret, time.Now())
+	return err
+}
+
+// entries is the log since the registry was made, of one subject.
+func entries(t *testing.T, store *keystest.Memory, subject tokens.Subject) (kinds []tokens.Kind) {
+	t.Helper()
+	page, err := store.Read(t.Context(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range page.Entries {
+		if e.Subject == subject {
+			kinds = append(kinds, e.Kind)
+		}
+	}
+	return kinds
+}
+
+// TestLifeOfAKey walks the flows of a key and what each writes to the log: cuts
+// where tokens must die, touches where servers must look again.
+func TestLifeOfAKey(t *testing.T) {
+	r, store := newRegistry(t, "Professional")
+	ctx := t.Context()
+	c := create(t, r, "CI", "alerts:read", "alerts:write")
+	id, subject := c.Key.ID, tokens.Client(c.Key.ClientID)
+	var want []tokens.Kind
+	step := func(name string, kind tokens.Kind, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		want = append(want, kind)
+		if got := entries(t, store, subject); !slices.Equal(got, want) {
+			t.Fatalf("%s: log has %v, want %v", name, got, want)
+		}
+	}
+	step("create", tokens.Touch, login(t, r, c.Key.ClientID, c.Secret.Reveal()))
+
+	second, err := r.Rotate(ctx, "test", "org", id, time.Hour)
+	step("rotate", tokens.Touch, err)
+	for _, s := range []keys.Secret{c.Secret, second.Secret} {
+		if err := login(t, r, c.Key.ClientID, s.Reveal()); err != nil {
+			t.Errorf("during the overlap: %v", err)
+		}
+	}
+	if _, err := r.Rotate(ctx, "test", "org", id, time.Hour); !errors.Is(err, keys.ErrRotating) {
+		t.Errorf("third secret: %v", err)
+	}
+	third, err := r.Rotate(ctx, "test", "org", id, 0)
+	step("rotate at once", tokens.Touch, err)
+	for _, s := range []keys.Secret{c.Secret, second.Secret} {
+		if err := login(t, r, c.Key.ClientID, s.Reveal()); !errors.Is(err, keys.ErrSecretEnded) {
+			t.Errorf("an ended secret: %v", err)
+		}
+	}
+
+	_, receipt, err := r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read", "alerts:write", "invoices:read"}})
+	step("widen", tokens.Touch, err)
+	if receipt != (keys.Receipt{}) {
+		t.Errorf("a receipt for nothing: %+v", receipt)
+	}
+	_, receipt, err = r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}})
+	step("narrow", tokens.Cut, err)
+	if receipt.State != keys.Confirmed || receipt.Position == 0 {
+		t.Errorf("narrowed: %+v", receipt)
+	}
+	_, _, err = r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: time.Now().Add(time.Hour)})
+	step("an earlier end", tokens.Cut, err)
+	_, _, err = r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}})
+	step("no end", tokens.Touch, err)
+
+	_, _, err = r.Suspend(ctx, "test", "org", id, "holiday")
+	step("suspend", tokens.Cut, err)
+	if err := login(t, r, c.Key.ClientID, third.Secret.Reveal()); !errors.Is(err, keys.ErrSuspended) {
+		t.Errorf("suspended: %v", err)
+	}
+	_, err = r.Resume(ctx, "test", "org", id)
+	step("resume", tokens.Touch, err)
+	step("resumed", tokens.Touch, func() error {
+		_, _, err := r.EndSecret(ctx, "test", "org", id, second.Secret.CredentialID(), false)
+		return errors.Join(err, login(t, r, c.Key.ClientID, third.Secret.Reveal()))
+	}())
+	_, _, err = r.EndSecret(ctx, "test", "org", id, third.Secret.CredentialID(), true)
+	step("leak", tokens.Cut, err)
+	if err := login(t, r, c.Key.ClientID, third.Secret.Reveal()); !errors.Is(err, keys.ErrSecretEnded) {
+		t.Errorf("leaked: %v", err)
+	}
+
+	key, receipt, err := r.Revoke(ctx, "test", "org", id, "done")
+	step("revoke", tokens.Cut, err)
+	if receipt.ClientID != key.ClientID || receipt.Position != key.RevokedPosition || !receipt.RevokedAt.Equal(key.RevokedAt) {
+		t.Errorf("receipt %+v of %+v", receipt, key)
+	}
+	_, again, err := r.Revoke(ctx, "test", "org", id, "twice")
+	if err != nil || again.Position != receipt.Position {
+		t.Errorf("revoked again: %+v, %v", again, err)
+	}
+	if err := login(t, r, c.Key.ClientID, third.Secret.Reveal()); !errors.Is(err, keys.ErrSecretEnded) && !errors.Is(err, keys.ErrRevoked) {
+		t.Errorf("revoked: %v", err)
+	}
+	for name, err := range map[string]error{
+		"resume":        second2(r.Resume(ctx, "test", "org", id)),
+		"suspend":       third3(r.Suspend(ctx, "test", "org", id, "")),
+		"rotate":        second2(r.Rotate(ctx, "test", "org", id, 0)),
+		"change access": third3(r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}})),
+	} {
+		if !errors.Is(err, keys.ErrRevoked) {
+			t.Errorf("%s of a revoked key: %v", name, err)
+		}
+	}
+	if got := entries(t, store, subject); !slices.Equal(got, want) {
+		t.Errorf("what was refused is in the log: %v", got)
+	}
+}
+
+func second2[T any](_ T, err error) error        { return err }
+func third3[T, U any](_ T, _ U, err error) error { return err }
+
+func TestPlansLimitActiveKeys(t *testing.T) {
+	for plan, limit := range map[string]int{"Free": 0, "Starter": 2, "Professional": 5, "Enterprise": 20} {
+		r, _ := newRegistry(t, plan)
+		for i := range limit {
+			create(t, r, plan+string(rune('a'+i)))
+		}
+		_, err := r.Create(t.Context(), "test", "org", keys.NewKey{Name: "one more", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+		var full *keys.LimitError
+		switch {
+		case plan == "Free" && errors.Is(err, keys.ErrNoAPIAccess):
+		case plan != "Free" && errors.As(err, &full) && *full == keys.LimitError{Plan: plan, Active: limit, Limit: limit}:
+		default:
+			t.Errorf("%s: %v", plan, err)
+		}
+	}
+}
+
+// TestSixtyFourCreatesForOneSlot: 4 of 5 used, exactly one succeeds (R-077).
+func TestSixtyFourCreatesForOneSlot(t *testing.T) {
+	r, _ := newRegistry(t, "Professional")
+	for i := range 4 {
+		create(t, r, string(rune('a'+i)))
+	}
+	var made atomic.Int64
+	var all sync.WaitGroup
+	for i := range 64 {
+		all.Go(func() {
+			_, err := r.Create(context.Background(), "test", "org", keys.NewKey{Name: fmt.Sprint("key ", i), Access: keys.Access{Scopes: []string{"alerts:read"}}})
+			var full *keys.LimitError
+			if err == nil {
+				made.Add(1)
+			} else if !errors.As(err, &full) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if active, limit, err := r.Limits(t.Context(), "org"); made.Load() != 1 || active != 5 || limit != 5 || err != nil {
+		t.Errorf("%d made, %d of %d active, %v", made.Load(), active, limit, err)
+	}
+}
+
+// TestPlanChanges: a smaller plan kills nothing and blocks creation; one without
+// API access cuts and refuses; a custom limit goes before the plan's.
+func TestPlanChanges(t *testing.T) {
+	r, store := newRegistry(t, "Enterprise")
+	ctx := t.Context()
+	var first keys.Created
+	for i := range 4 {
+		first = create(t, r, string(rune('a'+i)))
+	}
+	set := func(plan string, custom *int) keys.Receipt {
+		t.Helper()
+		_, receipt, err := r.SetPlan(ctx, "support", "org", plan, custom)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return receipt
+	}
+	more := func() error {
+		_, err := r.Create(ctx, "test", "org", keys.NewKey{Name: "more", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+		return err
+	}
+	set("Starter", nil)
+	var full *keys.LimitError
+	if err := more(); !errors.As(err, &full) || full.Active != 4 || full.Limit != 2 {
+		t.Errorf("over the limit: %v", err)
+	}
+	if err := login(t, r, first.Key.ClientID, first.Secret.Reveal()); err != nil {
+		t.Errorf("a key from before the downgrade: %v", err)
+	}
+	five := 5
+	set("Starter", &five)
+	if err := more(); err != nil {
+		t.Errorf("within the custom limit: %v", err)
+	}
+	if receipt := set("Free", nil); receipt.State != keys.Confirmed {
+		t.Errorf("receipt %+v", receipt)
+	}
+	if err := login(t, r, first.Key.ClientID, first.Secret.Reveal()); !errors.Is(err, keys.ErrNoAPIAccess) {
+		t.Errorf("without API access: %v", err)
+	}
+	set("Professional", nil)
+	if err := login(t, r, first.Key.ClientID, first.Secret.Reveal()); err != nil {
+		t.Errorf("with API access again: %v", err)
+	}
+	want := []tokens.Kind{tokens.Touch, tokens.Touch, tokens.Cut, tokens.Touch}
+	if got := entries(t, store, tokens.Organization("org")); !slices.Equal(got, want) {
+		t.Errorf("log %v, want %v", got, want)
+	}
+	if _, _, err := r.SetPlan(ctx, "support", "org", "Platinum", nil); err == nil {
+		t.Error("a plan that does not exist")
+	}
+	minus := -1
+	if _, _, err := r.SetPlan(ctx, "support", "org", "Free", &minus); err == nil {
+		t.Error("a negative limit")
+	}
+}
+
+// TestAuthenticationSaysNothingToStrangers: unknown client, wrong secret, another
+// key's secret, truncated and empty ones are the same error (R-013, R-015, P-01).
+func TestAuthenticationSaysNothingToStrangers(t *testing.T) {
+	r, _ := newRegistry(t, "Enterprise")
+	a, b := create(t, r, "a"), create(t, r, "b")
+	good := a.Secret.Reveal()
+	for name, pair := range map[string][2]string{
+		"unknown client":       {"imara_ci_00000000000000000000", good},
+		"client in upper case": {strings.ToUpper(a.Key.ClientID), good},
+		"empty client":         {"", good},
+		"empty secret":         {a.Key.ClientID, ""},
+		"another key's secret": {a.Key.ClientID, b.Secret.Reveal()},
+		"truncated":            {a.Key.ClientID, good[:len(good)-1]},
+		"extended":             {a.Key.ClientID, good + "0"},
+		"garbage":              {a.Key.ClientID, "\x00\xff"},
+	} {
+		if err := login(t, r, pair[0], pair[1]); err != keys.ErrCredentials {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	record, err := r.Record(t.Context(), a.Key.ClientID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, credentials := range map[string][]keys.Credential{"no row": nil, "empty row": {{}}, "row without a MAC": {{ID: a.Secret.CredentialID(), Pepper: 1}}} {
+		record.Key.Credentials = credentials
+		if _, err := r.Authenticate(record, good, time.Now()); err != keys.ErrCredentials {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestKeyEndsWithItsTime: nothing has to run for a key to expire; the slot is
+// free, and coming back needs one.
+func TestKeyEndsWithItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newRegistry(t, "Starter")
+		ctx := t.Context()
+		ends := time.Now().Add(time.Hour)
+		c, err := r.Create(ctx, "test", "org", keys.NewKey{Name: "Short", Access: keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: ends}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour - time.Microsecond)
+		if err := login(t, r, c.Key.ClientID, c.Secret.Reveal()); err != nil {
+			t.Errorf("just before: %v", err)
+		}
+		time.Sleep(time.Microsecond)
+		if err := login(t, r, c.Key.ClientID, c.Secret.Reveal()); !errors.Is(err, keys.ErrExpired) {
+			t.Errorf("at its end: %v", err)
+		}
+		create(t, r, "short")
+		create(t, r, "other")
+		var full *keys.LimitError
+		extended := keys.Access{Scopes: []string{"alerts:read"}}
+		if _, _, err := r.ChangeAccess(ctx, "test", "org", c.Key.ID, extended); !errors.As(err, &full) {
+			t.Errorf("extended without a free slot: %v", err)
+		}
+		if _, err := r.Rotate(ctx, "test", "org", c.Key.ID, 0); !errors.Is(err, keys.ErrExpired) {
+			t.Errorf("rotated after its end: %v", err)
+		}
+		list, err := r.Keys(ctx, "org", keys.Page{Status: keys.Active})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range list {
+			if _, _, err := r.Revoke(ctx, "test", "org", k.ID, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := r.ChangeAccess(ctx, "test", "org", c.Key.ID, extended); err != nil {
+			t.Errorf("extended: %v", err)
+		}
+		if err := login(t, r, c.Key.ClientID, c.Secret.Reveal()); err != nil {
+			t.Errorf("after the extension: %v", err)
+		}
+	})
+}
+
+func TestBadInputNamesItsField(t *testing.T) {
+	r, store := newRegistry(t, "Enterprise")
+	before, err := store.Read(t.Context(), 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name, field string
+		key         keys.NewKey
+	}{
+		{"no name", "name", keys.NewKey{}},
+		{"long name", "name", keys.NewKey{Name: strings.Repeat("é", 81)}},
+		{"control character", "name", keys.NewKey{Name: "a\nb"}},
+		{"space around", "name", keys.NewKey{Name: " a"}},
+		{"not UTF-8", "name", keys.NewKey{Name: "\xff"}},
+		{"no scope", "scopes", keys.NewKey{Name: "a"}},
+		{"unknown scope", "scopes", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"alerts:delete"}}}},
+		{"scope in upper case", "scopes", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"ALERTS:READ"}}}},
+		{"restricted scope", "scopes", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"secret:all"}}}},
+		{"scope of another resource", "scopes", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"invoices:read"}, Resources: []string{api}}}},
+		{"unknown resource", "resources", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"alerts:read"}, Resources: []string{api + "/"}}}},
+		{"past", "expires_at", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: time.Now().Add(-time.Second)}}},
+		{"unknown owner", "owner", keys.NewKey{Name: "a", OwnerID: "mem", Access: keys.Access{Scopes: []string{"alerts:read"}}}},
+	} {
+		_, err := r.Create(t.Context(), "test", "org", row.key)
+		var input *keys.InputError
+		if !errors.As(err, &input) || input.Field != row.field {
+			t.Errorf("%s: %v, want field %s", row.name, err, row.field)
+		}
+	}
+	if _, err := r.Create(t.Context(), "test", "nobody", keys.NewKey{Name: "a"}); !errors.Is(err, keys.ErrNotFound) {
+		t.Errorf("no such organisation: %v", err)
+	}
+	if after, err := store.Read(t.Context(), 0, 1); err != nil || after.Tip != before.Tip {
+		t.Errorf("something changed: %v", err)
+	}
+	if _, err := r.Create(t.Context(), "test", "operator", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"secret:all"}}}); err != nil {
+		t.Errorf("a restricted scope of the operator: %v", err)
+	}
+	c := create(t, r, "two", "invoices:read", "alerts:read", "invoices:read")
+	if !slices.Equal(c.Key.Resources, []string{"https://billing.example.com", api}) || len(c.Key.Scopes) != 2 {
+		t.Errorf("access %+v", c.Key.Access)
+	}
+	for _, bad := range []keys.Resource{
+		{Audience: "x", Name: "X"}, {Audience: "https://x.example#f", Name: "X"}, {Audience: "https://x.example"},
+		{Audience: "https://x.example", Name: "X", Algorithm: "HS256"}, {Audience: "https://x.example", Name: "X", TokenTTL: 2 * time.Hour},
+		{Audience: "https://x.example", Name: "X", Scopes: []keys.Scope{{Name: `a"b`}}},
+	} {
+		if _, err := r.PutResource(t.Context(), "test", bad); err == nil {
+			t.Errorf("%+v: accepted", bad)
+		}
+	}
+}
+
+func TestConfigThatCannotBeRightIsRefused(t *testing.T) {
+	m := keystest.NewMemory()
+	good := keys.Peppers{1: make([]byte, 32)}
+	for name, config := range map[string]keys.Config{
+		"no store":     {Relay: m, Peppers: good},
+		"no relay":     {Store: m, Peppers: good},
+		"no pepper":    {Store: m, Relay: m},
+		"short pepper": {Store: m, Relay: m, Peppers: keys.Peppers{1: make([]byte, 16)}},
+		"version 0":    {Store: m, Relay: m, Peppers: keys.Peppers{0: make([]byte, 32)}},
+	} {
+		if _, err := keys.New(config); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
