@@ -140,13 +140,13 @@ func (r *Relay) retire(ctx context.Context) {
 		f := r.followers[s.ID]
 		if f == nil {
 			// Of before this process: its time begins now.
-			r.followers[s.ID] = &follower{lease: s.Lease, seen: now}
-		} else if s.ID != r.session && now.Sub(f.seen) > 2*s.Lease {
+			r.followers[s.ID] = &follower{lease: s.Lease, current: now}
+		} else if s.ID != r.session && now.Sub(f.current) > 2*s.Lease {
 			gone = append(gone, s)
 		}
 	}
 	for id, f := range r.followers {
-		if f.position == left && now.Sub(f.seen) > 2*httpfeed.MaxLease {
+		if f.position == left && now.Sub(f.current) > 2*httpfeed.MaxLease {
 			delete(r.followers, id)
 		}
 	}

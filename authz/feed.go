@@ -69,7 +69,7 @@ func (r *Relay) join(ctx context.Context, name string, lease time.Duration) (htt
 		return httpfeed.Joined{}, err
 	}
 	r.mu.Lock()
-	r.followers[session.ID] = &follower{lease: lease, seen: time.Now()}
+	r.followers[session.ID] = &follower{lease: lease, current: time.Now()}
 	r.mu.Unlock()
 	snapshot, err := r.log.Snapshot(ctx)
 	return httpfeed.Joined{Session: session.ID, Cuts: snapshot.Cuts,
@@ -155,7 +155,7 @@ func (r *Relay) known(ctx context.Context, session string) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if r.followers[session] == nil {
-				r.followers[session] = &follower{lease: s.Lease, seen: time.Now()}
+				r.followers[session] = &follower{lease: s.Lease, current: time.Now()}
 			}
 			return nil
 		}

@@ -48,7 +48,9 @@ type Relay struct {
 type follower struct {
 	lease    time.Duration
 	position uint64 // applied up to here
-	seen     time.Time
+	// current is when it last made progress, or had none to make. A session whose
+	// polls arrive but whose answers are lost is as silent as a dead one.
+	current time.Time
 }
 
 const (
@@ -131,6 +133,12 @@ func (r *Relay) rest(ctx context.Context) bool {
 // first round does, which reads after the session was stored.
 func (r *Relay) begin(ctx context.Context) error {
 	r.revocations.Forget()
+	if old := r.own(); old != "" {
+		// It vouches for nothing any more, so nobody has to wait for it.
+		if err := r.log.Leave(ctx, old); err != nil {
+			return err
+		}
+	}
 	session := keys.Session{ID: "ver_" + rand.Text(), Name: r.name, Local: true, Lease: r.revocations.Lease(), JoinedAt: time.Now()}
 	if err := r.log.Join(ctx, session); err != nil {
 		r.logger.Error("did not join the revocation log", "error", err)
@@ -146,7 +154,7 @@ func (r *Relay) begin(ctx context.Context) error {
 	delete(r.followers, r.session)
 	r.session, r.head, r.tail = session.ID, snapshot.Head, nil
 	r.tip, r.floor, r.fresh = snapshot.Watermark, snapshot.Floor, time.Time{}
-	r.followers[session.ID] = &follower{lease: session.Lease, seen: time.Now()}
+	r.followers[session.ID] = &follower{lease: session.Lease, current: time.Now()}
 	r.oldest.Store(snapshot.Watermark)
 	r.resources.Store(snapshot.Watermark)
 	r.changes.Drop(left)
@@ -226,7 +234,9 @@ func (r *Relay) apply(page keys.LogPage, read time.Time) error {
 // advance records what a follower has applied. It is called with mu held.
 func (r *Relay) advance(session string, position uint64) {
 	f := r.followers[session]
-	f.seen = time.Now()
+	if position > f.position || position >= r.tip {
+		f.current = time.Now()
+	}
 	if position > f.position {
 		f.position = position
 		close(r.acked)

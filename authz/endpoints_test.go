@@ -1,0 +1,312 @@
+package authz
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+func (r *running) get(path, token string) answer {
+	r.t.Helper()
+	request, err := http.NewRequest("GET", r.url+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	return send(r.t, request)
+}
+
+// TestRevocationEndpoint is RFC 7009: S-046 to S-051, R-063.
+func TestRevocationEndpoint(t *testing.T) {
+	s := newHouse(t).start(0)
+	api := s.follow("api", 0)
+	c, stranger := s.demoKey(), s.demoKey()
+	id, secret := c.Key.ClientID, c.Secret.Reveal()
+	raw, sibling := s.token(c), s.token(c)
+	revoke := func(id, secret string, parameters ...string) answer {
+		return s.post("/oauth2/revoke", id, secret, parameters...)
+	}
+	for _, row := range []struct {
+		name   string
+		a      answer
+		status int
+		code   any
+	}{
+		{"no authentication", revoke("", "", "token", raw), 401, "invalid_client"},
+		{"wrong secret", revoke(id, "x", "token", raw), 401, "invalid_client"},
+		{"no token", revoke(id, secret), 400, "invalid_request"},
+		{"token of another client", revoke(stranger.Key.ClientID, stranger.Secret.Reveal(), "token", raw), 400, "invalid_grant"},
+		{"garbage", revoke(id, secret, "token", "garbage"), 200, nil},
+		{"empty JWT", revoke(id, secret, "token", "e30.e30.e30"), 200, nil},
+		{"line break", revoke(id, secret, "token", raw+"\n"), 200, nil},
+	} {
+		if row.a.status != row.status || row.a.json["error"] != row.code || row.a.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %s %v", row.name, row.a.status, row.a.body, row.a.header)
+		}
+	}
+	if _, err := api.Verify(raw); err != nil {
+		t.Fatalf("refused requests revoked something: %v", err)
+	}
+	for range 2 {
+		if a := revoke(id, secret, "token", raw, "token_type_hint", "refresh_token", "callback", "x"); a.status != 200 || a.body != "" {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrRevoked) {
+			t.Errorf("accepted after the endpoint answered: %v", err)
+		}
+	}
+	if _, err := api.Verify(sibling); err != nil {
+		t.Errorf("another token of the client: %v", err)
+	}
+	if a := s.get("/oauth2/revoke", ""); a.status != 405 {
+		t.Errorf("GET: %d", a.status)
+	}
+}
+
+// TestIntrospectionEndpoint is RFC 7662: S-052 to S-055, R-062.
+func TestIntrospectionEndpoint(t *testing.T) {
+	s := newHouse(t).start(0)
+	c, stranger := s.demoKey(), s.demoKey()
+	reader := s.key("operator", keys.Access{Scopes: []string{introspectScope}, Resources: []string{ManagementAudience(s.issuer), demoAPI}})
+	elsewhere := s.key("operator", keys.Access{Scopes: []string{introspectScope}, Resources: []string{ManagementAudience(s.issuer), billingAPI}})
+	raw := s.token(c, "scope", "alerts:read")
+	ask := func(who keys.Created, token string) answer {
+		t.Helper()
+		a := s.post("/oauth2/introspect", who.Key.ClientID, who.Secret.Reveal(), "token", token)
+		if a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return a
+	}
+	for name, who := range map[string]keys.Created{"the client itself": c, "a resource server": reader} {
+		a := ask(who, raw)
+		want := map[string]any{"active": true, "token_type": "Bearer", "iss": s.issuer, "sub": c.Key.ClientID, "client_id": c.Key.ClientID,
+			"aud": demoAPI, "scope": "alerts:read", "org": "org"}
+		for member, value := range want {
+			if a.json[member] != value {
+				t.Errorf("%s: %s is %v, want %v", name, member, a.json[member], value)
+			}
+		}
+	}
+	const inactive = `{"active":false}` + "\n"
+	for name, a := range map[string]answer{
+		"another client":             ask(stranger, raw),
+		"server of another resource": ask(elsewhere, raw),
+		"garbage":                    ask(reader, "garbage"),
+		"re-spelled":                 ask(reader, raw+"\n"),
+		"truncated":                  ask(reader, raw[:len(raw)-1]),
+	} {
+		if a.body != inactive {
+			t.Errorf("%s: %s", name, a.body)
+		}
+	}
+	if a := s.post("/oauth2/introspect", "", "", "token", raw); a.status != 401 {
+		t.Errorf("no authentication: %d", a.status)
+	}
+	if a := s.post("/oauth2/introspect", c.Key.ClientID, c.Secret.Reveal()); a.status != 400 {
+		t.Errorf("no token: %d", a.status)
+	}
+	if _, _, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	if a := ask(reader, raw); a.body != inactive {
+		t.Errorf("revoked: %s", a.body)
+	}
+}
+
+// TestMetadata is RFC 8414 and RFC 9728: what is published is what works.
+func TestMetadata(t *testing.T) {
+	s := newHouse(t).start(0)
+	a := s.get("/.well-known/oauth-authorization-server", "")
+	if a.status != 200 || a.header.Get("Content-Type") != "application/json" {
+		t.Fatalf("%d %v", a.status, a.header)
+	}
+	if twin := s.get("/.well-known/openid-configuration", ""); twin.body != a.body {
+		t.Errorf("the two documents differ")
+	}
+	for member, want := range map[string]any{"issuer": s.issuer, "token_endpoint": s.issuer + "/oauth2/token", "jwks_uri": s.issuer + "/.well-known/jwks.json"} {
+		if a.json[member] != want {
+			t.Errorf("%s: %v", member, a.json[member])
+		}
+	}
+	if grants, ok := a.json["grant_types_supported"].([]any); !ok || len(grants) != 1 || grants[0] != "client_credentials" {
+		t.Errorf("grants %v", a.json["grant_types_supported"])
+	}
+	for member, value := range a.json {
+		if list, ok := value.([]any); ok && len(list) == 0 {
+			t.Errorf("%s is empty", member)
+		}
+	}
+	if strings.Contains(a.body, "operator") {
+		t.Error("restricted scopes are published")
+	}
+	resource := s.get("/.well-known/oauth-protected-resource", "")
+	if resource.json["resource"] != ManagementAudience(s.issuer) {
+		t.Errorf("%s", resource.body)
+	}
+	if twin := s.get("/.well-known/oauth-protected-resource/v1", ""); twin.body != resource.body {
+		t.Errorf("%s", twin.body)
+	}
+	var set tokens.JWKSet
+	if err := json.Unmarshal([]byte(s.get("/.well-known/jwks.json", "").body), &set); err != nil || len(set.Keys) != 2 {
+		t.Errorf("%+v, %v", set, err)
+	}
+	for _, path := range []string{"/livez", "/readyz"} {
+		if a := s.get(path, ""); a.status != 200 {
+			t.Errorf("%s: %d", path, a.status)
+		}
+	}
+	if a := s.get("/nothing", ""); a.status != 404 {
+		t.Errorf("nothing: %d", a.status)
+	}
+}
+
+// TestIssuerWithAPath: metadata before the path, everything else below (S-084).
+func TestIssuerWithAPath(t *testing.T) {
+	h := newHouse(t)
+	h.issuer = "https://auth.example.com/t1"
+	s := h.start(0)
+	for path, want := range map[string]int{
+		"/.well-known/oauth-authorization-server/t1": 200, "/.well-known/oauth-authorization-server": 404,
+		"/.well-known/openid-configuration/t1": 200, "/t1/.well-known/openid-configuration": 200,
+		"/t1/.well-known/jwks.json": 200, "/t1/livez": 200, "/livez": 404, "/.well-known/oauth-protected-resource/t1/v1": 200,
+	} {
+		if a := s.get(path, ""); a.status != want {
+			t.Errorf("%s: %d, want %d", path, a.status, want)
+		}
+	}
+	c := s.demoKey()
+	if a := s.post("/t1/oauth2/token", c.Key.ClientID, c.Secret.Reveal(), "grant_type", "client_credentials"); a.status != 200 {
+		t.Errorf("token: %d %s", a.status, a.body)
+	}
+}
+
+// TestFeedIsForVerifiersOnly: joining makes revocations wait, so it takes a key
+// that the operator gave the scope.
+func TestFeedIsForVerifiersOnly(t *testing.T) {
+	s := newHouse(t).start(0)
+	verifier := s.token(s.key("operator", keys.Access{Scopes: []string{feedScope}}))
+	customer := s.token(s.key("org", keys.Access{Scopes: []string{"keys:read"}}))
+	wrongAudience := s.token(s.demoKey())
+	join := func(token, body string) answer {
+		request, err := http.NewRequest("POST", s.url+"/feed/sessions", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token != "" {
+			request.Header.Set("Authorization", "Bearer "+token)
+		}
+		return send(t, request)
+	}
+	good := `{"name":"x","lease_ms":10000}`
+	for name, row := range map[string]struct {
+		token, body string
+		status      int
+	}{
+		"no token": {"", good, 401}, "no scope": {customer, good, 403}, "another audience": {wrongAudience, good, 401},
+		"no body": {verifier, "", 400}, "no name": {verifier, `{"lease_ms":10000}`, 400}, "short lease": {verifier, `{"name":"x","lease_ms":999}`, 400},
+		"long lease": {verifier, `{"name":"x","lease_ms":60001}`, 400}, "negative lease": {verifier, `{"name":"x","lease_ms":-1}`, 400},
+		"long name": {verifier, `{"name":"` + strings.Repeat("x", 201) + `","lease_ms":10000}`, 400}, "large body": {verifier, strings.Repeat(" ", 5000) + good, 400},
+	} {
+		if a := join(row.token, row.body); a.status != row.status {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	sessions, err := s.store.Sessions(context.Background())
+	if err != nil || len(sessions) != 1 {
+		t.Fatalf("%d sessions, want the server's own: %v", len(sessions), err)
+	}
+	joined := join(verifier, good)
+	if joined.status != 201 {
+		t.Fatal(joined.body)
+	}
+	session := joined.json["session"].(string)
+
+	for path, want := range map[string]int{
+		"/feed/sessions/" + session: 400, "/feed/sessions/" + session + "?after=x&head=0&wait_ms=0": 400,
+		"/feed/sessions/nobody?after=1&head=0&wait_ms=0":                                 404,
+		"/feed/sessions/" + session + "?after=99999999999999&head=0&wait_ms=0":           410,
+		"/feed/sessions/" + session + "?after=" + position(joined) + "&head=7&wait_ms=0": 410,
+	} {
+		if a := s.get(path, verifier); a.status != want {
+			t.Errorf("%s: %d %s, want %d", path, a.status, a.body, want)
+		}
+	}
+
+}
+
+func position(a answer) string {
+	n, err := json.Marshal(uint64(a.json["watermark"].(float64)))
+	if err != nil {
+		panic(err)
+	}
+	return string(n)
+}
+
+// TestPanicIsAnAnswer is F-09 and P-12: the process lives, the client gets JSON,
+// the log gets the reason.
+func TestPanicIsAnAnswer(t *testing.T) {
+	var log syncBuffer
+	handler := Log(slog.New(slog.NewJSONHandler(&log, nil)), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }))
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest("GET", "/?secret=1", nil))
+	if w.Code != 500 || !json.Valid(w.Body.Bytes()) || strings.Contains(w.Body.String(), "boom") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if !strings.Contains(log.String(), "boom") || strings.Contains(log.String(), "secret") {
+		t.Errorf("%s", log.String())
+	}
+}
+
+// TestUnexpectedErrorSaysNothing: P-12 and P-13.
+func TestUnexpectedErrorSaysNothing(t *testing.T) {
+	s := newHouse(t).start(0)
+	for _, err := range []error{errors.New("pq: secret detail"), sliceError{"secret detail"}} {
+		w := httptest.NewRecorder()
+		s.fail(w, httptest.NewRequest("GET", "/", nil), err)
+		if w.Code != 500 || strings.Contains(w.Body.String(), "detail") || !strings.Contains(w.Body.String(), "server_error") {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+	if a, challenge, known := explain(failedClient(true, "invalid_client", "x")); !known || !challenge || a.status != 401 {
+		t.Errorf("%+v", a)
+	}
+}
+
+type sliceError []string
+
+func (e sliceError) Error() string { return e[0] }
+
+// TestEngineIssuesNothingWithoutTheFront: the grant engine, reached past the
+// front, has no client to issue to.
+func TestEngineIssuesNothingWithoutTheFront(t *testing.T) {
+	s := newHouse(t).start(0)
+	r := httptest.NewRequest("POST", "/", strings.NewReader("grant_type=client_credentials&client_id=x&client_secret=y"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	if err := s.engine.HandleTokenRequest(w, r); w.Code == 200 || strings.Contains(w.Body.String(), "access_token") {
+		t.Errorf("%d %s %v", w.Code, w.Body, err)
+	}
+	if _, err := s.mint(r); err == nil {
+		t.Error("minted")
+	}
+}
+
+func TestMarginGrowsWithTheLease(t *testing.T) {
+	for lease, want := range map[time.Duration]time.Duration{time.Second: 100 * time.Millisecond, 10 * time.Second: 300 * time.Millisecond, time.Minute: 1800 * time.Millisecond} {
+		if got := margin(lease); got != want {
+			t.Errorf("%v: %v, want %v", lease, got, want)
+		}
+	}
+}

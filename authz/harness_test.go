@@ -1,0 +1,270 @@
+package authz
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/imara/apikeys/authz/sqlstore"
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
+	"github.com/imara/apikeys/tokens/signing"
+)
+
+const (
+	demoAPI    = "https://api.example.com"
+	billingAPI = "https://billing.example.com"
+)
+
+// house is a store on disk and what every test needs in it.
+type house struct {
+	t     *testing.T
+	store keys.Store
+	sql   *sqlstore.Store
+	log   *syncBuffer
+	// issuer is the first server's; replicas share it.
+	issuer string
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	sql, err := sqlstore.OpenSQLite(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sql.Close() })
+	return &house{t: t, store: sql, sql: sql, log: &syncBuffer{}}
+}
+
+// running is a server that listens on loopback.
+type running struct {
+	*Server
+	*house
+	registry *keys.Registry
+	relay    *Relay
+	url      string
+	stop     func() // ends it as a clean shutdown does
+}
+
+// start runs a server on the house's store. A second one is a replica.
+func (h *house) start(lease time.Duration) *running {
+	t := h.t
+	t.Helper()
+	ctx := context.Background()
+	logger := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	web := httptest.NewUnstartedServer(nil)
+	address := "http://" + web.Listener.Addr().String()
+	if h.issuer == "" {
+		h.issuer = address
+	}
+	issuer := h.issuer
+	relay := NewRelay(h.store, "server", lease, logger)
+	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: issuer, KEK: make([]byte, 32), Store: h.sql})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(ctx, Config{Issuer: issuer, Registry: registry, Relay: relay, Ring: ring, Ping: h.sql.Ping, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	background, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(background) }()
+	wait, stopWaiting := context.WithTimeout(ctx, 30*time.Second)
+	defer stopWaiting()
+	if err := s.WaitReady(wait); err != nil {
+		t.Fatal(err)
+	}
+	web.Config.Handler = Log(logger, s.Handler())
+	web.Start()
+	r := &running{Server: s, house: h, registry: registry, relay: relay, url: address}
+	r.stop = sync.OnceFunc(func() {
+		web.CloseClientConnections()
+		web.Close()
+		cancel()
+		<-done
+	})
+	t.Cleanup(r.stop)
+	r.furnish()
+	return r
+}
+
+// furnish fills an empty store: two APIs, a customer, the operator.
+func (r *running) furnish() {
+	t, ctx := r.t, context.Background()
+	t.Helper()
+	for _, res := range []keys.Resource{
+		{Audience: ManagementAudience(r.issuer), Name: "Management", Scopes: ManagementScopes()},
+		{Audience: demoAPI, Name: "Demo", Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}}},
+		{Audience: billingAPI, Name: "Billing", TokenTTL: time.Minute, Scopes: []keys.Scope{{Name: "invoices:read"}}},
+		{Audience: "https://legacy.example.com", Name: "Legacy", Algorithm: tokens.RS256, Scopes: []keys.Scope{{Name: "legacy:read"}}},
+	} {
+		if _, err := r.registry.PutResource(ctx, "test", res); err != nil && !strings.Contains(err.Error(), "exists") {
+			t.Fatal(err)
+		}
+	}
+	for _, o := range []keys.Organization{{ID: "org", Name: "Acme", Plan: "Enterprise"}, {ID: "operator", Name: "Operator", Plan: "Enterprise", Operator: true}} {
+		if _, err := r.registry.CreateOrganization(ctx, o); err != nil && err != keys.ErrExists {
+			t.Fatal(err)
+		}
+	}
+}
+
+// key creates one in an organisation.
+func (r *running) key(organization string, access keys.Access) keys.Created {
+	r.t.Helper()
+	c, err := r.registry.Create(context.Background(), "test", organization, keys.NewKey{Name: "key " + rand.Text(), Access: access})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+func (r *running) demoKey() keys.Created {
+	r.t.Helper()
+	return r.key("org", keys.Access{Scopes: []string{"alerts:read", "alerts:write"}})
+}
+
+// token gets an access token over HTTP.
+func (r *running) token(c keys.Created, parameters ...string) string {
+	r.t.Helper()
+	answer := r.post("/oauth2/token", c.Key.ClientID, c.Secret.Reveal(), append([]string{"grant_type", "client_credentials"}, parameters...)...)
+	if answer.status != 200 {
+		r.t.Fatalf("no token: %d %s", answer.status, answer.body)
+	}
+	return answer.json["access_token"].(string)
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	json   map[string]any
+}
+
+// post sends a form with Basic credentials, if id is not empty.
+func (r *running) post(path, id, secret string, parameters ...string) answer {
+	r.t.Helper()
+	form := url.Values{}
+	for i := 0; i < len(parameters); i += 2 {
+		form.Add(parameters[i], parameters[i+1])
+	}
+	request, err := http.NewRequest("POST", r.url+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if id != "" {
+		request.SetBasicAuth(id, secret)
+	}
+	return send(r.t, request)
+}
+
+func send(t *testing.T, request *http.Request) answer {
+	t.Helper()
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := answer{status: response.StatusCode, header: response.Header, body: string(body)}
+	json.Unmarshal(body, &a.json)
+	return a
+}
+
+// client authenticates as a verifier's key.
+func (r *running) client() *http.Client {
+	r.t.Helper()
+	c := r.key("operator", keys.Access{Scopes: []string{feedScope}})
+	config := clientcredentials.Config{ClientID: c.Key.ClientID, ClientSecret: c.Secret.Reveal(), TokenURL: r.url + "/oauth2/token"}
+	return config.Client(context.Background())
+}
+
+// apiVerifier is a verifier of the demo API in this process, over the HTTP feed.
+type apiVerifier struct {
+	*tokens.Verifier
+	feed *httpfeed.Feed
+	stop func()
+}
+
+func (r *running) follow(name string, lease time.Duration) *apiVerifier {
+	r.t.Helper()
+	return r.followWith(name, lease, r.client())
+}
+
+func (r *running) followWith(name string, lease time.Duration, client *http.Client) *apiVerifier {
+	t := r.t
+	t.Helper()
+	feed, err := httpfeed.New(httpfeed.Config{URL: r.url, Name: name, Lease: lease, Client: client,
+		Logger: slog.New(slog.NewJSONHandler(r.log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := tokens.NewVerifier(tokens.Config{Issuer: r.issuer, Audience: demoAPI, Feed: feed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); v.Run(ctx) }()
+	f := &apiVerifier{Verifier: v, feed: feed, stop: sync.OnceFunc(func() { cancel(); <-done })}
+	t.Cleanup(f.stop)
+	wait, stopWaiting := context.WithTimeout(ctx, 20*time.Second)
+	defer stopWaiting()
+	if err := v.Ready(wait); err != nil {
+		t.Fatalf("verifier %s: %v", name, err)
+	}
+	return f
+}
+
+// eventually waits for a condition by asking again, and fails when it does not come.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not in 30 s: %s", what)
+		}
+	}
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

@@ -1,0 +1,487 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/authz/sqlstore"
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+// TestNoVerifierAcceptsAfterRevokeReturns: eight verifiers verify without pause
+// while keys are revoked under them. No verification that begins after a revoke
+// returned succeeds, and every receipt counts every verifier.
+func TestNoVerifierAcceptsAfterRevokeReturns(t *testing.T) {
+	s := newHouse(t).start(0)
+	const verifiers, revocations = 8, 60
+	var apis []*apiVerifier
+	for i := range verifiers {
+		apis = append(apis, s.follow(fmt.Sprintf("api %d", i), 0))
+	}
+	var accepted atomic.Int64
+	for range revocations {
+		c := s.demoKey()
+		raw := s.token(c)
+		var returned atomic.Pointer[time.Time]
+		var all sync.WaitGroup
+		for _, api := range apis {
+			all.Go(func() {
+				for {
+					begun := time.Now()
+					_, err := api.Verify(raw)
+					if err == nil {
+						accepted.Add(1)
+						if at := returned.Load(); at != nil && begun.After(*at) {
+							t.Errorf("accepted by a verification that began %v after the revoke returned", begun.Sub(*at))
+							return
+						}
+						continue
+					}
+					if !errors.Is(err, tokens.ErrRevoked) {
+						t.Errorf("%v", err)
+					}
+					return
+				}
+			})
+		}
+		_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		now := time.Now()
+		returned.Store(&now)
+		if err != nil || receipt.State != keys.Confirmed || receipt.Confirmed != verifiers+1 || receipt.Total != verifiers+1 {
+			t.Fatalf("receipt %+v, %v", receipt, err)
+		}
+		all.Wait()
+		stored, err := s.store.Receipt(context.Background(), receipt.Position)
+		if err != nil || stored.Confirmed != verifiers+1 {
+			t.Fatalf("stored receipt %+v, %v", stored, err)
+		}
+	}
+	if accepted.Load() == 0 {
+		t.Error("no verification succeeded before a revoke: nothing was raced")
+	}
+}
+
+// gate is a network that can be cut. Requests on their way hang, as in a
+// partition, until their own bound ends them.
+type gate struct {
+	http.RoundTripper
+	mu  sync.Mutex
+	cut chan struct{} // not nil while cut; closed when it is mended
+}
+
+func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := g.RoundTripper.RoundTrip(r)
+	g.mu.Lock()
+	cut := g.cut
+	g.mu.Unlock()
+	if cut != nil {
+		if err == nil {
+			response.Body.Close()
+		}
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return response, err
+}
+
+func (g *gate) set(cut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if cut {
+		g.cut = make(chan struct{})
+	} else {
+		g.cut = nil
+	}
+}
+
+// gated is a verifier behind a gate.
+func (r *running) gated(name string, lease time.Duration) (*apiVerifier, *gate) {
+	client := r.client()
+	g := &gate{RoundTripper: client.Transport}
+	return r.followWith(name, lease, &http.Client{Transport: g}), g
+}
+
+// TestVerifierWithoutContactRefusesBeforeTheRevokeReturns: the revoke waits out
+// the lease, says so, and by then the verifier answers 503. When contact is back
+// it finds that it was retired, joins again, and refuses the token as revoked.
+func TestVerifierWithoutContactRefusesBeforeTheRevokeReturns(t *testing.T) {
+	s := newHouse(t).start(0)
+	api, network := s.gated("cut off", time.Second)
+	healthy := s.follow("healthy", 0)
+	c, untouched := s.demoKey(), s.demoKey()
+	raw, other := s.token(c), s.token(untouched)
+	if _, err := api.Verify(raw); err != nil {
+		t.Fatal(err)
+	}
+	network.set(true)
+	_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+	if _, late := api.Verify(raw); late == nil {
+		t.Error("accepted after the revoke returned")
+	}
+	if err != nil || receipt.State != keys.LeaseEnded || receipt.Confirmed != 2 || receipt.Total != 3 || receipt.Waited < time.Second {
+		t.Errorf("receipt %+v, %v", receipt, err)
+	}
+	if _, err := api.Verify(other); !errors.Is(err, tokens.ErrStale) {
+		t.Errorf("a token that nobody revoked, without contact: %v", err)
+	}
+	if _, err := healthy.Verify(other); err != nil {
+		t.Errorf("at a verifier with contact: %v", err)
+	}
+	eventually(t, "the silent verifier is retired", func() bool {
+		sessions, err := s.store.Sessions(context.Background())
+		return err == nil && len(sessions) == 2
+	})
+	d := s.demoKey()
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", d.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
+		t.Errorf("after it was retired: %+v, %v", receipt, err)
+	}
+	network.set(false)
+	eventually(t, "the verifier is back", func() bool { _, err := api.Verify(other); return err == nil })
+	if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("the revoked token, with contact again: %v", err)
+	}
+}
+
+// TestVerifierThatLeftIsNotWaitedFor: leaving is at once, and a verifier that
+// left accepts nothing.
+func TestVerifierThatLeftIsNotWaitedFor(t *testing.T) {
+	s := newHouse(t).start(0)
+	api := s.follow("leaving", 30*time.Second)
+	c := s.demoKey()
+	raw := s.token(c)
+	api.stop()
+	if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrStale) {
+		t.Errorf("after it left: %v", err)
+	}
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.Total != 1 || receipt.State != keys.Confirmed {
+		t.Errorf("receipt %+v, %v", receipt, err)
+	}
+}
+
+// TestVerifierThatLeavesDuringARevokeIsNotWaitedFor: it accepts nothing any more,
+// which is as good as a confirmation.
+func TestVerifierThatLeavesDuringARevokeIsNotWaitedFor(t *testing.T) {
+	s := newHouse(t).start(0)
+	api, network := s.gated("leaving", 30*time.Second)
+	c := s.demoKey()
+	network.set(true)
+	// Its poll may still be in flight on the server; only its absence is sure.
+	done := make(chan keys.Receipt, 1)
+	go func() {
+		_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		if err != nil {
+			t.Error(err)
+		}
+		done <- receipt
+	}()
+	eventually(t, "the key is revoked in the store", func() bool {
+		k, err := s.store.Key(context.Background(), "org", c.Key.ID)
+		return err == nil && !k.RevokedAt.IsZero()
+	})
+	network.set(false)
+	api.stop()
+	if receipt := <-done; receipt.State != keys.Confirmed || receipt.Total != 2 {
+		t.Errorf("receipt %+v", receipt)
+	}
+}
+
+// TestVerifierFollowsThroughARestart: the next server takes its session over; a
+// revocation in between, which nobody published, reaches it, and is confirmed.
+func TestVerifierFollowsThroughARestart(t *testing.T) {
+	h := newHouse(t)
+	first := h.start(0)
+	second := h.start(0) // another replica, to which the address moves
+	client := first.client()
+	move := &detour{RoundTripper: client.Transport, to: first.url}
+	api := first.followWith("steady", 0, &http.Client{Transport: move})
+	c, untouched := first.demoKey(), first.demoKey()
+	raw, other := first.token(c), first.token(untouched)
+	first.stop()
+	_, err := h.store.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Client(c.Key.ClientID)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	move.set(second.url)
+	eventually(t, "the verifier refuses", func() bool { _, err := api.Verify(raw); return errors.Is(err, tokens.ErrRevoked) })
+	if _, err := api.Verify(other); err != nil {
+		t.Errorf("a token that nobody revoked: %v", err)
+	}
+	_, receipt, err := second.registry.Revoke(context.Background(), "test", "org", untouched.Key.ID, "")
+	if err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
+		t.Errorf("receipt at the second server: %+v, %v", receipt, err)
+	}
+}
+
+// detour sends requests to a server wherever it is now.
+type detour struct {
+	http.RoundTripper
+	mu sync.Mutex
+	to string
+}
+
+func (d *detour) set(to string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.to = to
+}
+
+func (d *detour) RoundTrip(r *http.Request) (*http.Response, error) {
+	d.mu.Lock()
+	host := strings.TrimPrefix(d.to, "http://")
+	d.mu.Unlock()
+	r = r.Clone(r.Context())
+	r.URL.Host = host
+	return d.RoundTripper.RoundTrip(r)
+}
+
+// TestCutOfADeadServerIsConfirmedByTheNext: killed between commit and receipt.
+func TestCutOfADeadServerIsConfirmedByTheNext(t *testing.T) {
+	h := newHouse(t)
+	commit, err := h.store.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Client("client")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.start(0)
+	eventually(t, "the cut has its receipt", func() bool {
+		r, err := h.store.Receipt(context.Background(), commit.Position)
+		return err == nil && r.State == keys.Confirmed
+	})
+}
+
+// lagging is a store whose log stands still for one server.
+type lagging struct {
+	*sqlstore.Store
+	mu     sync.Mutex
+	frozen *keys.LogPage
+}
+
+func (l *lagging) Read(ctx context.Context, after uint64, limit int) (keys.LogPage, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.frozen != nil {
+		page := *l.frozen
+		page.Entries = nil
+		return page, nil
+	}
+	return l.Store.Read(ctx, after, limit)
+}
+
+func (l *lagging) freeze(page *keys.LogPage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.frozen = page
+}
+
+// TestTokenOfALaggingServerIsDeadOnArrival: a replica that has not heard of the
+// revocation mints from its cache; no verifier accepts the token (H8).
+func TestTokenOfALaggingServerIsDeadOnArrival(t *testing.T) {
+	h := newHouse(t)
+	s := h.start(0)
+	slow := &lagging{Store: h.sql}
+	h.store = slow
+	behind := h.start(0)
+	h.store = h.sql
+	api := s.follow("api", 0)
+	c := s.demoKey()
+	if _, err := api.Verify(behind.token(c)); err != nil {
+		t.Fatal(err)
+	}
+	tip, err := h.sql.Snapshot(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second server is up to date", func() bool { return behind.relay.revocations.Watermark() == tip.Watermark })
+	slow.freeze(&keys.LogPage{Tip: tip.Watermark, Floor: tip.Floor, Head: tip.Head})
+	// Not Revoke: it waits for the lagging server, which is a verifier too.
+	_, commit, err := h.store.ChangeKey(context.Background(), "org", c.Key.ID, func(_ keys.Organization, _ int, k *keys.Key) (keys.Entry, error) {
+		k.RevokedAt = time.Now()
+		return keys.Entry{Kind: tokens.Cut, Subject: tokens.Client(k.ClientID)}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	minted := behind.token(c)
+	eventually(t, "the verifier has the cut", func() bool { return api.feed.Revocations().Watermark() >= commit.Position })
+	if _, err := api.Verify(minted); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("minted by a server that did not know: %v", err)
+	}
+	slow.freeze(nil)
+	eventually(t, "the lagging server knows", func() bool {
+		return behind.post("/oauth2/token", c.Key.ClientID, c.Secret.Reveal(), "grant_type", "client_credentials").status == 401
+	})
+}
+
+// TestResumedKeyWorksAtOnceAndOldTokensStayDead: rv needs no un-revocation (H9).
+func TestResumedKeyWorksAtOnceAndOldTokensStayDead(t *testing.T) {
+	s := newHouse(t).start(0)
+	api := s.follow("api", 0)
+	c := s.demoKey()
+	for range 20 {
+		old := s.token(c)
+		if _, _, err := s.registry.Suspend(context.Background(), "test", "org", c.Key.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := api.Verify(old); !errors.Is(err, tokens.ErrRevoked) {
+			t.Fatalf("suspended: %v", err)
+		}
+		if _, err := s.registry.Resume(context.Background(), "test", "org", c.Key.ID); err != nil {
+			t.Fatal(err)
+		}
+		fresh := s.token(c)
+		if _, err := api.Verify(old); !errors.Is(err, tokens.ErrRevoked) {
+			t.Fatalf("an old token after the resume: %v", err)
+		}
+		if _, err := api.Verify(fresh); err != nil {
+			t.Fatalf("a new token after the resume: %v", err)
+		}
+	}
+}
+
+// TestNoFalseDenials: keys that nobody touches are never refused, whatever
+// happens around them.
+func TestNoFalseDenials(t *testing.T) {
+	s := newHouse(t).start(0)
+	api := s.follow("api", 0)
+	c := s.demoKey()
+	raw := s.token(c)
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := api.Verify(raw); err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := api.Verify(s.token(c)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 50 {
+		d := s.demoKey()
+		if _, _, err := s.registry.Revoke(context.Background(), "test", "org", d.Key.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	all.Wait()
+}
+
+// TestAnotherHistoryIsNoticed: a database that was put back, with the same
+// number of entries but others, makes server and verifiers begin again.
+func TestAnotherHistoryIsNoticed(t *testing.T) {
+	h := newHouse(t)
+	forked := &forkable{Store: h.sql}
+	h.store = forked
+	s := h.start(0)
+	api := s.follow("api", 0)
+	c := s.demoKey()
+	raw := s.token(c)
+	session := func() string {
+		sessions, err := h.sql.Sessions(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, x := range sessions {
+			names = append(names, x.ID)
+		}
+		return strings.Join(names, " ")
+	}
+	before := session()
+	forked.on.Store(true)
+	eventually(t, "both have new sessions", func() bool {
+		now := session()
+		for id := range strings.FieldsSeq(before) {
+			if strings.Contains(now, id) {
+				return false
+			}
+		}
+		return len(strings.Fields(now)) >= 2
+	})
+	eventually(t, "the verifier decides again", func() bool { _, err := api.Verify(raw); return err == nil })
+	if !strings.Contains(h.log.String(), "another history") {
+		t.Error("nobody was told")
+	}
+}
+
+// forkable pretends that every head is another.
+type forkable struct {
+	*sqlstore.Store
+	on atomic.Bool
+}
+
+func (f *forkable) Read(ctx context.Context, after uint64, limit int) (keys.LogPage, error) {
+	page, err := f.Store.Read(ctx, after, limit)
+	if f.on.Load() && page.Head != 0 {
+		page.Head++
+		for i := range page.Entries {
+			page.Entries[i].Head++
+		}
+	}
+	return page, err
+}
+
+func (f *forkable) Snapshot(ctx context.Context) (keys.LogSnapshot, error) {
+	snapshot, err := f.Store.Snapshot(ctx)
+	if f.on.Load() && snapshot.Head != 0 {
+		snapshot.Head++
+	}
+	return snapshot, err
+}
+
+// TestStoreThatFailsMakesServersRefuse: reads fail, so past the lease nothing is
+// issued and nothing is accepted; then all is well again (F-11, I9).
+func TestStoreThatFailsMakesServersRefuse(t *testing.T) {
+	h := newHouse(t)
+	broken := &breakable{Store: h.sql}
+	h.store = broken
+	s := h.start(time.Second)
+	api := s.follow("api", time.Second)
+	c := s.demoKey()
+	raw := s.token(c)
+	ask := func() answer {
+		return s.post("/oauth2/token", c.Key.ClientID, c.Secret.Reveal(), "grant_type", "client_credentials")
+	}
+	broken.on.Store(true)
+	if a := ask(); a.status != 200 {
+		t.Errorf("within the lease: %d %s", a.status, a.body)
+	}
+	eventually(t, "the server refuses", func() bool { return ask().status == 503 })
+	eventually(t, "the verifier refuses", func() bool { _, err := api.Verify(raw); return errors.Is(err, tokens.ErrStale) })
+	if a := ask(); a.json["error"] != "temporarily_unavailable" || a.header.Get("Retry-After") == "" {
+		t.Errorf("%d %s %v", a.status, a.body, a.header)
+	}
+	request, err := http.NewRequest("GET", s.url+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := send(t, request); a.status != 503 {
+		t.Errorf("readyz: %d", a.status)
+	}
+	broken.on.Store(false)
+	eventually(t, "the server issues", func() bool { return ask().status == 200 })
+	eventually(t, "the verifier accepts", func() bool { _, err := api.Verify(raw); return err == nil })
+}
+
+// breakable fails to read the log.
+type breakable struct {
+	*sqlstore.Store
+	on atomic.Bool
+}
+
+func (b *breakable) Read(ctx context.Context, after uint64, limit int) (keys.LogPage, error) {
+	if b.on.Load() {
+		return keys.LogPage{}, fmt.Errorf("%w: pulled the plug", keys.ErrUnavailable)
+	}
+	return b.Store.Read(ctx, after, limit)
+}
