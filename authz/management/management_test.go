@@ -203,20 +203,20 @@ func TestBadInput(t *testing.T) {
 		status int
 		code   string
 	}{
-		"not JSON":          {`{`, 400, "invalid_body"},
-		"array":             {`[]`, 422, "invalid_field"},
-		"two objects":       {`{"name":"a","scopes":["alerts:read"]}{}`, 400, "invalid_body"},
-		"unknown member":    {`{"name":"a","scopes":["alerts:read"],"plan":"Enterprise"}`, 400, "invalid_body"},
-		"read-only member":  {`{"name":"a","scopes":["alerts:read"],"id":"key_1"}`, 400, "invalid_body"},
-		"wrong type":        {`{"name":7}`, 422, "invalid_field"},
-		"nothing":           {``, 422, "invalid_field"},
-		"no scopes":         {`{"name":"a"}`, 422, "invalid_field"},
-		"unknown scope":     {`{"name":"a","scopes":["nothing"]}`, 422, "invalid_field"},
-		"restricted scope":  {`{"name":"a","scopes":["operator"]}`, 422, "invalid_field"},
-		"long name":         {`{"name":"` + strings.Repeat("x", 81) + `","scopes":["alerts:read"]}`, 422, "invalid_field"},
-		"past end":          {`{"name":"a","scopes":["alerts:read"],"expires_at":"2001-01-01T00:00:00Z"}`, 422, "invalid_field"},
+		"not JSON":            {`{`, 400, "invalid_body"},
+		"array":               {`[]`, 422, "invalid_field"},
+		"two objects":         {`{"name":"a","scopes":["alerts:read"]}{}`, 400, "invalid_body"},
+		"unknown member":      {`{"name":"a","scopes":["alerts:read"],"plan":"Enterprise"}`, 400, "invalid_body"},
+		"read-only member":    {`{"name":"a","scopes":["alerts:read"],"id":"key_1"}`, 400, "invalid_body"},
+		"wrong type":          {`{"name":7}`, 422, "invalid_field"},
+		"nothing":             {``, 422, "invalid_field"},
+		"no scopes":           {`{"name":"a"}`, 422, "invalid_field"},
+		"unknown scope":       {`{"name":"a","scopes":["nothing"]}`, 422, "invalid_field"},
+		"restricted scope":    {`{"name":"a","scopes":["operator"]}`, 422, "invalid_field"},
+		"long name":           {`{"name":"` + strings.Repeat("x", 81) + `","scopes":["alerts:read"]}`, 422, "invalid_field"},
+		"past end":            {`{"name":"a","scopes":["alerts:read"],"expires_at":"2001-01-01T00:00:00Z"}`, 422, "invalid_field"},
 		"end that is no time": {`{"name":"a","scopes":["alerts:read"],"expires_at":"tomorrow"}`, 400, "invalid_body"},
-		"large body":        {`{"name":"` + strings.Repeat("x", maxBody) + `"}`, 413, "body_too_large"},
+		"large body":          {`{"name":"` + strings.Repeat("x", maxBody) + `"}`, 413, "body_too_large"},
 	} {
 		a.problem(name, a.call("POST", "/v1/orgs/org/keys", me, row.body), row.status, row.code)
 	}
