@@ -130,14 +130,22 @@ func FuzzJWKSet(f *testing.F) {
 // site answers requests of a key set without a network, so that time can be faked.
 type site struct {
 	fetches atomic.Int64 // of the JWK Set
-	answer  func(path string) (status int, body string)
+	answer  atomic.Pointer[answerer]
+}
+
+type answerer = func(path string) (status int, body string)
+
+func newSite(answer answerer) *site {
+	s := &site{}
+	s.answer.Store(&answer)
+	return s
 }
 
 func (s *site) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(r.URL.Path, "jwks.json") {
 		s.fetches.Add(1)
 	}
-	status, body := s.answer(r.URL.Path)
+	status, body := (*s.answer.Load())(r.URL.Path)
 	if status == 0 {
 		return nil, errors.New("connection refused")
 	}
@@ -146,7 +154,7 @@ func (s *site) RoundTrip(r *http.Request) (*http.Response, error) {
 
 const testIssuer = "https://issuer.example"
 
-func serveKeys(t testing.TB, keys ...JWK) func(string) (int, string) {
+func serveKeys(t testing.TB, keys ...JWK) answerer {
 	set, err := json.Marshal(JWKSet{Keys: keys})
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +184,7 @@ func following(t *testing.T, s *site, test func(*testing.T, *RemoteKeySet)) {
 // TestUnknownKidFloodCostsOneFetchPerFloor is R-033: ten thousand unknown kids
 // in ten seconds cause no more fetches than one every ten seconds.
 func TestUnknownKidFloodCostsOneFetchPerFloor(t *testing.T) {
-	s := &site{answer: serveKeys(t, jwkOf(t, "good", ES256))}
+	s := newSite(serveKeys(t, jwkOf(t, "good", ES256)))
 	following(t, s, func(t *testing.T, set *RemoteKeySet) {
 		for i := range 10_000 {
 			if _, err := set.Key(fmt.Sprintf("random%d", i)); !errors.Is(err, ErrUnknownKey) {
@@ -197,9 +205,10 @@ func TestUnknownKidFloodCostsOneFetchPerFloor(t *testing.T) {
 // TestNewKeyIsFoundAfterOneRefresh: rotation reaches a verifier that runs.
 func TestNewKeyIsFoundAfterOneRefresh(t *testing.T) {
 	old, next := jwkOf(t, "old", ES256), jwkOf(t, "next", ES256)
-	s := &site{answer: serveKeys(t, old)}
+	s := newSite(serveKeys(t, old))
 	following(t, s, func(t *testing.T, set *RemoteKeySet) {
-		s.answer = serveKeys(t, old, next)
+		both := serveKeys(t, old, next)
+		s.answer.Store(&both)
 		time.Sleep(keysRefresh)
 		synctest.Wait()
 		if _, err := set.Key("next"); err != nil {
@@ -211,7 +220,7 @@ func TestNewKeyIsFoundAfterOneRefresh(t *testing.T) {
 // TestBadAnswerNeverReplacesAGoodSet is R-033, F-37 and S-090.
 func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
 	good := serveKeys(t, jwkOf(t, "good", ES256))
-	metadata := func(text string) func(string) (int, string) {
+	metadata := func(text string) answerer {
 		return func(path string) (int, string) {
 			if strings.HasSuffix(path, "jwks.json") {
 				return good(path)
@@ -219,7 +228,7 @@ func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
 			return 200, text
 		}
 	}
-	keys := func(status int, text string) func(string) (int, string) {
+	keys := func(status int, text string) answerer {
 		return func(path string) (int, string) {
 			if strings.HasSuffix(path, "jwks.json") {
 				return status, text
@@ -227,7 +236,7 @@ func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
 			return good(path)
 		}
 	}
-	for name, bad := range map[string]func(string) (int, string){
+	for name, bad := range map[string]answerer{
 		"refused":             func(string) (int, string) { return 0, "" },
 		"500":                 keys(500, `{"keys":[]}`),
 		"redirect":            keys(302, ""),
@@ -240,9 +249,9 @@ func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
 		"issuer with a slash": metadata(`{"issuer":"https://issuer.example/","jwks_uri":"https://issuer.example/jwks.json"}`),
 		"no jwks_uri":         metadata(`{"issuer":"https://issuer.example"}`),
 	} {
-		s := &site{answer: good}
+		s := newSite(good)
 		following(t, s, func(t *testing.T, set *RemoteKeySet) {
-			s.answer = bad
+			s.answer.Store(&bad)
 			time.Sleep(20 * time.Minute)
 			synctest.Wait()
 			if _, err := set.Key("good"); err != nil {
@@ -252,7 +261,7 @@ func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
 			if _, err := set.Key("good"); !errors.Is(err, ErrStale) {
 				t.Errorf("%s, a day later: %v", name, err)
 			}
-			s.answer = good
+			s.answer.Store(&good)
 			time.Sleep(2 * keysFloor)
 			synctest.Wait()
 			if _, err := set.Key("good"); err != nil {
@@ -263,7 +272,7 @@ func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
 }
 
 func TestKeySetThatNeverLoadedIsStale(t *testing.T) {
-	following(t, &site{answer: func(string) (int, string) { return 0, "" }}, func(t *testing.T, set *RemoteKeySet) {
+	following(t, newSite(func(string) (int, string) { return 0, "" }), func(t *testing.T, set *RemoteKeySet) {
 		if _, err := set.Key("good"); !errors.Is(err, ErrStale) {
 			t.Error(err)
 		}

@@ -125,14 +125,16 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if p.master, err = loadMasterKey(path, f.masterKeyFile == "" && noDatabase != nil); err != nil {
 		return nil, err
 	}
-	if p.store, err = sqlstore.OpenSQLite(ctx, f.data); err != nil {
+	store, err := sqlstore.OpenSQLite(ctx, f.data)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.store.Close())
+			err = errors.Join(err, store.Close())
 		}
 	}()
+	p.store = store
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, err
