@@ -24,6 +24,7 @@ else
 	CGO_ENABLED=0 $(GO) test -json ./... | $(GO) run ./cmd/testreport
 endif
 
+# Three minutes. Nothing else should run meanwhile.
 bench: build
-	$(GO) test -run '^$$' -bench . -benchtime 1s ./tokens/
-	IMARA_README=README.md $(GO) test -count 1 -run '^TestFigures$$' -bench-figures ./cmd/imara/
+	@{ $(GO) test -run '^$$' -bench . ./tokens/ && \
+	   $(GO) test -run '^$$' -bench . -benchtime 5x ./cmd/imara/; } | $(GO) run ./cmd/benchtable README.md

@@ -18,9 +18,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain makes this binary the command imara of every test.
+// TestMain makes this binary the command imara of every test, and the yardstick
+// of the benchmarks.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imara": main})
+	testscript.Main(m, map[string]func(){"imara": main, "bare": bare})
 }
 
 // TestScripts runs the stories of testdata: what people type, and what they see.

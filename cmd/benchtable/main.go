@@ -1,0 +1,83 @@
+// Command benchtable reads the output of go test -bench, passes it on, and writes
+// the figures that the README promises between its two markers.
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+)
+
+// row is one promise: which benchmark and unit hold it, and the words for it.
+type row struct{ benchmark, unit, what, bound string }
+
+var rows = []row{
+	{"Token", "x-bare", "CPU of the whole server per token, against a bare net/http handler that parses the same form and signs with golang-jwt", "1.6 ×"},
+	{"Token", "x-bare-same-signer", "the same, against a bare handler that signs with our own signer", ""},
+	{"Token", "cpu-us/token", "that CPU in µs", ""},
+	{"VerifyNew", "x-golang-jwt", "verify a new token, against golang-jwt's own parse and verify", "1.25 ×"},
+	{"VerifySeen", "ns/op", "verify a token seen before, in ns", "2,000"},
+	{"VerifySeen", "allocs/op", "allocations of that", "2"},
+	{"Positions/miss-of-1000000", "ns/op", "look up a subject among 1,000,000 revoked ones, in ns", ""},
+	{"Positions/miss-of-1000000", "B/entry", "bytes of memory per revoked subject", ""},
+	{"Revoke", "ms/revoke", "revoke a key, from request to receipt, two verifiers, in ms", ""},
+	{"Revoke", "ms-waited/revoke", "of that, waiting for the verifiers, in ms", ""},
+	{"Ready", "ms/start", "from start to ready, in ms", "1,000"},
+	{"Memory", "MiB", "resident memory after a minute of load, in MiB", "60"},
+}
+
+const begin, end = "<!-- figures -->\n", "<!-- /figures -->"
+
+func main() {
+	if err := run(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(path string) error {
+	measured := make(map[string]string)
+	cpu := "unknown CPU"
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		fmt.Println(lines.Text())
+		if name, ok := strings.CutPrefix(lines.Text(), "cpu: "); ok {
+			cpu = name
+		}
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		name := strings.TrimPrefix(fields[0], "Benchmark")
+		if i := strings.LastIndexByte(name, '-'); i > 0 {
+			name = name[:i] // -GOMAXPROCS
+		}
+		for i := 2; i+1 < len(fields); i += 2 {
+			measured[name+" "+fields[i+1]] = fields[i]
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	var table strings.Builder
+	fmt.Fprintf(&table, "%s, %d cores, %s:\n\n| figure | measured | at most |\n|---|---|---|\n", cpu, runtime.NumCPU(), runtime.Version())
+	for _, r := range rows {
+		value, ok := measured[r.benchmark+" "+r.unit]
+		if !ok {
+			return fmt.Errorf("no %s of Benchmark%s: %s is left as it was", r.unit, r.benchmark, path)
+		}
+		fmt.Fprintf(&table, "| %s | %s | %s |\n", r.what, value, r.bound)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, okBegin := strings.Cut(string(text), begin)
+	_, after, okEnd := strings.Cut(rest, end)
+	if !okBegin || !okEnd {
+		return fmt.Errorf("%s has no %s%s", path, begin, end)
+	}
+	return os.WriteFile(path, []byte(before+begin+table.String()+end+after), 0o644)
+}
