@@ -4,7 +4,7 @@
 
 GO ?= go
 
-.PHONY: run test bench build
+.PHONY: run test bench build tools
 
 build:
 	$(GO) build -trimpath -o bin/imara ./cmd/imara
@@ -12,10 +12,17 @@ build:
 run: build
 	./bin/imara serve --demo
 
-# The race detector needs cgo; nothing else here does.
-RACE := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 && echo yes)
+# What the tests run beside Go: bash and curl, for the README's snippets.
+tools:
+	@for tool in bash curl; do \
+	  command -v $$tool >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y $$tool; } || \
+	  { echo "the tests need $$tool: apt-get install $$tool"; exit 1; }; \
+	done
 
-test: build
+# The race detector needs cgo; nothing else here does.
+RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo yes)
+
+test: build tools
 	$(GO) vet ./...
 ifeq ($(RACE),yes)
 	CGO_ENABLED=1 $(GO) test -race -json ./... | $(GO) run ./cmd/testreport

@@ -115,10 +115,13 @@ func (r *Relay) poll(ctx context.Context, session string, after, head uint64, wa
 // log, and a channel that is closed when it reads on.
 func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (httpfeed.Page, <-chan struct{}, error) {
 	r.mu.Lock()
+	if r.fresh.IsZero() {
+		r.mu.Unlock()
+		return httpfeed.Page{}, nil, fmt.Errorf("%w: it has not read the log yet", tokens.ErrStale)
+	}
 	page := httpfeed.Page{Tip: r.tip, Floor: r.floor}
-	page.AgeUS = max(0, arrived.Sub(r.fresh).Microseconds()+1)
-	if !r.fresh.Before(arrived) {
-		page.AgeUS = 0
+	if r.fresh.Before(arrived) {
+		page.AgeUS = arrived.Sub(r.fresh).Microseconds() + 1
 	}
 	advanced := r.advanced
 	first := r.tip - uint64(len(r.tail)) // position before the first of the tail
@@ -163,10 +166,10 @@ func (r *Relay) known(ctx context.Context, session string) error {
 	return keys.ErrNotFound
 }
 
-// sameHistory compares the follower's last entry with ours. A position ahead of
-// ours is waited for: the snapshot it began with may be newer than our last round.
+// sameHistory compares the follower's last entry with ours, or with the store's
+// if it is not among those in memory: the snapshot that a follower began with may
+// be newer than our last round.
 func (r *Relay) sameHistory(ctx context.Context, after, head uint64) error {
-	r.Publish(ctx, after)
 	r.mu.Lock()
 	tip, first := r.tip, r.tip-uint64(len(r.tail))
 	if after > first && after <= tip {

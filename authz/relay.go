@@ -260,12 +260,13 @@ func (r *Relay) headNow() uint64 {
 func (r *Relay) Publish(ctx context.Context, position uint64) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	// Once is enough: a round that begins after this call reads the position.
+	r.hurry()
 	for {
 		advanced := r.moved()
 		if r.revocations.Watermark() >= position {
 			return
 		}
-		r.hurry()
 		select {
 		case <-advanced:
 		case <-ctx.Done():

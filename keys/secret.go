@@ -30,12 +30,19 @@ type Credential struct {
 	// Hint is the last four characters.
 	Hint string
 	// MAC is HMAC-SHA-256 of id and secret under the pepper of that version.
-	MAC        []byte
+	MAC        MAC
 	Pepper     int
 	CreatedAt  time.Time
 	EndsAt     time.Time // zero: with the key
 	LastUsedAt time.Time // zero: never; up to a flush interval behind
 }
+
+// A MAC is what is stored of a secret. It never prints itself either.
+type MAC []byte
+
+func (MAC) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
+func (MAC) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (MAC) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
 // Live tells whether the secret still counts at time t.
 func (c Credential) Live(t time.Time) bool { return c.EndsAt.IsZero() || t.Before(c.EndsAt) }
@@ -144,7 +151,7 @@ func (p Peppers) current() int {
 }
 
 // mac binds the secret to its credential: a row copied to another key is worthless.
-func (p Peppers) mac(version int, credentialID, text string) []byte {
+func (p Peppers) mac(version int, credentialID, text string) MAC {
 	m := hmac.New(sha256.New, p[version])
 	io.WriteString(m, "v1\x00"+credentialID+"\x00"+text)
 	return m.Sum(nil)

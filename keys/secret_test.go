@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,6 +77,19 @@ func TestSecretNeverPrintsItself(t *testing.T) {
 	text, err := s.MarshalText()
 	if err != nil {
 		t.Fatal(err)
+	}
+	c := Peppers{1: make([]byte, 32)}.credential(s, time.Now())
+	logger.Info("x", "credential", c, "mac", c.MAC)
+	record, err := json.Marshal(Record{Key: Key{Credentials: []Credential{c}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, out := range []string{log.String(), string(record), fmt.Sprintf("%v %+v %#v", c, c, c), fmt.Sprintf("%x %v", c.MAC, c.MAC)} {
+		for _, spelled := range []string{fmt.Sprintf("%x", []byte(c.MAC[:8])), fmt.Sprint([]byte(c.MAC[:8]))[1:20], base64.StdEncoding.EncodeToString(c.MAC)[:12]} {
+			if strings.Contains(strings.ToLower(out), strings.ToLower(spelled)) {
+				t.Errorf("a MAC: %s", out)
+			}
+		}
 	}
 	for _, out := range []string{log.String(), string(data), string(text), fmt.Sprint(s, &s), fmt.Sprintf("%v %+v %#v %s %q %x %d", s, s, s, s, s, s, s),
 		fmt.Sprintf("%v %+v %#v", struct{ S Secret }{s}, []Secret{s}, map[string]Secret{"s": s}), s.GoString(), s.String()} {

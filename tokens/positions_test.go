@@ -91,13 +91,19 @@ func BenchmarkPositions(b *testing.B) {
 		for i := range entries {
 			p.Raise(Client(fmt.Sprintf("imara_ci_%020d", i)), uint64(i+1))
 		}
+		var strangers [1 << 16]string // more than the processor's cache has lines of the table
+		for i := range strangers {
+			strangers[i] = fmt.Sprintf("imara_ci_%020d", entries+i)
+		}
 		b.Run(fmt.Sprintf("miss-of-%d", entries), func(b *testing.B) {
-			b.ReportMetric(float64(16*len(p.table.Load().slots))/float64(entries), "B/entry")
+			n := 0
 			for b.Loop() {
-				if p.newest('c', "imara_ci_unknownunknown123") != 0 {
+				if p.newest('c', strangers[n%len(strangers)]) != 0 {
 					b.Fatal("hit")
 				}
+				n++
 			}
+			b.ReportMetric(float64(16*len(p.table.Load().slots))/float64(entries), "B/entry")
 		})
 	}
 }

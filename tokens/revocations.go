@@ -97,8 +97,12 @@ func (r *Revocations) Apply(entries []Entry) error {
 
 // Confirm renews the lease: the log was read at or after fresh, every entry up
 // to that reading is applied, and tokens below floor are dead. fresh must carry
-// a monotonic reading; an earlier one than is known changes nothing.
+// a monotonic reading; an earlier one than is known changes nothing, and one in
+// the future is no evidence of anything.
 func (r *Revocations) Confirm(fresh time.Time, floor uint64) {
+	if fresh.After(time.Now()) {
+		return
+	}
 	v := r.view.Load()
 	if floor > v.floor.Load() {
 		// The floor first: a check that no longer finds a dropped entry finds the floor.

@@ -119,6 +119,8 @@ func TestLeaseEndsWithoutEvidence(t *testing.T) {
 		stale(true, "past the lease")
 		r.Confirm(time.Now().Add(-20*time.Second), 1)
 		stale(true, "old evidence renews nothing")
+		r.Confirm(time.Now().Add(time.Hour), 1)
+		stale(true, "evidence from the future")
 		r.Confirm(time.Now(), 1)
 		stale(false, "contact is back")
 		r.Confirm(time.Now().Add(-9*time.Second), 1)

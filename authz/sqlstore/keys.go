@@ -70,7 +70,7 @@ func checkName(ctx context.Context, q querier, k keys.Key, t time.Time) error {
 func insertCredential(ctx context.Context, tx *sql.Tx, keyID string, c keys.Credential) error {
 	_, err := tx.ExecContext(ctx,
 		`INSERT INTO credentials (id, key_id, hint, mac, pepper, created_at, ends_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		c.ID, keyID, c.Hint, c.MAC, c.Pepper, micros(c.CreatedAt), micros(c.EndsAt), micros(c.LastUsedAt))
+		c.ID, keyID, c.Hint, []byte(c.MAC), c.Pepper, micros(c.CreatedAt), micros(c.EndsAt), micros(c.LastUsedAt))
 	return err
 }
 

@@ -148,6 +148,9 @@ func verdictOf(err error) error {
 	return &exit{exitRefused, err}
 }
 
+// verifyLease is short: if this command is killed, the next revocation waits for it.
+const verifyLease = 2 * time.Second
+
 // verify follows the issuer until it knows, decides, and takes leave.
 func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.Claims, error) {
 	unverified, err := tokens.Inspect(raw)
@@ -157,7 +160,7 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 	if audience == "" && len(unverified.Claims.Audience) > 0 {
 		audience = unverified.Claims.Audience[0]
 	}
-	feed, err := f.feed(cmd, "imara token verify", tokens.DefaultLease)
+	feed, err := f.feed(cmd, "imara token verify", verifyLease)
 	if err != nil {
 		return nil, err
 	}

@@ -140,6 +140,9 @@ func (f *Feed) follow(ctx context.Context, joined Joined) error {
 			}
 			continue
 		}
+		if page.AgeUS < 0 || page.AgeUS > maxAge.Microseconds() {
+			return fmt.Errorf("%w: an age of %d µs", errSession, page.AgeUS)
+		}
 		pause = firstPause
 		if err := f.revocations.Apply(page.Entries); err != nil {
 			return err
@@ -159,6 +162,9 @@ func (f *Feed) follow(ctx context.Context, joined Joined) error {
 		}
 	}
 }
+
+// maxAge is more than any answer can have and still matter.
+const maxAge = time.Hour
 
 func (f *Feed) poll(ctx context.Context, session string, head uint64, wait time.Duration) (page Page, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+f.config.Lease/2)
