@@ -85,23 +85,11 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*
 // revoke answers POST /oauth2/revoke (RFC 7009): it cuts one access token of the
 // calling client. What cannot be such a token any more is revoked already.
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	p, err := s.authenticate(w, r, f)
-	if err != nil {
-		return err
-	}
-	raw := f.get("token")
-	if raw == "" {
-		return invalidRequest("token is required.")
-	}
-	claims, err := s.verifyAny(raw)
+	p, claims, err := s.aboutToken(w, r)
 	switch {
-	case errors.Is(err, tokens.ErrStale):
-		return err
 	case err != nil:
+		return err
+	case claims == nil:
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusOK)
 		return nil
@@ -124,23 +112,11 @@ const introspectScope = "tokens:introspect"
 // its own tokens; one with the scope tokens:introspect about every token for a
 // resource that it was given. To anybody else a token is not active.
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(w, r)
+	p, claims, err := s.aboutToken(w, r)
 	if err != nil {
 		return err
 	}
-	p, err := s.authenticate(w, r, f)
-	if err != nil {
-		return err
-	}
-	raw := f.get("token")
-	if raw == "" {
-		return invalidRequest("token is required.")
-	}
-	claims, err := s.verifyAny(raw)
-	if errors.Is(err, tokens.ErrStale) {
-		return err
-	}
-	if err != nil || !p.mayAskAbout(claims) {
+	if claims == nil || !p.mayAskAbout(claims) {
 		return writeJSON(w, http.StatusOK, struct {
 			Active bool `json:"active"`
 		}{false})
@@ -166,6 +142,28 @@ func (p *principal) mayAskAbout(claims *tokens.Claims) bool {
 		}
 	}
 	return false
+}
+
+// aboutToken reads a request that asks about a token: who asks, and the claims of
+// the token, nil for one that nobody accepts.
+func (s *Server) aboutToken(w http.ResponseWriter, r *http.Request) (*principal, *tokens.Claims, error) {
+	f, err := readForm(w, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := s.authenticate(w, r, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw := f.get("token")
+	if raw == "" {
+		return nil, nil, invalidRequest("token is required.")
+	}
+	claims, err := s.verifyAny(raw)
+	if errors.Is(err, tokens.ErrStale) {
+		return nil, nil, err
+	}
+	return p, claims, nil
 }
 
 // verifyAny verifies a token of ours for whatever audience it names.

@@ -164,10 +164,10 @@ func TestLifeOfAKey(t *testing.T) {
 		t.Errorf("revoked: %v", err)
 	}
 	for name, err := range map[string]error{
-		"resume":        second2(r.Resume(ctx, "test", "org", id)),
-		"suspend":       third3(r.Suspend(ctx, "test", "org", id, "")),
-		"rotate":        second2(r.Rotate(ctx, "test", "org", id, 0)),
-		"change access": third3(r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}})),
+		"resume":        errorOf2(r.Resume(ctx, "test", "org", id)),
+		"suspend":       errorOf3(r.Suspend(ctx, "test", "org", id, "")),
+		"rotate":        errorOf2(r.Rotate(ctx, "test", "org", id, 0)),
+		"change access": errorOf3(r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}})),
 	} {
 		if !errors.Is(err, keys.ErrRevoked) {
 			t.Errorf("%s of a revoked key: %v", name, err)
@@ -178,8 +178,8 @@ func TestLifeOfAKey(t *testing.T) {
 	}
 }
 
-func second2[T any](_ T, err error) error        { return err }
-func third3[T, U any](_ T, _ U, err error) error { return err }
+func errorOf2[T any](_ T, err error) error         { return err }
+func errorOf3[T, U any](_ T, _ U, err error) error { return err }
 
 func TestPlansLimitActiveKeys(t *testing.T) {
 	for plan, limit := range map[string]int{"Free": 0, "Starter": 2, "Professional": 5, "Enterprise": 20} {

@@ -28,7 +28,7 @@ func (v *Verifier) Require(scopes ...string) func(http.Handler) http.Handler {
 
 // Authorize verifies the bearer token of r and that it has all of scopes.
 func (v *Verifier) Authorize(r *http.Request, scopes ...string) (*Claims, error) {
-	raw, err := Bearer(r)
+	raw, err := bearer(r)
 	if err != nil {
 		return nil, err
 	}
@@ -42,10 +42,10 @@ func (v *Verifier) Authorize(r *http.Request, scopes ...string) (*Claims, error)
 	return claims, nil
 }
 
-// Bearer returns the token of the Authorization header (RFC 6750 §2.1),
+// bearer returns the token of the Authorization header (RFC 6750 §2.1),
 // [ErrMissing] when there is none, [ErrTwice] when the request carries another:
 // a second header, or an access_token in the query, which alone is ignored.
-func Bearer(r *http.Request) (string, error) {
+func bearer(r *http.Request) (string, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) == 0 {
 		return "", ErrMissing

@@ -31,10 +31,10 @@ const (
 	fetchLimit   = 64 << 10 // bytes of a metadata or JWK Set document
 )
 
-// RemoteKeySet holds the JWK Set that an issuer publishes. [RemoteKeySet.Run]
+// remoteKeySet holds the JWK Set that an issuer publishes. [remoteKeySet.run]
 // fetches it in the background; a kid that is not in the set asks for an early
 // fetch but never waits for one. A bad answer never replaces a good set.
-type RemoteKeySet struct {
+type remoteKeySet struct {
 	issuer string
 	client *http.Client
 	log    *slog.Logger
@@ -48,10 +48,10 @@ type keySet struct {
 	fetched time.Time
 }
 
-// NewRemoteKeySet follows the key set that the authorization server metadata of
+// newRemoteKeySet follows the key set that the authorization server metadata of
 // issuer names (RFC 8414 §3). A nil client is one that follows no redirects. A
 // nil logger is silent.
-func NewRemoteKeySet(issuer string, client *http.Client, log *slog.Logger) *RemoteKeySet {
+func newRemoteKeySet(issuer string, client *http.Client, log *slog.Logger) *remoteKeySet {
 	if client == nil {
 		client = &http.Client{}
 	}
@@ -61,12 +61,12 @@ func NewRemoteKeySet(issuer string, client *http.Client, log *slog.Logger) *Remo
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &RemoteKeySet{issuer: issuer, client: &bounded, log: log,
+	return &remoteKeySet{issuer: issuer, client: &bounded, log: log,
 		loaded: make(chan struct{}), early: make(chan struct{}, 1)}
 }
 
 // Key implements [KeySet].
-func (s *RemoteKeySet) Key(kid string) (Key, error) {
+func (s *remoteKeySet) Key(kid string) (Key, error) {
 	set := s.set.Load()
 	if set == nil || time.Since(set.fetched) > keysMaxStale {
 		return Key{}, fmt.Errorf("%w: the issuer's signing keys are not loaded", ErrStale)
@@ -83,10 +83,10 @@ func (s *RemoteKeySet) Key(kid string) (Key, error) {
 }
 
 // Ready is closed when the set has been loaded for the first time.
-func (s *RemoteKeySet) Ready() <-chan struct{} { return s.loaded }
+func (s *remoteKeySet) Ready() <-chan struct{} { return s.loaded }
 
 // Run keeps the set current until ctx ends.
-func (s *RemoteKeySet) Run(ctx context.Context) error {
+func (s *remoteKeySet) Run(ctx context.Context) error {
 	retry := 250 * time.Millisecond
 	for {
 		wait := keysRefresh - time.Duration(rand.Int64N(int64(keysRefresh/5)))
@@ -103,7 +103,7 @@ func (s *RemoteKeySet) Run(ctx context.Context) error {
 }
 
 // rest waits, at least the floor once a set is there, until it is time to fetch.
-func (s *RemoteKeySet) rest(ctx context.Context, wait time.Duration) bool {
+func (s *remoteKeySet) rest(ctx context.Context, wait time.Duration) bool {
 	if s.set.Load() != nil {
 		select {
 		case <-time.After(min(wait, keysFloor)):
@@ -128,7 +128,7 @@ func (s *RemoteKeySet) rest(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-func (s *RemoteKeySet) refresh(ctx context.Context) error {
+func (s *remoteKeySet) refresh(ctx context.Context) error {
 	location, err := MetadataURL(s.issuer, "oauth-authorization-server")
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func (s *RemoteKeySet) refresh(ctx context.Context) error {
 	return nil
 }
 
-func (s *RemoteKeySet) fetch(ctx context.Context, location string) ([]byte, error) {
+func (s *remoteKeySet) fetch(ctx context.Context, location string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {
 		return nil, err

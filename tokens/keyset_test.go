@@ -168,9 +168,9 @@ func serveKeys(t testing.TB, keys ...JWK) answerer {
 }
 
 // following runs a key set in a bubble of fake time.
-func following(t *testing.T, s *site, test func(*testing.T, *RemoteKeySet)) {
+func following(t *testing.T, s *site, test func(*testing.T, *remoteKeySet)) {
 	synctest.Test(t, func(t *testing.T) {
-		set := NewRemoteKeySet(testIssuer, &http.Client{Transport: s}, nil)
+		set := newRemoteKeySet(testIssuer, &http.Client{Transport: s}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); set.Run(ctx) }()
@@ -185,7 +185,7 @@ func following(t *testing.T, s *site, test func(*testing.T, *RemoteKeySet)) {
 // in ten seconds cause no more fetches than one every ten seconds.
 func TestUnknownKidFloodCostsOneFetchPerFloor(t *testing.T) {
 	s := newSite(serveKeys(t, jwkOf(t, "good", ES256)))
-	following(t, s, func(t *testing.T, set *RemoteKeySet) {
+	following(t, s, func(t *testing.T, set *remoteKeySet) {
 		for i := range 10_000 {
 			if _, err := set.Key(fmt.Sprintf("random%d", i)); !errors.Is(err, ErrUnknownKey) {
 				t.Fatal(err)
@@ -206,7 +206,7 @@ func TestUnknownKidFloodCostsOneFetchPerFloor(t *testing.T) {
 func TestNewKeyIsFoundAfterOneRefresh(t *testing.T) {
 	old, next := jwkOf(t, "old", ES256), jwkOf(t, "next", ES256)
 	s := newSite(serveKeys(t, old))
-	following(t, s, func(t *testing.T, set *RemoteKeySet) {
+	following(t, s, func(t *testing.T, set *remoteKeySet) {
 		both := serveKeys(t, old, next)
 		s.answer.Store(&both)
 		time.Sleep(keysRefresh)
@@ -250,7 +250,7 @@ func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
 		"no jwks_uri":         metadata(`{"issuer":"https://issuer.example"}`),
 	} {
 		s := newSite(good)
-		following(t, s, func(t *testing.T, set *RemoteKeySet) {
+		following(t, s, func(t *testing.T, set *remoteKeySet) {
 			s.answer.Store(&bad)
 			time.Sleep(20 * time.Minute)
 			synctest.Wait()
@@ -272,7 +272,7 @@ func TestBadAnswerNeverReplacesAGoodSet(t *testing.T) {
 }
 
 func TestKeySetThatNeverLoadedIsStale(t *testing.T) {
-	following(t, newSite(func(string) (int, string) { return 0, "" }), func(t *testing.T, set *RemoteKeySet) {
+	following(t, newSite(func(string) (int, string) { return 0, "" }), func(t *testing.T, set *remoteKeySet) {
 		if _, err := set.Key("good"); !errors.Is(err, ErrStale) {
 			t.Error(err)
 		}

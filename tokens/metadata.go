@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// ResourceMetadata is the protected resource metadata document (RFC 9728 §2).
-type ResourceMetadata struct {
+// resourceMetadata is the protected resource metadata document (RFC 9728 §2).
+type resourceMetadata struct {
 	Resource             string   `json:"resource"`
 	AuthorizationServers []string `json:"authorization_servers"`
 	ScopesSupported      []string `json:"scopes_supported,omitempty"`
@@ -18,7 +18,7 @@ type ResourceMetadata struct {
 // [MetadataURL] of the audience and "oauth-protected-resource" points, and give
 // that URL to [Config.ResourceMetadata].
 func (v *Verifier) Metadata(name string, scopes ...string) http.Handler {
-	document := ResourceMetadata{
+	document := resourceMetadata{
 		Resource:             v.config.Audience,
 		AuthorizationServers: []string{v.config.Issuer},
 		ScopesSupported:      scopes,

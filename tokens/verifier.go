@@ -41,7 +41,7 @@ type Config struct {
 type Verifier struct {
 	config Config
 	keys   KeySet
-	remote *RemoteKeySet // what Run keeps current; nil when Keys was given
+	remote *remoteKeySet // what Run keeps current; nil when Keys was given
 	parser *jwt.Parser
 	cache  *cache
 	// header is the encoded header of the last good token. An issuer has few, and
@@ -75,7 +75,7 @@ func NewVerifier(config Config) (*Verifier, error) {
 	}
 	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[string])}
 	if v.keys == nil {
-		v.remote = NewRemoteKeySet(config.Issuer, config.Client, config.Logger)
+		v.remote = newRemoteKeySet(config.Issuer, config.Client, config.Logger)
 		v.keys = v.remote
 	}
 	// Only signature and form are golang-jwt's: time, issuer and audience are

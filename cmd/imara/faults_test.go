@@ -79,25 +79,20 @@ func (c *child) tokenFor(id, secret string) (token string, r reply) {
 	return answer.AccessToken, r
 }
 
-func (c *child) demoToken() string {
+// tokenOf exchanges the pair that demo.env has under a prefix: "" is the
+// integration, "IMARA_" the operator.
+func (c *child) tokenOf(prefix string) string {
 	c.t.Helper()
 	env := c.env()
-	token, r := c.tokenFor(env["CLIENT_ID"], env["CLIENT_SECRET"])
+	token, r := c.tokenFor(env[prefix+"CLIENT_ID"], env[prefix+"CLIENT_SECRET"])
 	if token == "" {
 		c.t.Fatalf("no token: %d %s", r.status, r.body)
 	}
 	return token
 }
 
-func (c *child) operatorToken() string {
-	c.t.Helper()
-	env := c.env()
-	token, r := c.tokenFor(env["IMARA_CLIENT_ID"], env["IMARA_CLIENT_SECRET"])
-	if token == "" {
-		c.t.Fatalf("no token: %d %s", r.status, r.body)
-	}
-	return token
-}
+func (c *child) demoToken() string     { c.t.Helper(); return c.tokenOf("") }
+func (c *child) operatorToken() string { c.t.Helper(); return c.tokenOf("IMARA_") }
 
 // create makes a key over the API.
 func (c *child) create(token, name string) (management.KeyWithSecret, reply) {

@@ -149,11 +149,7 @@ func (f *keysFlags) show() *cobra.Command {
 	return &cobra.Command{
 		Use: "show KEY", Short: "Show a key, named by its id, client id or name", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			server, err := f.api(cmd)
-			if err != nil {
-				return err
-			}
-			key, err := find(cmd, server, args[0])
+			_, key, err := f.find(cmd, args[0])
 			if err != nil {
 				return f.fail(cmd, err)
 			}
@@ -167,22 +163,26 @@ func (f *keysFlags) show() *cobra.Command {
 	}
 }
 
-// find returns the one key that has this id, client id or name. A name means an
-// active key before a revoked one.
-func find(cmd *cobra.Command, server *api, name string) (management.Key, error) {
+// find returns the one key that has this id, client id or name, and the server
+// that has it. A name means an active key before a revoked one.
+func (f *keysFlags) find(cmd *cobra.Command, name string) (*api, management.Key, error) {
+	server, err := f.api(cmd)
+	if err != nil {
+		return nil, management.Key{}, err
+	}
 	if strings.HasPrefix(name, "key_") {
 		var key management.Key
 		err := server.do(cmd.Context(), http.MethodGet, "/keys/"+url.PathEscape(name), nil, &key)
-		return key, err
+		return server, key, err
 	}
 	list, err := all(cmd, server, "")
 	if err != nil {
-		return management.Key{}, err
+		return nil, management.Key{}, err
 	}
 	var named []management.Key
 	for _, k := range list {
 		if k.ClientID == name || strings.EqualFold(k.Name, name) && k.Status != "revoked" {
-			return k, nil
+			return server, k, nil
 		}
 		if strings.EqualFold(k.Name, name) {
 			named = append(named, k)
@@ -190,11 +190,11 @@ func find(cmd *cobra.Command, server *api, name string) (management.Key, error) 
 	}
 	switch len(named) {
 	case 0:
-		return management.Key{}, &exit{exitNotFound, fmt.Errorf("no key %q", name)}
+		return nil, management.Key{}, &exit{exitNotFound, fmt.Errorf("no key %q", name)}
 	case 1:
-		return named[0], nil
+		return server, named[0], nil
 	}
-	return management.Key{}, usage("%d revoked keys are called %q: name one by its client id", len(named), name)
+	return nil, management.Key{}, usage("%d revoked keys are called %q: name one by its client id", len(named), name)
 }
 
 func (f *keysFlags) rotate() *cobra.Command {
@@ -202,11 +202,7 @@ func (f *keysFlags) rotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate KEY", Short: "Add a secret; the old one ends later", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			server, err := f.api(cmd)
-			if err != nil {
-				return err
-			}
-			key, err := find(cmd, server, args[0])
+			server, key, err := f.find(cmd, args[0])
 			if err != nil {
 				return f.fail(cmd, err)
 			}
@@ -239,11 +235,7 @@ func (f *keysFlags) revoke() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "revoke KEY", Short: "End a key for good, everywhere, before this returns", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			server, err := f.api(cmd)
-			if err != nil {
-				return err
-			}
-			key, err := find(cmd, server, args[0])
+			server, key, err := f.find(cmd, args[0])
 			if err != nil {
 				return f.fail(cmd, err)
 			}

@@ -1,0 +1,181 @@
+package keystest
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+// gapless reads the log while eight writers append to it, some of them in
+// transactions that fail: a reader never sees a gap, nor an entry appear behind
+// a tip that it has read.
+func gapless(t *testing.T, s *suite) {
+	s.organization("org_1")
+	begin := s.tip()
+	var writers sync.WaitGroup
+	var committed atomic.Int64
+	for range 8 {
+		writers.Go(func() {
+			for i := range 25 {
+				k := s.key("org_1")
+				_, err := s.CreateKey(s.ctx, k, touch(k), func(keys.Organization, int) error {
+					if i%5 == 4 {
+						return errors.New("no")
+					}
+					return nil
+				})
+				if err == nil {
+					committed.Add(1)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { writers.Wait(); close(done) }()
+	position := begin
+	for finished := false; !finished || position < s.tip(); {
+		select {
+		case <-done:
+			finished = true
+		default:
+		}
+		page, err := s.Read(s.ctx, position, 7)
+		s.must(err)
+		for _, e := range page.Entries {
+			position++
+			if e.Position != position || e.Position > page.Tip {
+				t.Fatalf("entry %d where %d was next, tip %d", e.Position, position, page.Tip)
+			}
+		}
+	}
+	s.same(int64(position-begin), committed.Load())
+	s.same(committed.Load(), int64(8*20))
+}
+
+func snapshot(t *testing.T, s *suite) {
+	begin := s.tip()
+	add := func(kind tokens.Kind, subject tokens.Subject, terminal bool) uint64 {
+		commit, err := s.Append(s.ctx, keys.Entry{Kind: kind, Subject: subject, Terminal: terminal})
+		s.must(err)
+		return commit.Position
+	}
+	add(tokens.Cut, "c:1", false)
+	add(tokens.Touch, "c:2", false)
+	terminal := add(tokens.Cut, "k:1", true)
+	newest := add(tokens.Cut, "c:1", false)
+	add(tokens.Touch, "c:1", false)
+	got, err := s.Snapshot(s.ctx)
+	s.must(err)
+	found := map[tokens.Subject]uint64{}
+	for _, e := range got.Cuts {
+		if e.Position > begin {
+			found[e.Subject] = e.Position
+		}
+		if e.Terminal != (e.Subject == "k:1") || e.Kind != tokens.Cut {
+			t.Errorf("entry %+v", e)
+		}
+	}
+	s.same(found, map[tokens.Subject]uint64{"c:1": newest, "k:1": terminal})
+	s.same(got.Watermark, s.tip())
+	page, err := s.Read(s.ctx, got.Watermark, 1)
+	s.must(err)
+	s.same(got.Head, page.Head)
+}
+
+func floor(t *testing.T, s *suite) {
+	commit, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:1"})
+	s.must(err)
+	before, err := s.Snapshot(s.ctx)
+	s.must(err)
+	s.must(s.RaiseFloor(s.ctx, now().Add(keys.Retention-time.Minute)))
+	same, err := s.Snapshot(s.ctx)
+	s.must(err)
+	s.same(same, before)
+	s.must(s.RaiseFloor(s.ctx, now().Add(keys.Retention+time.Second)))
+	after, err := s.Snapshot(s.ctx)
+	s.must(err)
+	if after.Floor != commit.Position || len(after.Cuts) != 0 || after.Watermark != before.Watermark {
+		t.Errorf("snapshot %+v, want floor %d", after, commit.Position)
+	}
+	s.must(s.RaiseFloor(s.ctx, now()))
+	page, err := s.Read(s.ctx, commit.Position, 1)
+	s.must(err)
+	s.same(page.Floor, commit.Position)
+}
+
+func readHeads(t *testing.T, s *suite) {
+	var heads []uint64
+	first := s.tip()
+	for range 5 {
+		_, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Touch, Subject: "c:1"})
+		s.must(err)
+	}
+	for _, e := range s.after(first) {
+		heads = append(heads, e.Head)
+	}
+	for i := range uint64(5) {
+		page, err := s.Read(s.ctx, first+1+i, 1)
+		s.must(err)
+		s.same(page.Head, heads[i])
+	}
+	page, err := s.Read(s.ctx, first+100, 1)
+	s.must(err)
+	s.same(page, keys.LogPage{Tip: first + 5, Floor: page.Floor})
+	slices.Sort(heads)
+	s.same(len(slices.Compact(heads)), 5)
+}
+
+func receipts(t *testing.T, s *suite) {
+	start := now().Add(time.Second)
+	one, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:1"})
+	s.must(err)
+	_, err = s.Append(s.ctx, keys.Entry{Kind: tokens.Touch, Subject: "c:2"})
+	s.must(err)
+	two, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:3"})
+	s.must(err)
+	_, err = s.Receipt(s.ctx, one.Position)
+	s.want(err, keys.ErrNotFound)
+	oldest := func(want uint64) {
+		t.Helper()
+		got, err := s.Unconfirmed(s.ctx, start)
+		s.must(err)
+		s.same(got, want)
+	}
+	oldest(one.Position)
+	r := keys.Receipt{Position: one.Position, State: keys.LeaseEnded, Confirmed: 3, Total: 4, Waited: 1500 * time.Microsecond}
+	s.must(s.Confirmed(s.ctx, r))
+	other := r
+	other.Confirmed, other.State = 4, keys.Confirmed
+	s.must(s.Confirmed(s.ctx, other))
+	got, err := s.Receipt(s.ctx, one.Position)
+	s.must(err)
+	s.same(got, r)
+	oldest(two.Position)
+	r.Position = two.Position
+	s.must(s.Confirmed(s.ctx, r))
+	oldest(0)
+	none, err := s.Unconfirmed(s.ctx, now().Add(-time.Hour))
+	s.must(err)
+	s.same(none, uint64(0))
+}
+
+func sessions(t *testing.T, s *suite) {
+	a := keys.Session{ID: "ver_a", Name: "gateway", Lease: 10 * time.Second, JoinedAt: now()}
+	b := keys.Session{ID: "ver_b", Name: "server", Local: true, Lease: time.Second, JoinedAt: now().Add(time.Second)}
+	s.must(s.Join(s.ctx, a))
+	s.must(s.Join(s.ctx, b))
+	got, err := s.Sessions(s.ctx)
+	s.must(err)
+	s.same(got, []keys.Session{a, b})
+	s.must(s.Leave(s.ctx, "ver_a"))
+	s.must(s.Leave(s.ctx, "ver_a"))
+	got, err = s.Sessions(s.ctx)
+	s.must(err)
+	s.same(got, []keys.Session{b})
+}
