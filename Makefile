@@ -34,4 +34,5 @@ endif
 # Three minutes. Nothing else should run meanwhile.
 bench: build
 	@{ $(GO) test -run '^$$' -bench . ./tokens/ && \
+	   $(GO) test -run '^$$' -bench . -benchtime 20000x ./authz/ && \
 	   $(GO) test -run '^$$' -bench . -benchtime 5x ./cmd/imara/; } | $(GO) run ./cmd/benchtable README.md

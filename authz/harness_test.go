@@ -30,7 +30,7 @@ const (
 
 // house is a store on disk and what every test needs in it.
 type house struct {
-	t     *testing.T
+	t     testing.TB
 	store keys.Store
 	sql   *sqlstore.Store
 	log   *syncBuffer
@@ -38,7 +38,7 @@ type house struct {
 	issuer string
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house {
 	t.Helper()
 	sql, err := sqlstore.OpenSQLite(t.Context(), t.TempDir())
 	if err != nil {
@@ -176,7 +176,7 @@ func (r *running) post(path, id, secret string, parameters ...string) answer {
 	return send(r.t, request)
 }
 
-func send(t *testing.T, request *http.Request) answer {
+func send(t testing.TB, request *http.Request) answer {
 	t.Helper()
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {

@@ -294,3 +294,20 @@ func TestMetadataURLInsertsBeforeThePath(t *testing.T) {
 		}
 	}
 }
+
+// FuzzIdentifier: what is accepted has one spelling, and is a prefix of what is
+// made of it.
+func FuzzIdentifier(f *testing.F) {
+	f.Add("https://issuer.example/t1")
+	f.Add("http://[::1]:8080")
+	f.Add("https://a%2fb/\u00e9?#")
+	f.Fuzz(func(t *testing.T, identifier string) {
+		if CheckIdentifier(identifier) != nil {
+			return
+		}
+		location, err := MetadataURL(identifier, "x")
+		if err != nil || !strings.Contains(location, "/.well-known/x") || strings.ContainsAny(identifier, " \"\\?#\n") {
+			t.Fatalf("%q: %q, %v", identifier, location, err)
+		}
+	})
+}

@@ -357,3 +357,17 @@ func FuzzCreateKey(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCursor: what is not a cursor of this list never becomes a place in it.
+func FuzzCursor(f *testing.F) {
+	s := &server{Config{CursorKey: make([]byte, 32)}}
+	good := s.cursor("org", keys.Key{ID: "key_1", CreatedAt: time.UnixMicro(1)})
+	f.Add(good)
+	f.Add("AAAA")
+	f.Fuzz(func(t *testing.T, cursor string) {
+		var page keys.Page
+		if err := s.readCursor("org", cursor, &page); err == nil && cursor != good && cursor != "" {
+			t.Fatalf("accepted %q", cursor)
+		}
+	})
+}

@@ -22,6 +22,7 @@ var rows = []row{
 	{"VerifySeen", "allocs/op", "allocations of that", "2"},
 	{"Positions/miss-of-1000000", "ns/op", "look up a subject among 1,000,000 revoked ones, in ns", ""},
 	{"Positions/miss-of-1000000", "B/entry", "bytes of memory per revoked subject", ""},
+	{"Strangers", "%-slower-known", "refuse a wrong secret, slower than an unknown client, in %", "5"},
 	{"Revoke", "ms/revoke", "revoke a key, from request to receipt, two verifiers, in ms", ""},
 	{"Revoke", "ms-waited/revoke", "of that, waiting for the verifiers, in ms", ""},
 	{"Ready", "ms/start", "from start to ready, in ms", "1,000"},

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestDays(t *testing.T) {
+	for text, want := range map[string]time.Duration{"90d": 90 * 24 * time.Hour, "0": 0, "1h30m": 90 * time.Minute, "0d": 0} {
+		var d days
+		if err := d.Set(text); err != nil || time.Duration(d) != want {
+			t.Errorf("%s: %v, %v", text, time.Duration(d), err)
+		}
+	}
+	for _, text := range []string{"", "d", "-1d", "-1h", "90", "1.5d", "99999999d", "tomorrow"} {
+		var d days
+		if err := d.Set(text); err == nil {
+			t.Errorf("%q: %v", text, time.Duration(d))
+		}
+	}
+}
+
+func FuzzDays(f *testing.F) {
+	f.Add("90d")
+	f.Add("1h")
+	f.Fuzz(func(t *testing.T, text string) {
+		var d days
+		if err := d.Set(text); err == nil && d < 0 {
+			t.Fatalf("%q is %v", text, time.Duration(d))
+		}
+	})
+}
+
+// FuzzEnv: what is written for the shell is read back as it was.
+func FuzzEnv(f *testing.F) {
+	f.Add("http://127.0.0.1:8080/demo")
+	f.Add("imara_cs_live_x")
+	f.Fuzz(func(t *testing.T, value string) {
+		for _, c := range value {
+			if c == '\'' || c <= ' ' || c >= 0x7f {
+				return // no value of ours has one
+			}
+		}
+		path := filepath.Join(t.TempDir(), "demo.env")
+		if err := writeEnv(path, [][2]string{{"A", value}, {"B", "b"}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := readEnv(path); got["A"] != value || got["B"] != "b" || len(got) != 2 {
+			t.Fatalf("%q: %q", value, got)
+		}
+	})
+}
