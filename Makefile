@@ -12,12 +12,13 @@ build:
 run: build
 	./bin/imara serve --demo
 
-# What the tests run beside Go: bash and curl, for the README's snippets.
+# What the tests run beside Go: bash and curl for the README's snippets, and a
+# real Postgres. Debian keeps its programs off the PATH.
 tools:
-	@for tool in bash curl; do \
-	  command -v $$tool >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y $$tool; } || \
-	  { echo "the tests need $$tool: apt-get install $$tool"; exit 1; }; \
-	done
+	@missing=; for tool in bash curl; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
+	command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	[ -z "$$missing" ] || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing; } || \
+	{ echo "the tests need:$$missing. Install with: apt-get install$$missing"; exit 1; }
 
 # The race detector needs cgo; nothing else here does.
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo yes)

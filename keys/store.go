@@ -93,4 +93,5 @@ type Entry struct {
 type Commit struct {
 	Position uint64
 	Kind     tokens.Kind
+	Head     uint64
 }

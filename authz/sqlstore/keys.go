@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -12,23 +13,23 @@ import (
 )
 
 // CreateKey implements keys.Store.
-func (s *Store) CreateKey(ctx context.Context, k keys.Key, entry keys.Entry, admit func(keys.Organization, int) error) (commit keys.Commit, err error) {
-	err = s.tx(ctx, func(tx *sql.Tx) error {
+func (s *Store) CreateKey(ctx context.Context, k keys.Key, entry keys.Entry, admit func(keys.Organization, int) error) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
 		// Two statements, in this order: a count that was taken before the lock
 		// is granted would not see the keys of the transaction that held it.
 		o, err := organization(ctx, tx, k.OrganizationID, s.lock)
 		if err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		active, err := activeKeys(ctx, tx, o.ID, k.CreatedAt)
 		if err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		if err := admit(o, active); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		if err := checkName(ctx, tx, k, k.CreatedAt); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		if _, err := tx.ExecContext(ctx,
 			`INSERT INTO keys (id, organization_id, client_id, name, name_key, owner_id, scopes, resources,
@@ -36,17 +37,15 @@ func (s *Store) CreateKey(ctx context.Context, k keys.Key, entry keys.Entry, adm
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, '', 0)`,
 			k.ID, k.OrganizationID, k.ClientID, k.Name, keys.NameKey(k.Name), k.OwnerID, words(k.Scopes), words(k.Resources),
 			micros(k.CreatedAt), micros(k.ExpiresAt)); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		for _, c := range k.Credentials {
 			if err := insertCredential(ctx, tx, k.ID, c); err != nil {
-				return err
+				return keys.Commit{}, err
 			}
 		}
-		commit, err = appendEntry(ctx, tx, entry)
-		return err
+		return appendEntry(ctx, tx, entry)
 	})
-	return commit, err
 }
 
 // counted is the condition that a key takes a slot of the plan at time $2.
@@ -167,7 +166,7 @@ func (s *Store) Keys(ctx context.Context, organizationID string, page keys.Page)
 	}
 	list, err := queryKeys(ctx, s.read, selectKeys+`
 		FROM keys k LEFT JOIN credentials c ON c.key_id = k.id
-		WHERE k.id IN (SELECT id FROM keys WHERE organization_id = $1 AND $2 > 0`+status+` AND (created_at, id) < ($3, $4)
+		WHERE k.id IN (SELECT id FROM keys WHERE organization_id = $1 AND CAST($2 AS BIGINT) > 0`+status+` AND (created_at, id) < ($3, $4)
 		               ORDER BY created_at DESC, id DESC LIMIT $5)`+orderKeys,
 		organizationID, time.Now().UnixMicro(), before, page.BeforeID, limit)
 	return list, s.fail(err)
@@ -185,41 +184,39 @@ func (s *Store) ActiveKeys(ctx context.Context, organizationID string, t time.Ti
 
 // ChangeKey implements keys.Store.
 func (s *Store) ChangeKey(ctx context.Context, organizationID, id string, change keys.ChangeKey) (k keys.Key, commit keys.Commit, err error) {
-	err = s.tx(ctx, func(tx *sql.Tx) error {
+	commit, err = s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
 		o, err := organization(ctx, tx, organizationID, s.lock)
 		if err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		t := time.Now()
 		active, err := activeKeys(ctx, tx, o.ID, t)
 		if err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		if k, err = key(ctx, tx, organizationID, id); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		before := k
 		before.Credentials = slices.Clone(k.Credentials)
 		entry, err := change(o, active, &k)
 		if err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		if !before.Counts(t) && k.Counts(t) {
 			if err := checkName(ctx, tx, k, t); err != nil {
-				return err
+				return keys.Commit{}, err
 			}
 		}
 		if err := saveKey(ctx, tx, before, k); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
-		if commit, err = appendEntry(ctx, tx, entry); err != nil {
-			return err
-		}
-		if before.RevokedAt.IsZero() && !k.RevokedAt.IsZero() {
+		commit, err := appendEntry(ctx, tx, entry)
+		if err == nil && before.RevokedAt.IsZero() && !k.RevokedAt.IsZero() {
 			k.RevokedPosition = commit.Position
 			_, err = tx.ExecContext(ctx, `UPDATE keys SET revoked_position = $2 WHERE id = $1`, k.ID, k.RevokedPosition)
 		}
-		return err
+		return commit, err
 	})
 	return k, commit, err
 }
@@ -283,12 +280,16 @@ func (s *Store) UseCredentials(ctx context.Context, last map[string]time.Time) e
 	if len(last) == 0 {
 		return nil
 	}
-	return s.tx(ctx, func(tx *sql.Tx) error {
-		for id, t := range last {
-			if _, err := tx.ExecContext(ctx, `UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(t)); err != nil {
-				return err
-			}
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fail(err)
+	}
+	defer tx.Rollback()
+	// In one order everywhere: two servers that flush at once wait, and do not deadlock.
+	for _, id := range slices.Sorted(maps.Keys(last)) {
+		if _, err := tx.ExecContext(ctx, `UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(last[id])); err != nil {
+			return s.fail(err)
 		}
-		return nil
-	})
+	}
+	return s.fail(tx.Commit())
 }

@@ -14,7 +14,7 @@ import (
 // locks the counter until the commit: readers see positions in commit order and
 // without gaps, which a sequence would not give.
 func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, error) {
-	commit := keys.Commit{Kind: e.Kind}
+	commit := keys.Commit{Kind: e.Kind, Head: 1 + rand.Uint64N(1<<52)}
 	if err := tx.QueryRowContext(ctx, `UPDATE feed SET seq = seq + 1 WHERE one = 1 RETURNING seq`).Scan(&commit.Position); err != nil {
 		return keys.Commit{}, err
 	}
@@ -22,18 +22,14 @@ func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, er
 	_, err := tx.ExecContext(ctx,
 		`INSERT INTO log (seq, subject, kind, terminal, head, at, until, actor, reason, confirmed_at, state, confirmed, total, waited_us)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, '', 0, 0, 0)`,
-		commit.Position, string(e.Subject), string(e.Kind), e.Terminal, 1+rand.Int64N(1<<52),
+		commit.Position, string(e.Subject), string(e.Kind), e.Terminal, commit.Head,
 		micros(at), micros(at.Add(keys.Retention)), e.Actor, e.Reason)
 	return commit, err
 }
 
 // Append implements keys.Log.
-func (s *Store) Append(ctx context.Context, entry keys.Entry) (commit keys.Commit, err error) {
-	err = s.tx(ctx, func(tx *sql.Tx) error {
-		commit, err = appendEntry(ctx, tx, entry)
-		return err
-	})
-	return commit, err
+func (s *Store) Append(ctx context.Context, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) { return appendEntry(ctx, tx, entry) })
 }
 
 // Read implements keys.Log.
@@ -42,12 +38,18 @@ func (s *Store) Read(ctx context.Context, after uint64, limit int) (page keys.Lo
 	rows, err := s.read.QueryContext(ctx,
 		`SELECT f.seq, f.floor, COALESCE((SELECT head FROM log WHERE seq = $1), 0), l.seq, l.subject, l.kind, l.terminal, l.head
 		 FROM feed f LEFT JOIN log l ON l.seq > $1
-		 WHERE f.one = 1 ORDER BY l.seq LIMIT $2`, after, max(limit, 1))
+		 WHERE f.one = 1`+s.primary+` ORDER BY l.seq LIMIT $2`, after, max(limit, 1))
 	if err != nil {
 		return page, s.fail(err)
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for read := false; ; read = true {
+		if !rows.Next() {
+			if err := rows.Err(); err != nil || read {
+				return page, s.fail(err)
+			}
+			return keys.LogPage{}, errStandby
+		}
 		e, err := scanEntry(rows, &page.Tip, &page.Floor, &page.Head)
 		if err != nil {
 			return keys.LogPage{}, s.fail(err)
@@ -56,7 +58,6 @@ func (s *Store) Read(ctx context.Context, after uint64, limit int) (page keys.Lo
 			page.Entries = append(page.Entries, e)
 		}
 	}
-	return page, s.fail(rows.Err())
 }
 
 // Snapshot implements keys.Log.
@@ -64,7 +65,7 @@ func (s *Store) Snapshot(ctx context.Context) (snapshot keys.LogSnapshot, err er
 	rows, err := s.read.QueryContext(ctx,
 		`SELECT f.seq, f.floor, COALESCE((SELECT head FROM log WHERE seq = f.seq), 0), l.seq, l.subject, l.kind, l.terminal, l.head
 		 FROM feed f LEFT JOIN log l ON l.seq > f.floor AND l.kind = 'cut'
-		 WHERE f.one = 1 ORDER BY l.seq`)
+		 WHERE f.one = 1`+s.primary+` ORDER BY l.seq`)
 	if err != nil {
 		return snapshot, s.fail(err)
 	}

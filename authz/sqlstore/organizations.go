@@ -33,20 +33,19 @@ func organization(ctx context.Context, q querier, id, lock string) (o keys.Organ
 
 // ChangeOrganization implements keys.Store.
 func (s *Store) ChangeOrganization(ctx context.Context, id string, change func(*keys.Organization) (keys.Entry, error)) (o keys.Organization, commit keys.Commit, err error) {
-	err = s.tx(ctx, func(tx *sql.Tx) error {
+	commit, err = s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
 		if o, err = organization(ctx, tx, id, s.lock); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		entry, err := change(&o)
 		if err != nil {
-			return err
+			return keys.Commit{}, err
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE organizations SET name = $2, plan = $3, custom_limit = $4 WHERE id = $1`,
 			o.ID, o.Name, o.Plan, o.CustomLimit); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
-		commit, err = appendEntry(ctx, tx, entry)
-		return err
+		return appendEntry(ctx, tx, entry)
 	})
 	return o, commit, err
 }

@@ -9,30 +9,29 @@ import (
 )
 
 // PutResource implements keys.Store.
-func (s *Store) PutResource(ctx context.Context, r keys.Resource, entry keys.Entry) (commit keys.Commit, err error) {
-	err = s.tx(ctx, func(tx *sql.Tx) error {
+func (s *Store) PutResource(ctx context.Context, r keys.Resource, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		var id string
 		err := tx.QueryRowContext(ctx,
 			`INSERT INTO resources (id, audience, name, algorithm, token_ttl, created_at) VALUES ($1, $2, $3, $4, $5, $6)
 			 ON CONFLICT (audience) DO UPDATE SET name = excluded.name, algorithm = excluded.algorithm, token_ttl = excluded.token_ttl
 			 RETURNING id`,
-			r.ID, r.Audience, r.Name, r.Algorithm, r.TokenTTL.Microseconds(), time.Now().UnixMicro()).Scan(&r.ID)
+			r.ID, r.Audience, r.Name, r.Algorithm, r.TokenTTL.Microseconds(), time.Now().UnixMicro()).Scan(&id)
 		if err != nil {
-			return err
+			return keys.Commit{}, err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM scopes WHERE resource_id = $1`, r.ID); err != nil {
-			return err
+		if _, err := tx.ExecContext(ctx, `DELETE FROM scopes WHERE resource_id = $1`, id); err != nil {
+			return keys.Commit{}, err
 		}
 		for i, scope := range r.Scopes {
 			if _, err := tx.ExecContext(ctx,
 				`INSERT INTO scopes (name, resource_id, description, restricted, ordinal) VALUES ($1, $2, $3, $4, $5)`,
-				scope.Name, r.ID, scope.Description, scope.Restricted, i); err != nil {
-				return err
+				scope.Name, id, scope.Description, scope.Restricted, i); err != nil {
+				return keys.Commit{}, err
 			}
 		}
-		commit, err = appendEntry(ctx, tx, entry)
-		return err
+		return appendEntry(ctx, tx, entry)
 	})
-	return commit, err
 }
 
 // Resources implements keys.Store.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -39,7 +40,7 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err := s.checkFile(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
 	}
-	if err := s.migrate(ctx, dialectSQLite); err != nil {
+	if err := s.migrate(ctx, goose.DialectSQLite3); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
 	}
 	pragmas["_pragma"] = append(pragmas["_pragma"], "query_only(1)")

@@ -21,8 +21,11 @@ type Store struct {
 	write, read *sql.DB
 	// lock is what a SELECT ends with to lock its rows until the commit.
 	lock string
+	// primary is a condition that only the database that takes writes fulfils.
+	primary string
 	// classify turns an engine's error into ErrExists, ErrNotFound or
-	// ErrUnavailable of keys, or nil for one that it does not know.
+	// ErrUnavailable of keys, errRetry or errNoSchema, or nil for one that it
+	// does not know.
 	classify func(error) error
 	closers  []func() error
 }
@@ -30,15 +33,20 @@ type Store struct {
 //go:embed migrations
 var migrations embed.FS
 
-const dialectSQLite = goose.DialectSQLite3
+var (
+	// errRetry: the engine gave up this transaction in favour of another.
+	errRetry = errors.New("transaction gave way to another")
+	// errNoSchema: the tables are not there yet.
+	errNoSchema = errors.New("no schema")
+)
 
 // migrate brings the schema up to date and starts the log.
-func (s *Store) migrate(ctx context.Context, dialect goose.Dialect) error {
+func (s *Store) migrate(ctx context.Context, dialect goose.Dialect, options ...goose.ProviderOption) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(dialect, s.write, files)
+	provider, err := goose.NewProvider(dialect, s.write, files, options...)
 	if err != nil {
 		return err
 	}
@@ -52,11 +60,18 @@ func (s *Store) migrate(ctx context.Context, dialect goose.Dialect) error {
 	return err
 }
 
-// Ping returns nil when the store answers.
+// Ping returns nil when the store answers and takes writes.
 func (s *Store) Ping(ctx context.Context) error {
 	var seq int64
-	return s.fail(s.read.QueryRowContext(ctx, `SELECT seq FROM feed WHERE one = 1`).Scan(&seq))
+	err := s.fail(s.read.QueryRowContext(ctx, `SELECT seq FROM feed WHERE one = 1`+s.primary).Scan(&seq))
+	if errors.Is(err, keys.ErrNotFound) {
+		return errStandby
+	}
+	return err
 }
+
+// errStandby: reads would be answered, late. Only the primary's count.
+var errStandby = fmt.Errorf("%w: it is a standby", keys.ErrUnavailable)
 
 // Close ends all connections.
 func (s *Store) Close() error {
@@ -67,17 +82,72 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// tx runs f in one transaction that writes.
-func (s *Store) tx(ctx context.Context, f func(*sql.Tx) error) error {
+// attempts of a transaction that gives way to others.
+const attempts = 4
+
+// change runs f in one transaction that ends with an entry of the log, and
+// commits it exactly once. f may run again, and starts afresh each time.
+func (s *Store) change(ctx context.Context, f func(*sql.Tx) (keys.Commit, error)) (keys.Commit, error) {
+	for attempt := 1; ; attempt++ {
+		commit, err := s.attempt(ctx, f)
+		if !errors.Is(err, errRetry) {
+			return commit, err
+		}
+		if attempt == attempts {
+			return keys.Commit{}, fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
+		}
+		select {
+		case <-time.After(rand.N(time.Duration(attempt) * 20 * time.Millisecond)):
+		case <-ctx.Done():
+			return keys.Commit{}, ctx.Err()
+		}
+	}
+}
+
+func (s *Store) attempt(ctx context.Context, f func(*sql.Tx) (keys.Commit, error)) (keys.Commit, error) {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
-		return s.fail(err)
+		return keys.Commit{}, s.fail(err)
 	}
 	defer tx.Rollback()
-	if err := f(tx); err != nil {
-		return s.fail(err)
+	commit, err := f(tx)
+	if err != nil {
+		return keys.Commit{}, s.fail(err)
 	}
-	return s.fail(tx.Commit())
+	if err := s.fail(tx.Commit()); err != nil {
+		if !errors.Is(err, errRetry) && s.committed(commit) {
+			return commit, nil
+		}
+		return keys.Commit{}, err
+	}
+	return commit, nil
+}
+
+// committed finds out what became of a commit whose answer was lost. It waits for
+// the lock that the transaction held until its end, so that the answer is final;
+// an engine that cannot be reached leaves it open, and the caller's error stands.
+func (s *Store) committed(commit keys.Commit) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
+		tx, err := s.write.BeginTx(ctx, nil)
+		if err == nil {
+			var seq, head int64
+			err = tx.QueryRowContext(ctx, `SELECT seq FROM feed WHERE one = 1`+s.lock).Scan(&seq)
+			if err == nil {
+				err = tx.QueryRowContext(ctx, `SELECT head FROM log WHERE seq = $1`, commit.Position).Scan(&head)
+			}
+			tx.Rollback()
+			if err == nil || errors.Is(err, sql.ErrNoRows) {
+				return err == nil && uint64(head) == commit.Head
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+	return false
 }
 
 // fail turns a driver's error into one of the domain's. Errors that are the

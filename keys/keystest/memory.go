@@ -40,10 +40,10 @@ func NewMemory() *Memory {
 }
 
 func (m *Memory) append(e keys.Entry) keys.Commit {
-	position := m.tip() + 1
+	commit := keys.Commit{Position: m.tip() + 1, Kind: e.Kind, Head: 1 + rand.Uint64N(1<<52)}
 	m.log = append(m.log, logged{at: time.Now(), Entry: tokens.Entry{
-		Position: position, Subject: e.Subject, Kind: e.Kind, Terminal: e.Terminal, Head: rand.Uint64N(1<<52) + 1}})
-	return keys.Commit{Position: position, Kind: e.Kind}
+		Position: commit.Position, Subject: e.Subject, Kind: e.Kind, Terminal: e.Terminal, Head: commit.Head}})
+	return commit
 }
 
 func (m *Memory) tip() uint64 { return m.base + uint64(len(m.log)) }

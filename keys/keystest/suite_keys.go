@@ -288,7 +288,7 @@ func everyChange(t *testing.T, s *suite) {
 			t.Fatalf("%s: %d entries after its own, tip %d", name, len(page.Entries)-1, page.Tip)
 		}
 		e := page.Entries[0]
-		if e.Kind != commit.Kind || e.Position != commit.Position || e.Head == 0 || e.Subject == "" || e.Terminal != (name == "Append") {
+		if e.Kind != commit.Kind || e.Position != commit.Position || e.Head == 0 || e.Head != commit.Head || e.Subject == "" || e.Terminal != (name == "Append") {
 			t.Errorf("%s: entry %+v, commit %+v", name, e, commit)
 		}
 	}
