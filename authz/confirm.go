@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/keys"
-	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
 )
 
@@ -26,8 +25,8 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 		return keys.Receipt{}, err
 	}
 	receipt := keys.Receipt{Position: position, State: keys.Confirmed, Total: len(sessions)}
-	for {
-		silent, acked := r.silent(sessions, position)
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		silent, elsewhere, acked := r.silent(sessions, position)
 		receipt.Confirmed = len(sessions) - len(silent)
 		if len(silent) == 0 {
 			break
@@ -41,6 +40,9 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 			receipt.State = keys.LeaseEnded
 			break
 		}
+		if elsewhere {
+			wait = min(wait, pause) // their servers report through the store
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-acked:
@@ -50,11 +52,14 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 			return keys.Receipt{}, ctx.Err()
 		}
 		timer.Stop()
+		if elsewhere {
+			r.update(ctx, sessions)
+		}
 	}
 	receipt.Waited = time.Since(began)
-	if err := r.log.Confirmed(ctx, receipt); err != nil {
+	if err := r.Log.Confirmed(ctx, receipt); err != nil {
 		// What the receipt says is true; that it is not kept costs a second wait.
-		r.logger.Warn("receipt not stored", "position", position, "error", err)
+		r.Logger.Warn("receipt not stored", "position", position, "error", err)
 	}
 	return receipt, nil
 }
@@ -63,11 +68,11 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 // have been granted has ended: then nobody has to.
 func (r *Relay) sessions(ctx context.Context, began time.Time) ([]keys.Session, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		sessions, err := r.log.Sessions(ctx)
+		sessions, err := r.Log.Sessions(ctx)
 		if err == nil || time.Since(began) > httpfeed.MaxLease+margin(httpfeed.MaxLease) {
 			return sessions, err
 		}
-		r.logger.Error("verifiers not listed", "error", err)
+		r.Logger.Error("verifiers not listed", "error", err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -76,18 +81,41 @@ func (r *Relay) sessions(ctx context.Context, began time.Time) ([]keys.Session, 
 	}
 }
 
-// silent returns the sessions that have not applied the log up to position, and
-// a channel that is closed when one more has.
-func (r *Relay) silent(sessions []keys.Session, position uint64) ([]keys.Session, <-chan struct{}) {
+// silent returns the sessions that have not applied the log up to position, as
+// far as this server or the store knows, whether any of them follows through
+// another server, and a channel that is closed when one more of ours has applied.
+func (r *Relay) silent(sessions []keys.Session, position uint64) (silent []keys.Session, elsewhere bool, acked <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var silent []keys.Session
 	for _, s := range sessions {
-		if f := r.followers[s.ID]; f == nil || f.position < position {
-			silent = append(silent, s)
+		f := r.followers[s.ID]
+		if s.Applied >= position || f != nil && f.position >= position {
+			continue
+		}
+		silent = append(silent, s)
+		elsewhere = elsewhere || s.Via != r.session
+	}
+	return silent, elsewhere, r.acked
+}
+
+// update reads again what the sessions have applied. One that is no longer there
+// took leave, or was retired after as long a wait: it accepts nothing.
+func (r *Relay) update(ctx context.Context, sessions []keys.Session) {
+	stored, err := r.Log.Sessions(ctx)
+	if err != nil {
+		return // the wait goes on, and the leases with it
+	}
+	now := make(map[string]keys.Session, len(stored))
+	for _, s := range stored {
+		now[s.ID] = s
+	}
+	for i, s := range sessions {
+		if fresh, there := now[s.ID]; there {
+			sessions[i] = fresh
+		} else {
+			sessions[i].Applied = left
 		}
 	}
-	return silent, r.acked
 }
 
 // keepHouse does what nobody waits for.
@@ -95,12 +123,13 @@ func (r *Relay) keepHouse(ctx context.Context) {
 	// Cuts without a receipt, of a server that died between commit and wait. At
 	// first those from before this process, later those nobody can be waiting for.
 	orphaned := time.Now()
+	watched := make(map[string]watch)
 	for last := (time.Time{}); ; {
-		r.retire(ctx)
+		r.retire(ctx, watched)
 		if time.Since(last) > time.Minute {
 			last = time.Now()
-			if err := r.log.RaiseFloor(ctx, time.Now()); err != nil && ctx.Err() == nil {
-				r.logger.Error("floor not raised", "error", err)
+			if err := r.Log.RaiseFloor(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				r.Logger.Error("floor not raised", "error", err)
 			}
 			r.confirmOrphans(ctx, orphaned)
 			orphaned = last.Add(-2 * httpfeed.MaxLease)
@@ -115,7 +144,7 @@ func (r *Relay) keepHouse(ctx context.Context) {
 
 func (r *Relay) confirmOrphans(ctx context.Context, before time.Time) {
 	for ctx.Err() == nil {
-		position, err := r.log.Unconfirmed(ctx, before)
+		position, err := r.Log.Unconfirmed(ctx, before)
 		if err != nil || position == 0 {
 			return
 		}
@@ -123,64 +152,4 @@ func (r *Relay) confirmOrphans(ctx context.Context, before time.Time) {
 			return
 		}
 	}
-}
-
-// retire ends sessions that were silent for two leases, so that revocations no
-// longer wait for them. It cuts them like any other subject and waits as long: a
-// verifier that was only paused finds its own cut and joins again.
-func (r *Relay) retire(ctx context.Context) {
-	sessions, err := r.log.Sessions(ctx)
-	if err != nil {
-		return
-	}
-	var gone []keys.Session
-	r.mu.Lock()
-	now := time.Now()
-	for _, s := range sessions {
-		f := r.followers[s.ID]
-		if f == nil {
-			// Of before this process: its time begins now.
-			r.followers[s.ID] = &follower{lease: s.Lease, current: now}
-		} else if s.ID != r.session && now.Sub(f.current) > 2*s.Lease {
-			gone = append(gone, s)
-		}
-	}
-	for id, f := range r.followers {
-		if f.position == left && now.Sub(f.current) > 2*httpfeed.MaxLease {
-			delete(r.followers, id)
-		}
-	}
-	r.mu.Unlock()
-	if len(gone) == 0 {
-		return
-	}
-	var last keys.Commit
-	for _, s := range gone {
-		r.logger.Warn("verifier is silent; retiring it", "verifier", s.Name, "session", s.ID)
-		last, err = r.log.Append(ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID), Actor: "server", Reason: "silent"})
-		if err != nil {
-			return
-		}
-	}
-	if _, err := r.Confirm(ctx, last.Position); err != nil {
-		return
-	}
-	for _, s := range gone {
-		if err := r.end(ctx, s.ID); err != nil {
-			r.logger.Error("silent verifier not removed", "session", s.ID, "error", err)
-		}
-	}
-}
-
-// end removes a session that accepts nothing any more.
-func (r *Relay) end(ctx context.Context, session string) error {
-	if err := r.log.Leave(ctx, session); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.followers[session] != nil {
-		r.advance(session, left)
-	}
-	return nil
 }

@@ -2,7 +2,6 @@ package authz
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,14 +63,15 @@ func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
 
 // join stores a session and returns the log's state.
 func (r *Relay) join(ctx context.Context, name string, lease time.Duration) (httpfeed.Joined, error) {
-	session := keys.Session{ID: "ver_" + rand.Text(), Name: name, Lease: lease, JoinedAt: time.Now()}
-	if err := r.log.Join(ctx, session); err != nil {
+	session := newSession(name, lease)
+	session.Via = r.own()
+	if err := r.Log.Join(ctx, session); err != nil {
 		return httpfeed.Joined{}, err
 	}
 	r.mu.Lock()
-	r.followers[session.ID] = &follower{lease: lease, current: time.Now()}
+	r.followers[session.ID] = &follower{current: time.Now()}
 	r.mu.Unlock()
-	snapshot, err := r.log.Snapshot(ctx)
+	snapshot, err := r.Log.Snapshot(ctx)
 	return httpfeed.Joined{Session: session.ID, Cuts: snapshot.Cuts,
 		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}, err
 }
@@ -81,7 +81,7 @@ func (r *Relay) join(ctx context.Context, name string, lease time.Duration) (htt
 // for a session that ended, and errSession when the follower's log is another.
 func (r *Relay) poll(ctx context.Context, session string, after, head uint64, wait time.Duration) (httpfeed.Page, error) {
 	arrived := time.Now()
-	if err := r.known(ctx, session); err != nil {
+	if err := r.attached(ctx, session); err != nil {
 		return httpfeed.Page{}, err
 	}
 	if err := r.sameHistory(ctx, after, head); err != nil {
@@ -131,39 +131,13 @@ func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (http
 	}
 	r.mu.Unlock()
 	if after < first {
-		stored, err := r.log.Read(ctx, after, pageLimit)
+		stored, err := r.Log.Read(ctx, after, pageLimit)
 		if err != nil {
 			return httpfeed.Page{}, nil, err
 		}
 		page.Entries = stored.Entries
 	}
 	return page, advanced, nil
-}
-
-// known returns nil for a session that the store lists. One from before this
-// process is taken over.
-func (r *Relay) known(ctx context.Context, session string) error {
-	r.mu.Lock()
-	_, ok := r.followers[session]
-	r.mu.Unlock()
-	if ok {
-		return nil
-	}
-	sessions, err := r.log.Sessions(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range sessions {
-		if s.ID == session && !s.Local {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if r.followers[session] == nil {
-				r.followers[session] = &follower{lease: s.Lease, current: time.Now()}
-			}
-			return nil
-		}
-	}
-	return keys.ErrNotFound
 }
 
 // sameHistory compares the follower's last entry with ours, or with the store's
@@ -181,7 +155,7 @@ func (r *Relay) sameHistory(ctx context.Context, after, head uint64) error {
 		return nil
 	}
 	r.mu.Unlock()
-	stored, err := r.log.Read(ctx, after, 1)
+	stored, err := r.Log.Read(ctx, after, 1)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (h *house) start(lease time.Duration) *running {
 		h.issuer = address
 	}
 	issuer := h.issuer
-	relay := NewRelay(h.store, "server", lease, logger)
+	relay := NewRelay(RelayConfig{Log: h.store, Name: "server", Lease: lease, Logger: logger})
 	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}})
 	if err != nil {
 		t.Fatal(err)

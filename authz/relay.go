@@ -2,7 +2,6 @@ package authz
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,13 +13,23 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
+// RelayConfig configures a [Relay]. Log, Name and Logger are required.
+type RelayConfig struct {
+	Log keys.Log
+	// Name of this server, as operators see it.
+	Name string
+	// Lease is how old the server's own view may become; 0 is [tokens.DefaultLease].
+	Lease time.Duration
+	// Alone: no other process uses the store, so nothing is reported through it.
+	Alone  bool
+	Logger *slog.Logger
+}
+
 // A Relay follows the revocation log in the store. It is the feed of the
 // server's own verifiers, the source of the HTTP feed, and what revocations wait
 // on: it implements [tokens.Feed] and [keys.Relay].
 type Relay struct {
-	log         keys.Log
-	logger      *slog.Logger
-	name        string
+	RelayConfig
 	revocations *tokens.Revocations
 	// changes holds the newest entry of either kind: what cached records are
 	// checked against.
@@ -31,6 +40,7 @@ type Relay struct {
 	// resources is the newest position at which any resource changed.
 	resources atomic.Uint64
 	kick      chan struct{}
+	reporting chan struct{} // wakes the reporter
 
 	mu        sync.Mutex
 	session   string // our own
@@ -44,35 +54,22 @@ type Relay struct {
 	followers map[string]*follower
 }
 
-// follower is what this process knows of a session.
-type follower struct {
-	lease    time.Duration
-	position uint64 // applied up to here
-	// current is when it last made progress, or had none to make. A session whose
-	// polls arrive but whose answers are lost is as silent as a dead one.
-	current time.Time
-}
-
 const (
 	roundInterval = 200 * time.Millisecond
 	pageLimit     = 1000  // entries of one read or answer
 	tailLimit     = 20000 // entries kept in memory for followers
 )
 
-// left is the position of a follower that took leave: it accepts nothing any more.
-const left = ^uint64(0)
-
-// NewRelay follows log under the name that operators see. A lease of 0 is
-// [tokens.DefaultLease]. It starts nothing: run [Relay.Run].
-func NewRelay(log keys.Log, name string, lease time.Duration, logger *slog.Logger) *Relay {
+// NewRelay starts nothing: run [Relay.Run].
+func NewRelay(config RelayConfig) *Relay {
 	return &Relay{
-		log: log, logger: logger, name: name,
-		revocations: tokens.NewRevocations(lease),
+		RelayConfig: config,
+		revocations: tokens.NewRevocations(config.Lease),
 		changes:     tokens.NewPositions(),
 		kick:        make(chan struct{}, 1),
+		reporting:   make(chan struct{}, 1),
 		advanced:    make(chan struct{}),
 		acked:       make(chan struct{}),
-		followers:   make(map[string]*follower),
 	}
 }
 
@@ -81,15 +78,18 @@ func (r *Relay) Revocations() *tokens.Revocations { return r.revocations }
 
 // Run follows the log and looks after the sessions until ctx ends, then leaves.
 func (r *Relay) Run(ctx context.Context) error {
-	var housekeeping sync.WaitGroup
-	housekeeping.Go(func() { r.keepHouse(ctx) })
+	var background sync.WaitGroup
+	background.Go(func() { r.keepHouse(ctx) })
+	if !r.Alone {
+		background.Go(func() { r.report(ctx) })
+	}
 	err := r.follow(ctx)
-	housekeeping.Wait()
+	background.Wait()
 	r.revocations.Forget()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if e := r.log.Leave(leave, r.own()); e != nil {
-		r.logger.Warn("left without notice: the next revocation waits for the lease", "error", e)
+	if e := r.Log.Leave(leave, r.own()); e != nil {
+		r.Logger.Warn("left without notice: the next revocation waits for the lease", "error", e)
 	}
 	return err
 }
@@ -101,11 +101,11 @@ func (r *Relay) follow(ctx context.Context) error {
 		for err == nil {
 			err = r.round(ctx)
 			if errors.Is(err, errSession) {
-				r.logger.Error("the revocation log is not the one that was followed; starting again", "error", err)
+				r.Logger.Error("the revocation log is not the one that was followed; starting again", "error", err)
 				break
 			}
 			if err != nil && ctx.Err() == nil {
-				r.logger.Error("revocation log not read", "age", r.revocations.Age().Round(time.Millisecond), "error", err)
+				r.Logger.Error("revocation log not read", "age", r.revocations.Age().Round(time.Millisecond), "error", err)
 				err = nil
 			}
 			if !r.rest(ctx) {
@@ -135,26 +135,27 @@ func (r *Relay) begin(ctx context.Context) error {
 	r.revocations.Forget()
 	if old := r.own(); old != "" {
 		// It vouches for nothing any more, so nobody has to wait for it.
-		if err := r.log.Leave(ctx, old); err != nil {
+		if err := r.Log.Leave(ctx, old); err != nil {
 			return err
 		}
 	}
-	session := keys.Session{ID: "ver_" + rand.Text(), Name: r.name, Local: true, Lease: r.revocations.Lease(), JoinedAt: time.Now()}
-	if err := r.log.Join(ctx, session); err != nil {
-		r.logger.Error("did not join the revocation log", "error", err)
+	session := newSession(r.Name, r.revocations.Lease())
+	session.Via = session.ID
+	if err := r.Log.Join(ctx, session); err != nil {
+		r.Logger.Error("did not join the revocation log", "error", err)
 		return err
 	}
-	snapshot, err := r.log.Snapshot(ctx)
+	snapshot, err := r.Log.Snapshot(ctx)
 	if err != nil {
-		r.logger.Error("revocation log not read", "error", err)
-		return errors.Join(err, r.log.Leave(ctx, session.ID))
+		r.Logger.Error("revocation log not read", "error", err)
+		return errors.Join(err, r.Log.Leave(ctx, session.ID))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.followers, r.session)
 	r.session, r.head, r.tail = session.ID, snapshot.Head, nil
 	r.tip, r.floor, r.fresh = snapshot.Watermark, snapshot.Floor, time.Time{}
-	r.followers[session.ID] = &follower{lease: session.Lease, current: time.Now()}
+	// Whoever followed through the session before attaches again.
+	r.followers = map[string]*follower{session.ID: {current: time.Now()}}
 	r.oldest.Store(snapshot.Watermark)
 	r.resources.Store(snapshot.Watermark)
 	r.changes.Drop(left)
@@ -171,7 +172,7 @@ func (r *Relay) round(ctx context.Context) error {
 		read := time.Now()
 		after := r.revocations.Watermark()
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		page, err := r.log.Read(ctx, after, pageLimit)
+		page, err := r.Log.Read(ctx, after, pageLimit)
 		cancel()
 		if err != nil {
 			return err
@@ -229,19 +230,6 @@ func (r *Relay) apply(page keys.LogPage, read time.Time) error {
 	r.advanced = make(chan struct{})
 	r.advance(r.session, watermark)
 	return nil
-}
-
-// advance records what a follower has applied. It is called with mu held.
-func (r *Relay) advance(session string, position uint64) {
-	f := r.followers[session]
-	if position > f.position || position >= r.tip {
-		f.current = time.Now()
-	}
-	if position > f.position {
-		f.position = position
-		close(r.acked)
-		r.acked = make(chan struct{})
-	}
 }
 
 func (r *Relay) own() string {

@@ -35,6 +35,11 @@ type Log interface {
 
 	// Join stores a session. From its commit on, revocations wait for it.
 	Join(ctx context.Context, s Session) error
+	// Attach moves a session to another server; [ErrNotFound] when it has ended.
+	Attach(ctx context.Context, id, via string) error
+	// Report raises Applied of sessions, by id, and Beat of the server that says
+	// so. Sessions that have ended are passed over.
+	Report(ctx context.Context, server string, applied map[string]uint64) error
 	// Leave removes a session; removing it again is no error.
 	Leave(ctx context.Context, id string) error
 	// Sessions returns all of them.
@@ -63,11 +68,20 @@ const Retention = MaxTokenTTL + 5*time.Minute
 type Session struct {
 	ID   string
 	Name string
-	// Local sessions live in the server's own process and end with it.
-	Local    bool
+	// Via is the session of the server through which it follows. A server is a
+	// verifier too, and follows through itself.
+	Via      string
 	Lease    time.Duration
 	JoinedAt time.Time
+	// Applied is the position up to which it has applied the log, as its server
+	// last reported it to the others.
+	Applied uint64
+	// Beat of a server grows while it lives.
+	Beat uint64
 }
+
+// Server tells whether the session is a server's own.
+func (s Session) Server() bool { return s.Via == s.ID }
 
 // A Relay carries committed entries to the verifiers.
 type Relay interface {

@@ -3,7 +3,9 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -140,9 +142,33 @@ func (s *Store) Unconfirmed(ctx context.Context, t time.Time) (position uint64, 
 // Join implements keys.Log.
 func (s *Store) Join(ctx context.Context, session keys.Session) error {
 	_, err := s.write.ExecContext(ctx,
-		`INSERT INTO sessions (id, name, local, lease_us, joined_at) VALUES ($1, $2, $3, $4, $5)`,
-		session.ID, session.Name, session.Local, session.Lease.Microseconds(), micros(session.JoinedAt))
+		`INSERT INTO sessions (id, name, via, lease_us, joined_at, applied, beat) VALUES ($1, $2, $3, $4, $5, 0, 0)`,
+		session.ID, session.Name, session.Via, session.Lease.Microseconds(), micros(session.JoinedAt))
 	return s.fail(err)
+}
+
+// Attach implements keys.Log.
+func (s *Store) Attach(ctx context.Context, id, via string) error {
+	err := s.write.QueryRowContext(ctx, `UPDATE sessions SET via = $2 WHERE id = $1 RETURNING id`, id, via).Scan(&id)
+	return s.fail(err)
+}
+
+// Report implements keys.Log.
+func (s *Store) Report(ctx context.Context, server string, applied map[string]uint64) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fail(err)
+	}
+	defer tx.Rollback()
+	for _, id := range slices.Sorted(maps.Keys(applied)) {
+		if _, err := tx.ExecContext(ctx, `UPDATE sessions SET applied = $2 WHERE id = $1 AND applied < $2`, id, applied[id]); err != nil {
+			return s.fail(err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE sessions SET beat = beat + 1 WHERE id = $1`, server); err != nil {
+		return s.fail(err)
+	}
+	return s.fail(tx.Commit())
 }
 
 // Leave implements keys.Log.
@@ -153,10 +179,11 @@ func (s *Store) Leave(ctx context.Context, id string) error {
 
 // Sessions implements keys.Log.
 func (s *Store) Sessions(ctx context.Context) ([]keys.Session, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT id, name, local, lease_us, joined_at FROM sessions ORDER BY joined_at, id`)
+	rows, err := s.read.QueryContext(ctx,
+		`SELECT id, name, via, lease_us, joined_at, applied, beat FROM sessions ORDER BY joined_at, id`)
 	sessions, err := collect(rows, err, func(rows *sql.Rows) (session keys.Session, err error) {
 		var lease, joined int64
-		err = rows.Scan(&session.ID, &session.Name, &session.Local, &lease, &joined)
+		err = rows.Scan(&session.ID, &session.Name, &session.Via, &lease, &joined, &session.Applied, &session.Beat)
 		session.Lease, session.JoinedAt = time.Duration(lease)*time.Microsecond, instant(joined)
 		return session, err
 	})

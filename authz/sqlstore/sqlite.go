@@ -49,7 +49,7 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	// Whoever held these lived in a process that held the lock: it is gone.
-	_, err = s.write.ExecContext(ctx, `DELETE FROM sessions WHERE local`)
+	_, err = s.write.ExecContext(ctx, `DELETE FROM sessions WHERE via = id`)
 	if err != nil {
 		return nil, errors.Join(s.fail(err), s.Close())
 	}

@@ -67,12 +67,12 @@ func TestDamagedDatabaseIsRefused(t *testing.T) {
 	}
 }
 
-// TestLocalSessionsEndWithTheirProcess: the next holder of the lock removes them
+// TestServersEndWithTheirProcess: the next holder of the lock removes them
 // and nobody else's.
-func TestLocalSessionsEndWithTheirProcess(t *testing.T) {
+func TestServersEndWithTheirProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
-	for _, session := range []keys.Session{{ID: "local", Local: true, Lease: time.Second}, {ID: "remote", Lease: time.Second}} {
+	for _, session := range []keys.Session{{ID: "server", Via: "server", Lease: time.Second}, {ID: "remote", Via: "server", Lease: time.Second}} {
 		if err := s.Join(t.Context(), session); err != nil {
 			t.Fatal(err)
 		}

@@ -139,7 +139,7 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if err != nil {
 		return nil, err
 	}
-	p.relay = authz.NewRelay(p.store, "server "+hostname, f.lease, logger)
+	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Name: "server " + hostname, Lease: f.lease, Alone: true, Logger: logger})
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")}})
 	if err != nil {
 		return nil, err

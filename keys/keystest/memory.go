@@ -369,6 +369,31 @@ func (m *Memory) Join(_ context.Context, s keys.Session) error {
 	return nil
 }
 
+func (m *Memory) Attach(_ context.Context, id, via string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.sessions {
+		if m.sessions[i].ID == id {
+			m.sessions[i].Via = via
+			return nil
+		}
+	}
+	return keys.ErrNotFound
+}
+
+func (m *Memory) Report(_ context.Context, server string, applied map[string]uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.sessions {
+		s := &m.sessions[i]
+		s.Applied = max(s.Applied, applied[s.ID])
+		if s.ID == server {
+			s.Beat++
+		}
+	}
+	return nil
+}
+
 func (m *Memory) Leave(_ context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -166,16 +166,28 @@ func receipts(t *testing.T, s *suite) {
 }
 
 func sessions(t *testing.T, s *suite) {
-	a := keys.Session{ID: "ver_a", Name: "gateway", Lease: 10 * time.Second, JoinedAt: now()}
-	b := keys.Session{ID: "ver_b", Name: "server", Local: true, Lease: time.Second, JoinedAt: now().Add(time.Second)}
+	a := keys.Session{ID: "ver_a", Name: "gateway", Via: "ver_b", Lease: 10 * time.Second, JoinedAt: now()}
+	b := keys.Session{ID: "ver_b", Name: "server", Via: "ver_b", Lease: time.Second, JoinedAt: now().Add(time.Second)}
+	listed := func(want ...keys.Session) {
+		t.Helper()
+		got, err := s.Sessions(s.ctx)
+		s.must(err)
+		s.same(got, want)
+	}
 	s.must(s.Join(s.ctx, a))
 	s.must(s.Join(s.ctx, b))
-	got, err := s.Sessions(s.ctx)
-	s.must(err)
-	s.same(got, []keys.Session{a, b})
+	listed(a, b)
+	s.same([]bool{a.Server(), b.Server()}, []bool{false, true})
+	s.must(s.Report(s.ctx, "ver_b", map[string]uint64{"ver_a": 7, "ver_b": 9, "ver_gone": 1}))
+	s.must(s.Report(s.ctx, "ver_b", map[string]uint64{"ver_a": 5}))
+	s.must(s.Report(s.ctx, "ver_gone", nil))
+	a.Applied, b.Applied, b.Beat = 7, 9, 2
+	listed(a, b)
+	s.must(s.Attach(s.ctx, "ver_a", "ver_c"))
+	a.Via = "ver_c"
+	listed(a, b)
+	s.want(s.Attach(s.ctx, "ver_gone", "ver_b"), keys.ErrNotFound)
 	s.must(s.Leave(s.ctx, "ver_a"))
 	s.must(s.Leave(s.ctx, "ver_a"))
-	got, err = s.Sessions(s.ctx)
-	s.must(err)
-	s.same(got, []keys.Session{b})
+	listed(b)
 }

@@ -100,9 +100,11 @@ CREATE INDEX log_unconfirmed ON log (seq) WHERE kind = 'cut' AND confirmed_at = 
 CREATE TABLE sessions (
     id        TEXT PRIMARY KEY,
     name      TEXT NOT NULL,
-    local     BOOLEAN NOT NULL,
+    via       TEXT NOT NULL,
     lease_us  BIGINT NOT NULL,
-    joined_at BIGINT NOT NULL
+    joined_at BIGINT NOT NULL,
+    applied   BIGINT NOT NULL,
+    beat      BIGINT NOT NULL
 );
 
 CREATE TABLE signing_keys (

@@ -1,0 +1,193 @@
+package authz
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
+)
+
+// follower is what this process knows of a session that follows through it.
+type follower struct {
+	position uint64 // applied up to here
+	reported uint64 // of that, what the other servers were told
+	// current is when it last made progress, or had none to make. A session whose
+	// polls arrive but whose answers are lost is as silent as a dead one.
+	current time.Time
+}
+
+// left is the position of a follower that took leave: it accepts nothing any more.
+const left = ^uint64(0)
+
+func newSession(name string, lease time.Duration) keys.Session {
+	return keys.Session{ID: "ver_" + rand.Text(), Name: name, Lease: lease, JoinedAt: time.Now()}
+}
+
+// advance records what a follower has applied. It is called with mu held.
+func (r *Relay) advance(session string, position uint64) {
+	f := r.followers[session]
+	if position > f.position || position >= r.tip {
+		f.current = time.Now()
+	}
+	if position > f.position {
+		f.position = position
+		close(r.acked)
+		r.acked = make(chan struct{})
+		select {
+		case r.reporting <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// report tells the other servers, through the store, what our followers have
+// applied, at once, and that this server lives, each second.
+func (r *Relay) report(ctx context.Context) {
+	for {
+		applied := make(map[string]uint64)
+		r.mu.Lock()
+		server := r.session
+		for id, f := range r.followers {
+			if f.position > f.reported && f.position != left {
+				applied[id] = f.position
+			}
+		}
+		r.mu.Unlock()
+		if err := r.Log.Report(ctx, server, applied); err != nil && ctx.Err() == nil {
+			r.Logger.Warn("other servers not told what verifiers have applied", "error", err)
+		} else {
+			r.mu.Lock()
+			for id, position := range applied {
+				if f := r.followers[id]; f != nil {
+					f.reported = max(f.reported, position)
+				}
+			}
+			r.mu.Unlock()
+		}
+		select {
+		case <-r.reporting:
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// attached returns nil for a session that follows through this server, now that
+// it polls here.
+func (r *Relay) attached(ctx context.Context, session string) error {
+	r.mu.Lock()
+	_, ok := r.followers[session]
+	own := r.session
+	r.mu.Unlock()
+	if ok {
+		return nil
+	}
+	if err := r.Log.Attach(ctx, session, own); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.followers[session] == nil && r.session == own {
+		r.followers[session] = &follower{current: time.Now()}
+	}
+	return nil
+}
+
+// end removes a session that accepts nothing any more.
+func (r *Relay) end(ctx context.Context, session string) error {
+	if err := r.Log.Leave(ctx, session); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.followers[session] != nil {
+		r.advance(session, left)
+	}
+	return nil
+}
+
+// watch is what the housekeeping remembers of sessions that are not its own.
+type watch struct {
+	beat  uint64
+	since time.Time // this beat was first seen, or the server was first missed
+}
+
+// retire ends sessions that were silent for two leases, so that revocations no
+// longer wait for them. It cuts them like any other subject and waits as long: a
+// verifier that was only paused finds its own cut and joins again.
+//
+// Each server answers for those who follow through it. Another server that no
+// longer beats, and whoever followed through one that is gone, are everybody's.
+func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
+	sessions, err := r.Log.Sessions(ctx)
+	if err != nil {
+		return
+	}
+	gone := r.silentFor(sessions, watched, time.Now())
+	if len(gone) == 0 {
+		return
+	}
+	var last keys.Commit
+	for _, s := range gone {
+		r.Logger.Warn("verifier is silent; retiring it", "verifier", s.Name, "session", s.ID)
+		last, err = r.Log.Append(ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID), Actor: "server", Reason: "silent"})
+		if err != nil {
+			return
+		}
+	}
+	if _, err := r.Confirm(ctx, last.Position); err != nil {
+		return
+	}
+	for _, s := range gone {
+		if err := r.end(ctx, s.ID); err != nil {
+			r.Logger.Error("silent verifier not removed", "session", s.ID, "error", err)
+		}
+	}
+}
+
+// silentFor returns the sessions that this server has to retire.
+func (r *Relay) silentFor(sessions []keys.Session, watched map[string]watch, now time.Time) (gone []keys.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	servers := make(map[string]bool)
+	for _, s := range sessions {
+		servers[s.ID] = s.Server()
+	}
+	seen := make(map[string]bool)
+	for _, s := range sessions {
+		f := r.followers[s.ID]
+		switch {
+		case s.ID == r.session:
+		case s.Via == r.session && f != nil:
+			if now.Sub(f.current) > 2*s.Lease {
+				gone = append(gone, s)
+			}
+		case !s.Server() && servers[s.Via] && s.Via != r.session:
+			delete(r.followers, s.ID) // it moved to another server
+		default:
+			w, known := watched[s.ID]
+			if !known || w.beat != s.Beat {
+				w = watch{s.Beat, now}
+			}
+			watched[s.ID], seen[s.ID] = w, true
+			if now.Sub(w.since) > 2*s.Lease {
+				gone = append(gone, s)
+			}
+		}
+	}
+	for id := range watched {
+		if !seen[id] {
+			delete(watched, id)
+		}
+	}
+	for id, f := range r.followers {
+		if f.position == left && now.Sub(f.current) > 2*httpfeed.MaxLease {
+			delete(r.followers, id)
+		}
+	}
+	return gone
+}
