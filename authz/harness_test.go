@@ -36,6 +36,7 @@ type house struct {
 	log   *syncBuffer
 	// issuer is the first server's; replicas share it.
 	issuer string
+	url    string // of the database, when servers share it
 }
 
 func newHouse(t testing.TB) *house {
@@ -70,7 +71,7 @@ func (h *house) start(lease time.Duration) *running {
 		h.issuer = address
 	}
 	issuer := h.issuer
-	relay := NewRelay(RelayConfig{Log: h.store, Name: "server", Lease: lease, Logger: logger})
+	relay := NewRelay(RelayConfig{Log: h.store, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
 	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}})
 	if err != nil {
 		t.Fatal(err)

@@ -51,6 +51,9 @@ type demo struct {
 
 // startDemo makes what is missing and writes demo.env.
 func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
 	d := &demo{issuer: p.issuer, path: filepath.Join(dir, "demo.env")}
 	var err error
 	if d.verifier, err = p.server.Verifier().WithAudience(d.audience()); err != nil {

@@ -12,12 +12,22 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// secrets are the flags whose value may stand in the file that IMARA_…_FILE names.
+var secrets = map[string]bool{"database-url": true}
+
 // fromEnvironment fills in flags that were not given: --data-dir is
 // IMARA_DATA_DIR. A list has its items separated by spaces.
 func fromEnvironment(cmd *cobra.Command) (err error) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := "IMARA_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value, ok := os.LookupEnv(name)
+		if path := os.Getenv(name + "_FILE"); !ok && path != "" && secrets[f.Name] {
+			var data []byte
+			if data, err = os.ReadFile(path); err != nil {
+				err = usage("%s_FILE: %v", name, err)
+			}
+			value, ok = strings.TrimSpace(string(data)), true
+		}
 		if !ok || f.Changed || err != nil {
 			return
 		}

@@ -16,12 +16,22 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/imara/apikeys/authz/sqlstore/sqlstoretest"
 )
 
 // TestMain makes this binary the command imara of every test, and the yardstick
 // of the benchmarks.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imara": main, "bare": bare})
+	testscript.Main(suite{m}, map[string]func(){"imara": main, "bare": bare})
+}
+
+// suite stops what its tests shared.
+type suite struct{ *testing.M }
+
+func (s suite) Run() int {
+	defer sqlstoretest.Stop()
+	return s.M.Run()
 }
 
 // TestScripts runs the stories of testdata: what people type, and what they see.

@@ -24,9 +24,9 @@ import (
 )
 
 type serveFlags struct {
-	listen, issuer, data, masterKeyFile, logLevel string
-	demo                                          bool
-	lease                                         time.Duration
+	listen, issuer, data, databaseURL, masterKeyFile, logLevel string
+	demo                                                       bool
+	lease                                                      time.Duration
 }
 
 func serveCommand() *cobra.Command {
@@ -42,8 +42,9 @@ func serveCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to listen on")
 	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier, the URL that clients use (default http://LISTEN)")
-	flags.StringVar(&f.data, "data", "data", "directory of the embedded store")
-	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key (default DATA/master.key, made on the first start)")
+	flags.StringVar(&f.data, "data", "data", "directory of the embedded store, and of demo.env")
+	flags.StringVar(&f.databaseURL, "database-url", "", "Postgres instead of the embedded store (IMARA_DATABASE_URL, IMARA_DATABASE_URL_FILE)")
+	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
@@ -88,7 +89,11 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	if err := p.prepare(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "imara %s · data %s · %s\n✓ store ready (embedded)   ✓ signing keys ready\n", version, f.data, f.issuer)
+	store := "embedded, " + f.data
+	if f.databaseURL != "" {
+		store = "Postgres"
+	}
+	fmt.Fprintf(stdout, "imara %s · %s\n✓ store ready (%s)   ✓ signing keys ready\n", version, f.issuer, store)
 	handler := p.handler()
 	if f.demo {
 		demo, err := p.startDemo(ctx, f.data)
@@ -116,16 +121,7 @@ type program struct {
 // open wires the parts. It starts nothing.
 func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, err error) {
 	p = &program{issuer: f.issuer, logger: logger}
-	path := f.masterKeyFile
-	if path == "" {
-		path = filepath.Join(f.data, "master.key")
-	}
-	// A new master key beside an old database would open nothing in it.
-	_, noDatabase := os.Stat(filepath.Join(f.data, "imara.db"))
-	if p.master, err = loadMasterKey(path, f.masterKeyFile == "" && noDatabase != nil); err != nil {
-		return nil, err
-	}
-	store, err := sqlstore.OpenSQLite(ctx, f.data)
+	store, err := p.openStore(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -139,20 +135,43 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if err != nil {
 		return nil, err
 	}
-	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Name: "server " + hostname, Lease: f.lease, Alone: true, Logger: logger})
+	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Name: "server " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")}})
 	if err != nil {
 		return nil, err
 	}
 	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: f.issuer, KEK: p.master.derive("key-encryption key v1"), Store: p.store, Logger: logger})
 	if errors.Is(err, signing.ErrUnseal) {
-		return nil, fmt.Errorf("%w: start with the issuer and the master key with which %s was made, or with another --data", err, f.data)
+		return nil, fmt.Errorf("%w: start with the issuer and the master key with which this store was made, or with another store", err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger})
 	return p, err
+}
+
+// openStore reads the master key and opens the database that it belongs to.
+func (p *program) openStore(ctx context.Context, f serveFlags) (store *sqlstore.Store, err error) {
+	if f.databaseURL != "" {
+		if f.masterKeyFile == "" {
+			return nil, usage("--database-url needs --master-key-file, the same for every server: openssl rand -base64 32 > FILE; chmod 600 FILE")
+		}
+		if p.master, err = loadMasterKey(f.masterKeyFile, false); err != nil {
+			return nil, err
+		}
+		return sqlstore.OpenPostgres(ctx, f.databaseURL)
+	}
+	path := f.masterKeyFile
+	if path == "" {
+		path = filepath.Join(f.data, "master.key")
+	}
+	// A new master key beside an old database would open nothing in it.
+	_, noDatabase := os.Stat(filepath.Join(f.data, "imara.db"))
+	if p.master, err = loadMasterKey(path, f.masterKeyFile == "" && noDatabase != nil); err != nil {
+		return nil, err
+	}
+	return sqlstore.OpenSQLite(ctx, f.data)
 }
 
 // prepare waits for the running server and puts its own API in the catalogue.
