@@ -17,7 +17,7 @@ run: build
 tools:
 	@missing=; for tool in bash curl; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
 	command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
-	[ -z "$$missing" ] || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing; } || \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing; } || \
 	{ echo "the tests need:$$missing. Install with: apt-get install$$missing"; exit 1; }
 
 # The race detector needs cgo; nothing else here does.

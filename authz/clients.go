@@ -99,10 +99,12 @@ func (c *clients) read(ctx context.Context, id string) (*keys.Record, uint64, er
 }
 
 // note remembers a use for the next flush.
-func (c *clients) note(credentialID string, now time.Time) {
+func (c *clients) note(credentialID string, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.used[credentialID] = now
+	if at.After(c.used[credentialID]) {
+		c.used[credentialID] = at
+	}
 }
 
 // flushInterval is how far LastUsedAt may be behind, and what a crash can lose of it.
@@ -123,6 +125,9 @@ func (c *clients) flush(ctx context.Context, failed func(error)) {
 		store, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		if err := c.registry.Used(store, used); err != nil {
 			failed(err)
+			for id, at := range used {
+				c.note(id, at)
+			}
 		}
 		cancel()
 	}

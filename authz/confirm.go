@@ -64,8 +64,8 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 	return receipt, nil
 }
 
-// sessions reads who must confirm, and tries again until every lease that could
-// have been granted has ended: then nobody has to.
+// sessions reads who must confirm, and tries again for as long as anybody can hold
+// a lease. Then every lease has ended, but who they were is not known: no receipt.
 func (r *Relay) sessions(ctx context.Context, began time.Time) ([]keys.Session, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		sessions, err := r.Log.Sessions(ctx)
@@ -143,11 +143,12 @@ func (r *Relay) keepHouse(ctx context.Context) {
 }
 
 func (r *Relay) confirmOrphans(ctx context.Context, before time.Time) {
-	for ctx.Err() == nil {
+	for last := uint64(0); ctx.Err() == nil; {
 		position, err := r.Log.Unconfirmed(ctx, before)
-		if err != nil || position == 0 {
+		if err != nil || position <= last { // none, or its receipt could not be stored
 			return
 		}
+		last = position
 		if _, err := r.Confirm(ctx, position); err != nil {
 			return
 		}

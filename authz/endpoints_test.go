@@ -69,9 +69,31 @@ func TestRevocationEndpoint(t *testing.T) {
 	if _, err := api.Verify(sibling); err != nil {
 		t.Errorf("another token of the client: %v", err)
 	}
+	// Some verifier may still accept it: its leeway may be a minute.
+	ended := *mustInspect(t, sibling)
+	ended.IssuedAt, ended.ExpiresAt, ended.ID = ended.IssuedAt-600, time.Now().Add(-30*time.Second).Unix(), "late"
+	late, err := s.config.Ring.Sign(tokens.ES256, &ended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := revoke(id, secret, "token", late); a.status != 200 {
+		t.Errorf("late: %d %s", a.status, a.body)
+	}
+	if s.relay.changes.Newest(tokens.Token("late")) == 0 {
+		t.Error("a token within the leeway of some verifier was not cut")
+	}
 	if a := s.get("/oauth2/revoke", ""); a.status != 405 {
 		t.Errorf("GET: %d", a.status)
 	}
+}
+
+func mustInspect(t *testing.T, raw string) *tokens.Claims {
+	t.Helper()
+	u, err := tokens.Inspect(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &u.Claims
 }
 
 // TestIntrospectionEndpoint is RFC 7662: S-052 to S-055, R-062.
@@ -159,7 +181,7 @@ func TestMetadata(t *testing.T) {
 		t.Errorf("%s", twin.body)
 	}
 	var set tokens.JWKSet
-	if err := json.Unmarshal([]byte(s.get("/.well-known/jwks.json", "").body), &set); err != nil || len(set.Keys) != 2 {
+	if err := json.Unmarshal([]byte(s.get("/.well-known/jwks.json", "").body), &set); err != nil || len(set.Keys) != 3 {
 		t.Errorf("%+v, %v", set, err)
 	}
 	for _, path := range []string{"/livez", "/readyz"} {
@@ -216,7 +238,7 @@ func TestFeedIsForVerifiersOnly(t *testing.T) {
 	}{
 		"no token": {"", good, 401}, "no scope": {customer, good, 403}, "another audience": {wrongAudience, good, 401},
 		"no body": {verifier, "", 400}, "no name": {verifier, `{"lease_ms":10000}`, 400}, "short lease": {verifier, `{"name":"x","lease_ms":999}`, 400},
-		"long lease": {verifier, `{"name":"x","lease_ms":60001}`, 400}, "negative lease": {verifier, `{"name":"x","lease_ms":-1}`, 400},
+		"long lease": {verifier, `{"name":"x","lease_ms":60001}`, 400}, "negative lease": {verifier, `{"name":"x","lease_ms":-1}`, 400}, "lease that overflows": {verifier, `{"name":"x","lease_ms":18446744083710}`, 400},
 		"long name": {verifier, `{"name":"` + strings.Repeat("x", 201) + `","lease_ms":10000}`, 400}, "large body": {verifier, strings.Repeat(" ", 5000) + good, 400},
 	} {
 		if a := join(row.token, row.body); a.status != row.status {
@@ -234,10 +256,10 @@ func TestFeedIsForVerifiersOnly(t *testing.T) {
 	session := joined.json["session"].(string)
 
 	for path, want := range map[string]int{
-		"/feed/sessions/" + session: 400, "/feed/sessions/" + session + "?after=x&head=0&wait_ms=0": 400,
-		"/feed/sessions/nobody?after=1&head=0&wait_ms=0":                                 404,
-		"/feed/sessions/" + session + "?after=99999999999999&head=0&wait_ms=0":           410,
-		"/feed/sessions/" + session + "?after=" + position(joined) + "&head=7&wait_ms=0": 410,
+		"/feed/sessions/" + session: 400, "/feed/sessions/" + session + "?after=x&head=0&wait_ms=0&nonce=n": 400,
+		"/feed/sessions/nobody?after=1&head=0&wait_ms=0&nonce=n":                                 404,
+		"/feed/sessions/" + session + "?after=99999999999999&head=0&wait_ms=0&nonce=n":           410,
+		"/feed/sessions/" + session + "?after=" + position(joined) + "&head=7&wait_ms=0&nonce=n": 410,
 	} {
 		if a := s.get(path, verifier); a.status != want {
 			t.Errorf("%s: %d %s, want %d", path, a.status, a.body, want)
@@ -252,6 +274,16 @@ func position(a answer) string {
 		panic(err)
 	}
 	return string(n)
+}
+
+// TestChallengesNameTheMetadata is RFC 9728 §5.1.
+func TestChallengesNameTheMetadata(t *testing.T) {
+	s := newHouse(t).start(0)
+	a := s.get("/feed/sessions/x", "")
+	location := `resource_metadata="` + s.issuer + `/.well-known/oauth-protected-resource/v1"`
+	if a.status != 401 || !strings.Contains(a.header.Get("WWW-Authenticate"), location) {
+		t.Errorf("%d %v", a.status, a.header)
+	}
 }
 
 // TestPanicIsAnAnswer is F-09 and P-12: the process lives, the client gets JSON,

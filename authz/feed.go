@@ -20,14 +20,13 @@ func (s *Server) joinFeed(w http.ResponseWriter, r *http.Request) error {
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&join); err != nil {
 		return invalidRequest("Send a JSON object with name and lease_ms.")
 	}
-	lease := time.Duration(join.LeaseMS) * time.Millisecond
-	if lease < httpfeed.MinLease || lease > httpfeed.MaxLease {
+	if join.LeaseMS < httpfeed.MinLease.Milliseconds() || join.LeaseMS > httpfeed.MaxLease.Milliseconds() {
 		return invalidRequest(fmt.Sprintf("lease_ms must be between %d and %d.", httpfeed.MinLease.Milliseconds(), httpfeed.MaxLease.Milliseconds()))
 	}
 	if join.Name == "" || len(join.Name) > 200 {
 		return invalidRequest("name must have 1 to 200 bytes.")
 	}
-	joined, err := s.config.Relay.join(r.Context(), join.Name, lease)
+	joined, err := s.config.Relay.join(r.Context(), join.Name, callerOf(r), time.Duration(join.LeaseMS)*time.Millisecond)
 	if err != nil {
 		return err
 	}
@@ -41,19 +40,23 @@ func (s *Server) pollFeed(w http.ResponseWriter, r *http.Request) error {
 	after, errAfter := strconv.ParseUint(query.Get("after"), 10, 63)
 	head, errHead := strconv.ParseUint(query.Get("head"), 10, 63)
 	wait, errWait := strconv.ParseUint(query.Get("wait_ms"), 10, 16)
-	if errAfter != nil || errHead != nil || errWait != nil {
-		return invalidRequest("after, head and wait_ms are required.")
+	if errAfter != nil || errHead != nil || errWait != nil || len(query.Get("nonce")) > 64 {
+		return invalidRequest("nonce, after, head and wait_ms are required.")
 	}
-	page, err := s.config.Relay.poll(r.Context(), r.PathValue("session"), after, head,
+	page, err := s.config.Relay.poll(r.Context(), r.PathValue("session"), callerOf(r), after, head,
 		min(time.Duration(wait)*time.Millisecond, httpfeed.MaxWait))
 	if err != nil {
 		return err
 	}
+	page.Session, page.Nonce = r.PathValue("session"), query.Get("nonce")
 	return writeJSON(w, http.StatusOK, page)
 }
 
 // leaveFeed answers DELETE /feed/sessions/{session}.
 func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
+	if err := s.config.Relay.attached(r.Context(), r.PathValue("session"), callerOf(r)); err != nil {
+		return err
+	}
 	if err := s.config.Relay.end(r.Context(), r.PathValue("session")); err != nil {
 		return err
 	}
@@ -62,14 +65,14 @@ func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
 }
 
 // join stores a session and returns the log's state.
-func (r *Relay) join(ctx context.Context, name string, lease time.Duration) (httpfeed.Joined, error) {
+func (r *Relay) join(ctx context.Context, name, clientID string, lease time.Duration) (httpfeed.Joined, error) {
 	session := newSession(name, lease)
-	session.Via = r.own()
+	session.ClientID, session.Via = clientID, r.own()
 	if err := r.Log.Join(ctx, session); err != nil {
 		return httpfeed.Joined{}, err
 	}
 	r.mu.Lock()
-	r.followers[session.ID] = &follower{current: time.Now()}
+	r.followers[session.ID] = &follower{clientID: clientID, current: time.Now()}
 	r.mu.Unlock()
 	snapshot, err := r.Log.Snapshot(ctx)
 	return httpfeed.Joined{Session: session.ID, Cuts: snapshot.Cuts,
@@ -79,9 +82,9 @@ func (r *Relay) join(ctx context.Context, name string, lease time.Duration) (htt
 // poll acknowledges position after for a session, and returns what follows it:
 // at once when there is something, else after wait. It returns [keys.ErrNotFound]
 // for a session that ended, and errSession when the follower's log is another.
-func (r *Relay) poll(ctx context.Context, session string, after, head uint64, wait time.Duration) (httpfeed.Page, error) {
+func (r *Relay) poll(ctx context.Context, session, clientID string, after, head uint64, wait time.Duration) (httpfeed.Page, error) {
 	arrived := time.Now()
-	if err := r.attached(ctx, session); err != nil {
+	if err := r.attached(ctx, session, clientID); err != nil {
 		return httpfeed.Page{}, err
 	}
 	if err := r.sameHistory(ctx, after, head); err != nil {
@@ -92,6 +95,7 @@ func (r *Relay) poll(ctx context.Context, session string, after, head uint64, wa
 		r.mu.Unlock()
 		return httpfeed.Page{}, keys.ErrNotFound
 	}
+	r.followers[session].polled = true
 	r.advance(session, after)
 	r.mu.Unlock()
 	timer := time.NewTimer(wait)
@@ -120,8 +124,10 @@ func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (http
 		return httpfeed.Page{}, nil, fmt.Errorf("%w: it has not read the log yet", tokens.ErrStale)
 	}
 	page := httpfeed.Page{Tip: r.tip, Floor: r.floor}
-	if r.fresh.Before(arrived) {
-		page.AgeUS = arrived.Sub(r.fresh).Microseconds() + 1
+	// The longer of the two clocks' word, as a verifier takes it: the monotonic one
+	// stands still while the machine is suspended.
+	if age := max(arrived.Sub(r.fresh), arrived.Round(0).Sub(r.fresh.Round(0))); age > 0 {
+		page.AgeUS = age.Microseconds() + 1
 	}
 	advanced := r.advanced
 	first := r.tip - uint64(len(r.tail)) // position before the first of the tail
@@ -171,12 +177,16 @@ var errHistory = errors.New("another history of the revocation log")
 // feedScope lets a key follow the revocation log.
 const feedScope = "revocations:read"
 
+// callerOf is the client of a request that guardFeed admitted.
+func callerOf(r *http.Request) string {
+	claims, _ := tokens.FromContext(r.Context())
+	return claims.ClientID
+}
+
 // guardFeed admits tokens for the management audience with the scope of the feed.
 func (s *Server) guardFeed(next http.Handler) http.Handler {
 	return s.verifier.Require(feedScope)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if claims, ok := tokens.FromContext(r.Context()); ok {
-			Observe(w, "client_id", claims.ClientID)
-		}
+		Observe(w, "client_id", callerOf(r))
 		next.ServeHTTP(w, r)
 	}))
 }

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/oauth2/clientcredentials"
-
 	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
@@ -130,7 +128,7 @@ func (r *running) furnish() {
 // key creates one in an organisation.
 func (r *running) key(organization string, access keys.Access) keys.Created {
 	r.t.Helper()
-	c, err := r.registry.Create(context.Background(), "test", organization, keys.NewKey{Name: "key " + rand.Text(), Access: access})
+	c, err := r.registry.Create(context.Background(), "test", organization, keys.NewKey{Name: "key " + rand.Text(), GrantRestricted: true, Access: access})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -193,42 +191,38 @@ func send(t testing.TB, request *http.Request) answer {
 	return a
 }
 
-// client authenticates as a verifier's key.
-func (r *running) client() *http.Client {
-	r.t.Helper()
-	c := r.key("operator", keys.Access{Scopes: []string{feedScope}})
-	config := clientcredentials.Config{ClientID: c.Key.ClientID, ClientSecret: c.Secret.Reveal(), TokenURL: r.url + "/oauth2/token"}
-	return config.Client(context.Background())
-}
-
 // apiVerifier is a verifier of the demo API in this process, over the HTTP feed.
 type apiVerifier struct {
 	*tokens.Verifier
 	feed *httpfeed.Feed
+	key  keys.Created // as which it follows
 	stop func()
 }
 
 func (r *running) follow(name string, lease time.Duration) *apiVerifier {
 	r.t.Helper()
-	return r.followWith(name, lease, r.client())
+	return r.followWith(name, lease, nil)
 }
 
-func (r *running) followWith(name string, lease time.Duration, client *http.Client) *apiVerifier {
+// followWith follows over a network of the test's own.
+func (r *running) followWith(name string, lease time.Duration, network http.RoundTripper) *apiVerifier {
 	t := r.t
 	t.Helper()
-	feed, err := httpfeed.New(httpfeed.Config{URL: r.url, Name: name, Lease: lease, Client: client,
-		Logger: slog.New(slog.NewJSONHandler(r.log, nil))})
+	key := r.key("operator", keys.Access{Scopes: []string{feedScope}})
+	feed, err := httpfeed.New(httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
+		Client: &http.Client{Transport: network}, Logger: slog.New(slog.NewJSONHandler(r.log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := tokens.NewVerifier(tokens.Config{Issuer: r.issuer, Audience: demoAPI, Feed: feed})
+	v, err := tokens.NewVerifier(tokens.Config{Issuer: r.issuer, Audience: demoAPI, Feed: feed,
+		Client: &http.Client{Transport: &detour{RoundTripper: http.DefaultTransport, to: r.url}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); v.Run(ctx) }()
-	f := &apiVerifier{Verifier: v, feed: feed, stop: sync.OnceFunc(func() { cancel(); <-done })}
+	f := &apiVerifier{Verifier: v, feed: feed, key: key, stop: sync.OnceFunc(func() { cancel(); <-done })}
 	t.Cleanup(f.stop)
 	wait, stopWaiting := context.WithTimeout(ctx, 20*time.Second)
 	defer stopWaiting()

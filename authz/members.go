@@ -12,6 +12,8 @@ import (
 
 // follower is what this process knows of a session that follows through it.
 type follower struct {
+	clientID string // who joined; empty for this server itself
+	polled   bool   // at least once
 	position uint64 // applied up to here
 	reported uint64 // of that, what the other servers were told
 	// current is when it last made progress, or had none to make. A session whose
@@ -76,23 +78,25 @@ func (r *Relay) report(ctx context.Context) {
 	}
 }
 
-// attached returns nil for a session that follows through this server, now that
-// it polls here.
-func (r *Relay) attached(ctx context.Context, session string) error {
+// attached returns nil for a client's session that follows through this server,
+// now that it polls here.
+func (r *Relay) attached(ctx context.Context, session, clientID string) error {
 	r.mu.Lock()
-	_, ok := r.followers[session]
-	own := r.session
+	f, own := r.followers[session], r.session
 	r.mu.Unlock()
-	if ok {
+	if f != nil {
+		if f.clientID != clientID {
+			return keys.ErrNotFound
+		}
 		return nil
 	}
-	if err := r.Log.Attach(ctx, session, own); err != nil {
+	if err := r.Log.Attach(ctx, session, clientID, own); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.followers[session] == nil && r.session == own {
-		r.followers[session] = &follower{current: time.Now()}
+		r.followers[session] = &follower{clientID: clientID, current: time.Now()}
 	}
 	return nil
 }
@@ -163,7 +167,11 @@ func (r *Relay) silentFor(sessions []keys.Session, watched map[string]watch, now
 		switch {
 		case s.ID == r.session:
 		case s.Via == r.session && f != nil:
-			if now.Sub(f.current) > 2*s.Lease {
+			patience := 2 * s.Lease
+			if !f.polled {
+				patience = max(patience, httpfeed.JoinTimeout+s.Lease) // it may still read the snapshot
+			}
+			if now.Sub(f.current) > patience {
 				gone = append(gone, s)
 			}
 		case !s.Server() && servers[s.Via] && s.Via != r.session:

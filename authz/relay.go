@@ -177,7 +177,7 @@ func (r *Relay) round(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if page.Tip < after || page.Head != r.headNow() {
+		if page.Tip < after || page.Head != r.headNow() || len(page.Entries) == 0 && page.Tip > after {
 			return fmt.Errorf("%w: position %d has another history", errSession, after)
 		}
 		if err := r.apply(page, read); err != nil {

@@ -104,9 +104,8 @@ func (g *gate) set(cut bool) {
 
 // gated is a verifier behind a gate.
 func (r *running) gated(name string, lease time.Duration) (*apiVerifier, *gate) {
-	client := r.client()
-	g := &gate{RoundTripper: client.Transport}
-	return r.followWith(name, lease, &http.Client{Transport: g}), g
+	g := &gate{RoundTripper: http.DefaultTransport}
+	return r.followWith(name, lease, g), g
 }
 
 // TestVerifierWithoutContactRefusesBeforeTheRevokeReturns: the revoke waits out
@@ -199,9 +198,8 @@ func TestVerifierFollowsThroughARestart(t *testing.T) {
 	h := newHouse(t)
 	first := h.start(0)
 	second := h.start(0) // another replica, to which the address moves
-	client := first.client()
-	move := &detour{RoundTripper: client.Transport, to: first.url}
-	api := first.followWith("steady", 0, &http.Client{Transport: move})
+	move := &detour{RoundTripper: http.DefaultTransport, to: first.url}
+	api := first.followWith("steady", 0, move)
 	c, untouched := first.demoKey(), first.demoKey()
 	raw, other := first.token(c), first.token(untouched)
 	first.stop()
@@ -317,6 +315,149 @@ func TestTokenOfALaggingServerIsDeadOnArrival(t *testing.T) {
 	eventually(t, "the lagging server knows", func() bool {
 		return behind.post("/oauth2/token", c.Key.ClientID, c.Secret.Reveal(), "grant_type", "client_credentials").status == 401
 	})
+}
+
+// TestVerifierOutlivesTheCutOfItsOwnToken: its key is suspended and resumed, which
+// kills the access token that it polls with; it gets another at once.
+func TestVerifierOutlivesTheCutOfItsOwnToken(t *testing.T) {
+	s := newHouse(t).start(0)
+	api := s.follow("api", 5*time.Second)
+	raw := s.token(s.demoKey())
+	if _, _, err := s.registry.Suspend(context.Background(), "test", "operator", api.key.Key.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.registry.Resume(context.Background(), "test", "operator", api.key.Key.ID); err != nil {
+		t.Fatal(err)
+	}
+	before := api.feed.Revocations().Watermark()
+	c := s.demoKey()
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if _, err := api.Verify(raw); err != nil || api.feed.Revocations().Watermark() <= before {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestNobodySpeaksForAnotherVerifier: neither an end nor an acknowledgement of a
+// session comes from a key that did not join it.
+func TestNobodySpeaksForAnotherVerifier(t *testing.T) {
+	s := newHouse(t).start(0)
+	api, network := s.gated("victim", 2*time.Second)
+	stranger := s.token(s.key("operator", keys.Access{Scopes: []string{feedScope}}))
+	sessions, err := s.store.Sessions(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var victim string
+	for _, session := range sessions {
+		if session.Name == "victim" {
+			victim = session.ID
+		}
+	}
+	c := s.demoKey()
+	raw := s.token(c)
+	network.set(true)
+	done := make(chan keys.Receipt, 1)
+	go func() {
+		_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		if err != nil {
+			t.Error(err)
+		}
+		done <- receipt
+	}()
+	eventually(t, "the key is revoked in the store", func() bool {
+		k, err := s.store.Key(context.Background(), "org", c.Key.ID)
+		return err == nil && !k.RevokedAt.IsZero()
+	})
+	tip, err := s.store.Snapshot(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for method, query := range map[string]string{"DELETE": "", "GET": fmt.Sprintf("?nonce=n&wait_ms=0&after=%d&head=%d", tip.Watermark, tip.Head)} {
+		request, err := http.NewRequest(method, s.url+"/feed/sessions/"+victim+query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+stranger)
+		if a := send(t, request); a.status != 404 {
+			t.Errorf("%s: %d %s", method, a.status, a.body)
+		}
+	}
+	if receipt := <-done; receipt.State != keys.LeaseEnded {
+		t.Errorf("receipt %+v", receipt)
+	}
+	if _, err := api.Verify(raw); err == nil {
+		t.Error("accepted after the revoke returned")
+	}
+}
+
+// TestRestoredDatabaseRefusesWhatItCannotKnow: tokens of the time after a backup
+// have positions beyond its log; a cut of the restored database covers them.
+func TestRestoredDatabaseRefusesWhatItCannotKnow(t *testing.T) {
+	h := newHouse(t)
+	s := h.start(0)
+	api := s.follow("api", 0)
+	c, later := s.demoKey(), s.demoKey()
+	// The token's time is after the backup: its position is beyond what follows.
+	for range 50 {
+		if _, err := s.registry.Rotate(context.Background(), "test", "org", later.Key.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw := s.token(c)
+	s.stop()
+	api.stop()
+	if err := h.sql.Restored(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	again := h.start(0)
+	after := again.follow("api", 0)
+	if _, err := after.Verify(raw); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("a token from before: %v", err)
+	}
+	fresh := again.token(c)
+	if _, err := after.Verify(fresh); err != nil {
+		t.Errorf("a new token: %v", err)
+	}
+	if _, receipt, err := again.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.Total != 2 {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if _, err := after.Verify(fresh); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("revoked: %v", err)
+	}
+}
+
+// TestReceiptThatCannotBeStoredIsNotTriedForEver: housekeeping goes on.
+func TestReceiptThatCannotBeStoredIsNotTriedForEver(t *testing.T) {
+	h := newHouse(t)
+	store := &forgetful{Store: h.sql}
+	h.store = store
+	for range 3 {
+		if _, err := h.sql.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: "c:x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := h.start(0)
+	eventually(t, "it was tried", func() bool { return store.tries.Load() > 0 })
+	c := s.demoKey()
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if n := store.tries.Load(); n > 3 {
+		t.Errorf("%d tries", n)
+	}
+}
+
+// forgetful cannot store receipts.
+type forgetful struct {
+	*sqlstore.Store
+	tries atomic.Int64
+}
+
+func (f *forgetful) Confirmed(context.Context, keys.Receipt) error {
+	f.tries.Add(1)
+	return keys.ErrUnavailable
 }
 
 // TestResumedKeyWorksAtOnceAndOldTokensStayDead: rv needs no un-revocation (H9).

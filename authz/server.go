@@ -60,15 +60,22 @@ func ManagementScopes() []keys.Scope {
 	}
 }
 
-// New returns a server. It makes the signing keys that the catalogue needs.
+// New returns a server. At the first start it makes a signing key of each
+// algorithm, so that none is ever missing, nor made for a request.
 func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config}
 	var err error
+	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
+		if err := config.Ring.Ensure(ctx, algorithm); err != nil {
+			return nil, err
+		}
+	}
 	if s.clients, err = newClients(config.Registry, config.Relay); err != nil {
 		return nil, err
 	}
 	s.verifier, err = tokens.NewVerifier(tokens.Config{
-		Issuer: config.Issuer, Audience: ManagementAudience(config.Issuer), Feed: config.Relay, Keys: config.Ring})
+		Issuer: config.Issuer, Audience: ManagementAudience(config.Issuer), Feed: config.Relay, Keys: config.Ring,
+		ResourceMetadata: metadataURL(ManagementAudience(config.Issuer))})
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +84,20 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	return s, err
 }
 
+// metadataURL is where the RFC 9728 document of a resource stands.
+func metadataURL(resource string) string {
+	location, err := tokens.MetadataURL(resource, "oauth-protected-resource")
+	if err != nil {
+		return ""
+	}
+	return location
+}
+
 // Verifier verifies tokens for the management audience, for whoever serves it.
 func (s *Server) Verifier() *tokens.Verifier { return s.verifier }
 
 // resources returns the catalogue. It reads the store only when the log says that
-// a resource changed, and then makes the signing keys that are needed.
+// a resource changed.
 func (s *Server) resources(ctx context.Context) (keys.Catalogue, error) {
 	position := s.config.Relay.resources.Load()
 	if c := s.catalogue.Load(); c != nil && c.position >= position {
@@ -90,14 +106,6 @@ func (s *Server) resources(ctx context.Context) (keys.Catalogue, error) {
 	resources, err := s.config.Registry.Catalogue(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if err := s.config.Ring.Ensure(ctx, tokens.ES256); err != nil {
-		return nil, err
-	}
-	for _, r := range resources {
-		if err := s.config.Ring.Ensure(ctx, r.Algorithm); err != nil {
-			return nil, err
-		}
 	}
 	s.catalogue.Store(&catalogue{resources, position})
 	return resources, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/go-oauth2/oauth2/v4"
 
@@ -83,22 +84,23 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*
 }
 
 // revoke answers POST /oauth2/revoke (RFC 7009): it cuts one access token of the
-// calling client. What cannot be such a token any more is revoked already.
+// calling client, whenever any verifier may still accept it. What cannot be such
+// a token is revoked already.
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
-	p, claims, err := s.aboutToken(w, r)
-	switch {
-	case err != nil:
+	p, raw, err := s.aboutToken(w, r)
+	if err != nil {
 		return err
-	case claims == nil:
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusOK)
-		return nil
+	}
+	claims, err := s.verifier.VerifySignature(raw)
+	switch {
+	case err != nil || time.Now().After(claims.Expires().Add(tokens.MaxLeeway)):
 	case claims.ClientID != p.record.Key.ClientID:
 		return &oauthError{http.StatusBadRequest, "invalid_grant", "This token belongs to another client."}
-	}
-	Observe(w, "jti", claims.ID)
-	if _, err := s.config.Registry.RevokeToken(r.Context(), keys.Actor(claims.ClientID), claims.ID); err != nil {
-		return err
+	default:
+		Observe(w, "jti", claims.ID)
+		if _, err := s.config.Registry.RevokeToken(r.Context(), keys.Actor(claims.ClientID), claims.ID); err != nil {
+			return err
+		}
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
@@ -112,11 +114,15 @@ const introspectScope = "tokens:introspect"
 // its own tokens; one with the scope tokens:introspect about every token for a
 // resource that it was given. To anybody else a token is not active.
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
-	p, claims, err := s.aboutToken(w, r)
+	p, raw, err := s.aboutToken(w, r)
 	if err != nil {
 		return err
 	}
-	if claims == nil || !p.mayAskAbout(claims) {
+	claims, err := s.verifyAny(raw)
+	if errors.Is(err, tokens.ErrStale) {
+		return err
+	}
+	if err != nil || !p.mayAskAbout(claims) {
 		return writeJSON(w, http.StatusOK, struct {
 			Active bool `json:"active"`
 		}{false})
@@ -144,26 +150,21 @@ func (p *principal) mayAskAbout(claims *tokens.Claims) bool {
 	return false
 }
 
-// aboutToken reads a request that asks about a token: who asks, and the claims of
-// the token, nil for one that nobody accepts.
-func (s *Server) aboutToken(w http.ResponseWriter, r *http.Request) (*principal, *tokens.Claims, error) {
+// aboutToken reads a request that asks about a token: who asks, and the token.
+func (s *Server) aboutToken(w http.ResponseWriter, r *http.Request) (*principal, string, error) {
 	f, err := readForm(w, r)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", err
 	}
 	p, err := s.authenticate(w, r, f)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", err
 	}
 	raw := f.get("token")
 	if raw == "" {
-		return nil, nil, invalidRequest("token is required.")
+		err = invalidRequest("token is required.")
 	}
-	claims, err := s.verifyAny(raw)
-	if errors.Is(err, tokens.ErrStale) {
-		return nil, nil, err
-	}
-	return p, claims, nil
+	return p, raw, err
 }
 
 // verifyAny verifies a token of ours for whatever audience it names.

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"slices"
 
 	"github.com/imara/apikeys/tokens"
 )
@@ -15,7 +16,8 @@ func cutClient(clientID, reason string) (tokens.Kind, tokens.Subject, string) {
 	return tokens.Cut, tokens.Client(clientID), reason
 }
 
-// ChangeAccess replaces what a key may do and when it ends. If anything is taken
+// ChangeAccess replaces what a key may do and when it ends. It adds no restricted
+// scope that the key does not have. If anything is taken
 // away, every token it has is cut and the receipt says how far that has reached;
 // otherwise the receipt is zero. Extending an expired key takes a free slot.
 // Errors: [ErrNotFound], [ErrRevoked], [LimitError], [ErrNameTaken], an [InputError].
@@ -24,7 +26,12 @@ func (r *Registry) ChangeAccess(ctx context.Context, by Actor, organizationID, i
 	if err != nil {
 		return Key{}, Receipt{}, err
 	}
-	if a, err = r.checkAccess(ctx, o, a); err != nil {
+	key, err := r.config.Store.Key(ctx, organizationID, id)
+	if err != nil {
+		return Key{}, Receipt{}, err
+	}
+	had := func(scope string) bool { return slices.Contains(key.Scopes, scope) }
+	if a, err = r.checkAccess(ctx, o, a, had); err != nil {
 		return Key{}, Receipt{}, err
 	}
 	return r.change(ctx, organizationID, id, func(o Organization, active int, k *Key) (Entry, error) {

@@ -10,6 +10,8 @@ type NewKey struct {
 	Name    string
 	OwnerID string // a member of the organisation, or empty
 	Access
+	// GrantRestricted: the caller is the operator, who may grant restricted scopes.
+	GrantRestricted bool
 }
 
 // Created is a new key, and the only sight of its secret.
@@ -29,7 +31,7 @@ func (r *Registry) Create(ctx context.Context, by Actor, organizationID string, 
 	if err != nil {
 		return Created{}, err
 	}
-	access, err := r.checkAccess(ctx, o, n.Access)
+	access, err := r.checkAccess(ctx, o, n.Access, func(string) bool { return n.GrantRestricted })
 	if err != nil {
 		return Created{}, err
 	}

@@ -28,6 +28,9 @@ var (
 	ErrSecretEnded = errors.New("secret ended")
 	// ErrRotating: the key already has two live secrets.
 	ErrRotating = errors.New("a rotation is in progress")
+	// ErrScope: the scope is restricted, and not for this organisation or not for
+	// this caller to grant.
+	ErrScope = errors.New("the scope may not be granted")
 	// ErrUnavailable: the store cannot answer or write now; nothing was changed,
 	// or it is not known whether something was.
 	ErrUnavailable = errors.New("the store is not available")

@@ -17,8 +17,9 @@ type Log interface {
 	// tip and floor, all of one moment. Head is that of the entry at after, 0
 	// when there is none such any more.
 	Read(ctx context.Context, after uint64, limit int) (LogPage, error)
-	// Snapshot returns the newest cut of each subject above the floor, the
-	// watermark up to which that is complete, and the floor, all of one moment.
+	// Snapshot returns the newest cut of each subject above the floor and every
+	// terminal one, the watermark up to which that is complete, and the floor, all
+	// of one moment.
 	Snapshot(ctx context.Context) (LogSnapshot, error)
 	// RaiseFloor moves the floor to the newest entry that cannot matter at time t,
 	// because every token from before it has expired. The entries stay: with
@@ -35,8 +36,9 @@ type Log interface {
 
 	// Join stores a session. From its commit on, revocations wait for it.
 	Join(ctx context.Context, s Session) error
-	// Attach moves a session to another server; [ErrNotFound] when it has ended.
-	Attach(ctx context.Context, id, via string) error
+	// Attach moves a session to another server; [ErrNotFound] when it has ended,
+	// or is another client's.
+	Attach(ctx context.Context, id, clientID, via string) error
 	// Report raises Applied of sessions, by id, and Beat of the server that says
 	// so. Sessions that have ended are passed over.
 	Report(ctx context.Context, server string, applied map[string]uint64) error
@@ -68,6 +70,9 @@ const Retention = MaxTokenTTL + 5*time.Minute
 type Session struct {
 	ID   string
 	Name string
+	// ClientID is the key that joined; nobody else speaks for the session. A
+	// server's own session has none.
+	ClientID string
 	// Via is the session of the server through which it follows. A server is a
 	// verifier too, and follows through itself.
 	Via      string

@@ -377,7 +377,6 @@ func TestBadInputNamesItsField(t *testing.T) {
 		{"no scope", "scopes", keys.NewKey{Name: "a"}},
 		{"unknown scope", "scopes", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"alerts:delete"}}}},
 		{"scope in upper case", "scopes", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"ALERTS:READ"}}}},
-		{"restricted scope", "scopes", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"secret:all"}}}},
 		{"scope of another resource", "scopes", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"invoices:read"}, Resources: []string{api}}}},
 		{"unknown resource", "resources", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"alerts:read"}, Resources: []string{api + "/"}}}},
 		{"past", "expires_at", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: time.Now().Add(-time.Second)}}},
@@ -395,8 +394,29 @@ func TestBadInputNamesItsField(t *testing.T) {
 	if after, err := store.Read(t.Context(), 0, 1); err != nil || after.Tip != before.Tip {
 		t.Errorf("something changed: %v", err)
 	}
-	if _, err := r.Create(t.Context(), "test", "operator", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"secret:all"}}}); err != nil {
-		t.Errorf("a restricted scope of the operator: %v", err)
+	secret := keys.Access{Scopes: []string{"secret:all"}}
+	for name, row := range map[string]struct {
+		organization string
+		byOperator   bool
+		want         error
+	}{"customer": {"org", false, keys.ErrScope}, "customer, by the operator": {"org", true, keys.ErrScope},
+		"operator's, by another key": {"operator", false, keys.ErrScope}, "operator's, by the operator": {"operator", true, nil}} {
+		created, err := r.Create(t.Context(), "test", row.organization, keys.NewKey{Name: "a", Access: secret, GrantRestricted: row.byOperator})
+		if !errors.Is(err, row.want) {
+			t.Errorf("a restricted scope, %s: %v", name, err)
+		}
+		if row.want == nil {
+			plain, err := r.Create(t.Context(), "test", row.organization, keys.NewKey{Name: "b", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := r.ChangeAccess(t.Context(), "test", row.organization, plain.Key.ID, secret); !errors.Is(err, keys.ErrScope) {
+				t.Errorf("a restricted scope was added: %v", err)
+			}
+			if _, _, err := r.ChangeAccess(t.Context(), "test", row.organization, created.Key.ID, secret); err != nil {
+				t.Errorf("a restricted scope was not kept: %v", err)
+			}
+		}
 	}
 	c := create(t, r, "two", "invoices:read", "alerts:read", "invoices:read")
 	if !slices.Equal(c.Key.Resources, []string{"https://billing.example.com", api}) || len(c.Key.Scopes) != 2 {
@@ -410,6 +430,48 @@ func TestBadInputNamesItsField(t *testing.T) {
 		if _, err := r.PutResource(t.Context(), "test", bad); err == nil {
 			t.Errorf("%+v: accepted", bad)
 		}
+	}
+}
+
+// TestEndedSecretsAreForgotten: a key that is rotated for ever does not grow for
+// ever, and the last few ended secrets are still told why they fail.
+func TestEndedSecretsAreForgotten(t *testing.T) {
+	r, _ := newRegistry(t, "Starter")
+	c := create(t, r, "CI")
+	secrets := []keys.Secret{c.Secret}
+	for range 50 {
+		rotated, err := r.Rotate(t.Context(), "test", "org", c.Key.ID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, rotated.Secret)
+	}
+	k, err := r.Key(t.Context(), "org", c.Key.ID)
+	if err != nil || len(k.Credentials) > 6 {
+		t.Errorf("%d credentials, %v", len(k.Credentials), err)
+	}
+	slices.Reverse(secrets)
+	for i, want := range []error{nil, keys.ErrSecretEnded, keys.ErrSecretEnded} {
+		if err := login(t, r, c.Key.ClientID, secrets[i].Reveal()); !errors.Is(err, want) {
+			t.Errorf("secret %d: %v, want %v", i, err, want)
+		}
+	}
+	if err := login(t, r, c.Key.ClientID, secrets[40].Reveal()); !errors.Is(err, keys.ErrCredentials) {
+		t.Errorf("a forgotten secret: %v", err)
+	}
+}
+
+// TestReplacedResourceKeepsItsID: what is returned, stored and logged is one.
+func TestReplacedResourceKeepsItsID(t *testing.T) {
+	r, store := newRegistry(t, "Starter")
+	before, err := r.Catalogue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, _ := before.Resource(api)
+	put, err := r.PutResource(t.Context(), "test", keys.Resource{Audience: api, Name: "Renamed"})
+	if err != nil || put.ID != old.ID || len(entries(t, store, tokens.Resource(old.ID))) != 2 {
+		t.Errorf("%+v, %v", put, err)
 	}
 }
 

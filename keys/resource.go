@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"slices"
 	"time"
 
@@ -67,6 +68,13 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 		if !ValidScope(s.Name) {
 			return Resource{}, invalid("scopes", "%q is not a scope (RFC 6749 §3.3)", s.Name)
 		}
+	}
+	catalogue, err := r.Catalogue(ctx)
+	if err != nil {
+		return Resource{}, err
+	}
+	if old, ok := catalogue.Resource(res.Audience); ok {
+		res.ID = old.ID
 	}
 	at, err := r.config.Store.PutResource(ctx, res, by.entry(tokens.Touch, tokens.Resource(res.ID), "resource"))
 	if err != nil {
@@ -133,8 +141,9 @@ type Access struct {
 
 const maxScopes = 100 // of one key
 
-// checkAccess fills in the resources and drops what repeats.
-func (r *Registry) checkAccess(ctx context.Context, o Organization, a Access) (Access, error) {
+// checkAccess fills in the resources and drops what repeats. restricted says which
+// restricted scopes may be granted, beside that the organisation is the operator's.
+func (r *Registry) checkAccess(ctx context.Context, o Organization, a Access, restricted func(scope string) bool) (Access, error) {
 	catalogue, err := r.Catalogue(ctx)
 	if err != nil {
 		return Access{}, err
@@ -159,8 +168,8 @@ func (r *Registry) checkAccess(ctx context.Context, o Organization, a Access) (A
 		switch {
 		case !ok:
 			return Access{}, invalid("scopes", "there is no scope %q", name)
-		case scope.Restricted && !o.Operator:
-			return Access{}, invalid("scopes", "%q is not for customers' keys", name)
+		case scope.Restricted && (!o.Operator || !restricted(name)):
+			return Access{}, fmt.Errorf("%w: %s", ErrScope, name)
 		case !chosen:
 			a.Resources = distinct(append(a.Resources, resource.Audience))
 		case !slices.Contains(a.Resources, resource.Audience):

@@ -35,12 +35,29 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 			}
 		}
 		k.Credentials = slices.Insert(k.Credentials, 0, r.config.Peppers.credential(secret, at))
+		k.Credentials = forgetEnded(k.Credentials, at)
 		return by.entry(touchClient(k.ClientID, "rotate")), nil
 	})
 	if err != nil {
 		return Created{}, err
 	}
 	return Created{key, secret}, nil
+}
+
+// rememberedSecrets that have ended are kept, so that who still uses one is told
+// why it fails.
+const rememberedSecrets = 5
+
+// forgetEnded keeps the live secrets and the newest of those that have ended. The
+// list is the newest first.
+func forgetEnded(list []Credential, t time.Time) []Credential {
+	ended := 0
+	return slices.DeleteFunc(list, func(c Credential) bool {
+		if !c.Live(t) {
+			ended++
+		}
+		return !c.Live(t) && ended > rememberedSecrets
+	})
 }
 
 // EndSecret ends one secret of a key now. If it leaked, every token of the key

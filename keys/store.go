@@ -52,7 +52,8 @@ type Store interface {
 	ActiveKeys(ctx context.Context, organizationID string, t time.Time) (o Organization, active int, err error)
 	// ChangeKey holds the organisation, runs change on the key as it stands, and
 	// stores what change left, with the entry it returned: scopes, resources, end,
-	// suspension, revocation, and credentials new or with another end. It fills in
+	// suspension, revocation, and credentials: new, with another end, or no longer
+	// there. It fills in
 	// RevokedPosition when change revokes. An error of change is returned as it
 	// is, and nothing is stored. [ErrNameTaken] when the key comes back to the
 	// counted ones and its name is taken.

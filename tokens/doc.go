@@ -5,7 +5,7 @@
 // Verifying needs no network: signing keys, revocations and the proof that both
 // are current are in memory.
 //
-//	feed := httpfeed.New(httpfeed.Config{URL: issuer, Name: "alerts-api", Client: client})
+//	feed, err := httpfeed.New(httpfeed.Config{URL: issuer, Name: "alerts-api", ClientID: id, ClientSecret: secret})
 //	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: issuer, Audience: "https://api.example.com", Feed: feed})
 //	go verifier.Run(ctx)
 //	http.Handle("GET /alerts", verifier.Require("alerts:read")(alerts))

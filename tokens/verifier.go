@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,7 @@ type Config struct {
 	Keys KeySet
 	// Client makes the requests for the JWK Set; nil is a plain one.
 	Client *http.Client
-	// Leeway for clocks that differ; 0 is 5 seconds, the most is a minute.
+	// Leeway for clocks that differ, at most [MaxLeeway]; 0 is 5 seconds.
 	Leeway time.Duration
 	// CacheSize is how many verified tokens are remembered; 0 is 16384.
 	CacheSize int
@@ -49,6 +50,9 @@ type Verifier struct {
 	header *atomic.Pointer[string]
 }
 
+// MaxLeeway is how much later than its end some verifier may still accept a token.
+const MaxLeeway = time.Minute
+
 // maxToken is longer than any token we sign, and short enough to refuse a flood
 // before any of it is decoded.
 const maxToken = 8 << 10
@@ -64,8 +68,8 @@ func NewVerifier(config Config) (*Verifier, error) {
 	switch {
 	case config.Feed == nil:
 		return nil, errors.New("a feed is required: without one a verifier cannot know what was revoked")
-	case config.Leeway < 0 || config.Leeway > time.Minute:
-		return nil, errors.New("the leeway must be between 0 and a minute")
+	case config.Leeway < 0 || config.Leeway > MaxLeeway:
+		return nil, fmt.Errorf("the leeway must be between 0 and %v", MaxLeeway)
 	}
 	if config.Leeway == 0 {
 		config.Leeway = 5 * time.Second
@@ -161,7 +165,25 @@ func (v *Verifier) Verify(raw string) (*Claims, error) {
 		return nil, err
 	}
 	claims := *seen.claims
+	claims.Audience = slices.Clone(claims.Audience)
 	return &claims, nil
+}
+
+// VerifySignature returns the claims of a token that this issuer signed with a
+// published key, whatever its time and audience, and whether or not it is
+// revoked. It admits nobody: an issuer asks it what there is to revoke.
+func (v *Verifier) VerifySignature(raw string) (*Claims, error) {
+	if !compact(raw) {
+		return nil, ErrMalformed
+	}
+	parsed, err := v.parse(raw)
+	if err == nil && parsed.claims.Issuer != v.config.Issuer {
+		err = fmt.Errorf("%w: iss", ErrNotForUs)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parsed.claims, nil
 }
 
 // compact is the form of a compact JWS: three parts of the base64url alphabet,

@@ -313,7 +313,7 @@ func TestSeenTokenIsDecidedAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Scope, c.ClientID = "admin", "someone else"
+	c.Scope, c.ClientID, c.Audience[0] = "admin", "someone else", "https://evil.example"
 	if again, err := v.Verify(raw); err != nil || again.Scope != "alerts:read" {
 		t.Errorf("a caller changed the cache: %+v, %v", again, err)
 	}

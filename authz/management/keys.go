@@ -147,7 +147,7 @@ func (s *server) createKey(w http.ResponseWriter, r *http.Request, c call) error
 	if err := readJSON(w, r, &request); err != nil {
 		return err
 	}
-	n := keys.NewKey{Name: request.Name, OwnerID: request.Owner, Access: keys.Access{Scopes: request.Scopes, Resources: request.Resources}}
+	n := keys.NewKey{Name: request.Name, OwnerID: request.Owner, GrantRestricted: c.operator, Access: keys.Access{Scopes: request.Scopes, Resources: request.Resources}}
 	if request.ExpiresAt != nil {
 		n.ExpiresAt = *request.ExpiresAt
 	}

@@ -212,7 +212,7 @@ func TestBadInput(t *testing.T) {
 		"nothing":             {``, 422, "invalid_field"},
 		"no scopes":           {`{"name":"a"}`, 422, "invalid_field"},
 		"unknown scope":       {`{"name":"a","scopes":["nothing"]}`, 422, "invalid_field"},
-		"restricted scope":    {`{"name":"a","scopes":["operator"]}`, 422, "invalid_field"},
+		"restricted scope":    {`{"name":"a","scopes":["operator"]}`, 403, "scope_not_grantable"},
 		"long name":           {`{"name":"` + strings.Repeat("x", 81) + `","scopes":["alerts:read"]}`, 422, "invalid_field"},
 		"past end":            {`{"name":"a","scopes":["alerts:read"],"expires_at":"2001-01-01T00:00:00Z"}`, 422, "invalid_field"},
 		"end that is no time": {`{"name":"a","scopes":["alerts:read"],"expires_at":"tomorrow"}`, 400, "invalid_body"},

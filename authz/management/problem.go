@@ -42,6 +42,7 @@ var problems = []struct {
 	{keys.ErrNotFound, http.StatusNotFound, "not_found", "There is no such thing here", ""},
 	{keys.ErrNameTaken, http.StatusConflict, "name_taken", "An active key has this name", "Choose another name, or revoke the other key."},
 	{keys.ErrNoAPIAccess, http.StatusForbidden, "api_access_not_in_plan", "The plan does not include API access", "Move the organisation to a plan with API access."},
+	{keys.ErrScope, http.StatusForbidden, "scope_not_grantable", "A scope may not be granted", "Leave it out, or ask the operator."},
 	{keys.ErrRevoked, http.StatusConflict, "already_revoked", "The key was revoked", "Create a new key: revoking is final."},
 	{keys.ErrExpired, http.StatusConflict, "key_expired", "The key expired", "Extend the key, or create a new one."},
 	{keys.ErrSuspended, http.StatusConflict, "key_suspended", "The key is suspended", "Resume the key first."},

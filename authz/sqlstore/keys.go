@@ -228,6 +228,14 @@ func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 		k.ID, words(k.Scopes), words(k.Resources), micros(k.ExpiresAt), micros(k.SuspendedAt), micros(k.RevokedAt), k.RevokedReason); err != nil {
 		return err
 	}
+	for _, old := range before.Credentials {
+		if slices.ContainsFunc(k.Credentials, func(c keys.Credential) bool { return c.ID == old.ID }) {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM credentials WHERE id = $1`, old.ID); err != nil {
+			return err
+		}
+	}
 	for _, c := range k.Credentials {
 		i := slices.IndexFunc(before.Credentials, func(old keys.Credential) bool { return old.ID == c.ID })
 		var err error

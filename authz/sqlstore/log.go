@@ -36,6 +36,9 @@ func (s *Store) Append(ctx context.Context, entry keys.Entry) (keys.Commit, erro
 
 // Read implements keys.Log.
 func (s *Store) Read(ctx context.Context, after uint64, limit int) (page keys.LogPage, err error) {
+	if err := s.present(); err != nil {
+		return keys.LogPage{}, err
+	}
 	// One statement is one moment on every engine.
 	rows, err := s.read.QueryContext(ctx,
 		`SELECT f.seq, f.floor, COALESCE((SELECT head FROM log WHERE seq = $1), 0), l.seq, l.subject, l.kind, l.terminal, l.head
@@ -66,7 +69,7 @@ func (s *Store) Read(ctx context.Context, after uint64, limit int) (page keys.Lo
 func (s *Store) Snapshot(ctx context.Context) (snapshot keys.LogSnapshot, err error) {
 	rows, err := s.read.QueryContext(ctx,
 		`SELECT f.seq, f.floor, COALESCE((SELECT head FROM log WHERE seq = f.seq), 0), l.seq, l.subject, l.kind, l.terminal, l.head
-		 FROM feed f LEFT JOIN log l ON l.seq > f.floor AND l.kind = 'cut'
+		 FROM feed f LEFT JOIN log l ON l.kind = 'cut' AND (l.seq > f.floor OR l.terminal)
 		 WHERE f.one = 1`+s.primary+` ORDER BY l.seq`)
 	if err != nil {
 		return snapshot, s.fail(err)
@@ -142,14 +145,14 @@ func (s *Store) Unconfirmed(ctx context.Context, t time.Time) (position uint64, 
 // Join implements keys.Log.
 func (s *Store) Join(ctx context.Context, session keys.Session) error {
 	_, err := s.write.ExecContext(ctx,
-		`INSERT INTO sessions (id, name, via, lease_us, joined_at, applied, beat) VALUES ($1, $2, $3, $4, $5, 0, 0)`,
-		session.ID, session.Name, session.Via, session.Lease.Microseconds(), micros(session.JoinedAt))
+		`INSERT INTO sessions (id, name, client_id, via, lease_us, joined_at, applied, beat) VALUES ($1, $2, $3, $4, $5, $6, 0, 0)`,
+		session.ID, session.Name, session.ClientID, session.Via, session.Lease.Microseconds(), micros(session.JoinedAt))
 	return s.fail(err)
 }
 
 // Attach implements keys.Log.
-func (s *Store) Attach(ctx context.Context, id, via string) error {
-	err := s.write.QueryRowContext(ctx, `UPDATE sessions SET via = $2 WHERE id = $1 RETURNING id`, id, via).Scan(&id)
+func (s *Store) Attach(ctx context.Context, id, clientID, via string) error {
+	err := s.write.QueryRowContext(ctx, `UPDATE sessions SET via = $3 WHERE id = $1 AND client_id = $2 RETURNING id`, id, clientID, via).Scan(&id)
 	return s.fail(err)
 }
 
@@ -180,10 +183,10 @@ func (s *Store) Leave(ctx context.Context, id string) error {
 // Sessions implements keys.Log.
 func (s *Store) Sessions(ctx context.Context) ([]keys.Session, error) {
 	rows, err := s.read.QueryContext(ctx,
-		`SELECT id, name, via, lease_us, joined_at, applied, beat FROM sessions ORDER BY joined_at, id`)
+		`SELECT id, name, client_id, via, lease_us, joined_at, applied, beat FROM sessions ORDER BY joined_at, id`)
 	sessions, err := collect(rows, err, func(rows *sql.Rows) (session keys.Session, err error) {
 		var lease, joined int64
-		err = rows.Scan(&session.ID, &session.Name, &session.Via, &lease, &joined, &session.Applied, &session.Beat)
+		err = rows.Scan(&session.ID, &session.Name, &session.ClientID, &session.Via, &lease, &joined, &session.Applied, &session.Beat)
 		session.Lease, session.JoinedAt = time.Duration(lease)*time.Microsecond, instant(joined)
 		return session, err
 	})

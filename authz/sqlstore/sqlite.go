@@ -43,6 +43,9 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err := s.migrate(ctx, goose.DialectSQLite3); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
 	}
+	if s.present, err = stillThere(path); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	pragmas["_pragma"] = append(pragmas["_pragma"], "query_only(1)")
 	pragmas.Set("_txlock", "deferred")
 	if err := s.connect(&s.read, path, pragmas, 4); err != nil {
@@ -54,6 +57,19 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 		return nil, errors.Join(s.fail(err), s.Close())
 	}
 	return s, nil
+}
+
+// stillThere returns a check that path is the file that it is now: what is
+// written to a file that was deleted or replaced is gone with the process.
+func stillThere(path string) (func() error, error) {
+	opened, err := os.Stat(path)
+	return func() error {
+		now, err := os.Stat(path)
+		if err != nil || !os.SameFile(opened, now) {
+			return fmt.Errorf("%w: %s is not the file that was opened", keys.ErrUnavailable, path)
+		}
+		return nil
+	}, err
 }
 
 func (s *Store) connect(db **sql.DB, path string, pragmas url.Values, connections int) (err error) {

@@ -131,6 +131,26 @@ func TestFullOrReadOnlyDatabaseChangesNothing(t *testing.T) {
 	}
 }
 
+// TestDeletedDatabaseIsNotWrittenTo: what went there would be gone with the process.
+func TestDeletedDatabaseIsNotWrittenTo(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	entry := keys.Entry{Kind: tokens.Cut, Subject: "c:1"}
+	if _, err := s.Append(t.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "imara.db"), filepath.Join(dir, "gone.db")); err != nil {
+		t.Fatal(err)
+	}
+	_, write := s.Append(t.Context(), entry)
+	_, read := s.Read(t.Context(), 0, 1)
+	for what, err := range map[string]error{"write": write, "read": read, "ping": s.Ping(t.Context())} {
+		if !errors.Is(err, keys.ErrUnavailable) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // TestPositionsBeginAtRandom: the first token does not tell that it is the first.
 func TestPositionsBeginAtRandom(t *testing.T) {
 	tip := func() uint64 {

@@ -23,6 +23,9 @@ type Store struct {
 	lock string
 	// primary is a condition that only the database that takes writes fulfils.
 	primary string
+	// present returns an error when the database that is open is no longer the one
+	// that the next start would find; nil when that cannot be.
+	present func() error
 	// classify turns an engine's error into ErrExists, ErrNotFound or
 	// ErrUnavailable of keys, errRetry or errNoSchema, or nil for one that it
 	// does not know.
@@ -60,8 +63,31 @@ func (s *Store) migrate(ctx context.Context, dialect goose.Dialect, options ...g
 	return err
 }
 
+// Restored makes a database that was put back from a backup safe to serve. What
+// happened after the backup is lost to it, revocations among it, but tokens of
+// that time are alive. So every token from before is cut, by a position beyond
+// any that can have been given out, and every verifier must join again.
+func (s *Store) Restored(ctx context.Context) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fail(err)
+	}
+	defer tx.Rollback()
+	const beyond = 1_000_000_000 // changes: decades of them
+	if _, err := tx.ExecContext(ctx, `UPDATE feed SET seq = seq + $1, floor = seq + $1 WHERE one = 1`, beyond); err != nil {
+		return s.fail(err)
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM sessions`); err != nil {
+		return s.fail(err)
+	}
+	return s.fail(tx.Commit())
+}
+
 // Ping returns nil when the store answers and takes writes.
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.present(); err != nil {
+		return err
+	}
 	var seq int64
 	err := s.fail(s.read.QueryRowContext(ctx, `SELECT seq FROM feed WHERE one = 1`+s.primary).Scan(&seq))
 	if errors.Is(err, keys.ErrNotFound) {
@@ -105,6 +131,9 @@ func (s *Store) change(ctx context.Context, f func(*sql.Tx) (keys.Commit, error)
 }
 
 func (s *Store) attempt(ctx context.Context, f func(*sql.Tx) (keys.Commit, error)) (keys.Commit, error) {
+	if err := s.present(); err != nil {
+		return keys.Commit{}, err
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return keys.Commit{}, s.fail(err)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/tokens"
 )
 
 // clientFlags are how a command reaches a server, and as whom.
@@ -44,6 +45,9 @@ func (f *clientFlags) check() error {
 	}
 	if f.url == "" {
 		f.url = f.issuer
+	}
+	if err := tokens.CheckIdentifier(f.url); err != nil {
+		return usage("--url: %v", err)
 	}
 	return nil
 }
@@ -73,6 +77,9 @@ type api struct {
 
 // api asks for a token with all scopes that the key has for it.
 func (f *clientFlags) api(cmd *cobra.Command) (*api, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	if f.org == "" {
 		return nil, usage("--org or IMARA_ORG is needed")
 	}

@@ -29,11 +29,7 @@ const (
 )
 
 // checkDemo refuses to show a demo to the world.
-func checkDemo(listen string) error {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return usage("--listen: %v", err)
-	}
+func checkDemo(host string) error {
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return usage("--demo listens on a loopback address only, not on %q", host)
 	}
@@ -99,7 +95,7 @@ func (p *program) writeDemo(ctx context.Context, d *demo) error {
 	if err != nil {
 		return err
 	}
-	operator, err := p.demoKey(ctx, operatorOrganization, keys.NewKey{Name: "Operator", Access: keys.Access{
+	operator, err := p.demoKey(ctx, operatorOrganization, keys.NewKey{Name: "Operator", GrantRestricted: true, Access: keys.Access{
 		Scopes:    []string{"keys:read", "keys:write", "revocations:read", "tokens:introspect", "operator"},
 		Resources: []string{authz.ManagementAudience(p.issuer), d.audience()}}}, old["IMARA_CLIENT_ID"], old["IMARA_CLIENT_SECRET"])
 	if err != nil {
@@ -168,7 +164,7 @@ func alerts(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *demo) announce(to io.Writer) {
-	fmt.Fprintf(to, "✓ demo API %s\n→ credentials in %s; try:\n    set -a; . %s; set +a\n    imara keys list\n", d.url(), d.path, d.path)
+	fmt.Fprintf(to, "✓ demo API %s\n→ credentials in %s; try:\n    set -a; . %s; set +a\n    %s keys list\n", d.url(), d.path, d.path, os.Args[0])
 }
 
 func issuerPath(issuer string) string {

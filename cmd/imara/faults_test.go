@@ -406,3 +406,31 @@ func TestFilesAreForTheirOwnerOnly(t *testing.T) {
 		}
 	}
 }
+
+// TestFirstStartsShareOneMasterKey: whoever loses the race uses the winner's.
+func TestFirstStartsShareOneMasterKey(t *testing.T) {
+	for range 100 {
+		path := filepath.Join(t.TempDir(), "data", "master.key")
+		var got [4]masterKey
+		var all sync.WaitGroup
+		for i := range got {
+			all.Go(func() {
+				key, err := loadMasterKey(path, true)
+				if err != nil {
+					t.Error(err)
+				}
+				got[i] = key
+			})
+		}
+		all.Wait()
+		stored, err := loadMasterKey(path, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range got {
+			if !bytes.Equal(key, stored) {
+				t.Fatal("a server runs with a key that is on no disk")
+			}
+		}
+	}
+}

@@ -59,14 +59,14 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	if len(f.resources) == 0 {
 		return usage("--resource NAME=AUDIENCE is needed")
 	}
-	feed, err := f.feed(cmd, f.name, f.lease)
+	feed, err := f.feed(cmd, f.name, f.lease, logger)
 	if err != nil {
 		return err
 	}
 	_, first, _ := strings.Cut(f.resources[0], "=")
 	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: first, Feed: feed, Logger: logger})
 	if err != nil {
-		return err
+		return usage("--resource NAME=AUDIENCE: %v", err)
 	}
 	resources, err := f.policy(verifier)
 	if err != nil {

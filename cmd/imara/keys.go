@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/imara/apikeys/authz/management"
 )
@@ -26,7 +27,7 @@ type keysFlags struct {
 
 func keysCommand() *cobra.Command {
 	var f keysFlags
-	cmd := &cobra.Command{Use: "keys", Short: "Manage the API keys of an organisation"}
+	cmd := &cobra.Command{Use: "keys", Short: "Manage the API keys of an organisation", RunE: group, Args: cobra.ArbitraryArgs}
 	f.clientFlags.add(cmd.PersistentFlags())
 	cmd.PersistentFlags().StringVar(&f.org, "org", "", "organisation (IMARA_ORG)")
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print the server's answer")
@@ -110,6 +111,7 @@ func date(t *time.Time) string {
 func (f *keysFlags) create() *cobra.Command {
 	var request management.CreateKey
 	var expires days
+	var write secretFile
 	cmd := &cobra.Command{
 		Use: "create", Short: "Create a key and show its secret once", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -125,10 +127,13 @@ func (f *keysFlags) create() *cobra.Command {
 			if err := server.do(cmd.Context(), http.MethodPost, "/keys", request, &created); err != nil {
 				return f.fail(cmd, err)
 			}
+			if err := write.keep(&created); err != nil {
+				return err
+			}
 			return f.print(cmd, created, func(w io.Writer) {
 				fmt.Fprintf(w, "Key created · uses %d of %d\n", created.Limits.Active, created.Limits.Max)
-				secret(w, created)
-				fmt.Fprintf(w, "  Can            %s   until %s\n", strings.Join(created.Key.Scopes, ", "), date(created.Key.ExpiresAt))
+				write.show(w, created)
+				fmt.Fprintf(w, "  Can            %s   ends %s\n", strings.Join(created.Key.Scopes, ", "), date(created.Key.ExpiresAt))
 			})
 		},
 	}
@@ -137,12 +142,38 @@ func (f *keysFlags) create() *cobra.Command {
 	flags.StringSliceVar(&request.Scopes, "scope", nil, "a scope, repeatable (required)")
 	flags.StringSliceVar(&request.Resources, "resource", nil, "audience of an API it may call, repeatable (default: those of the scopes)")
 	flags.StringVar(&request.Owner, "owner", "", "member who answers for it")
-	flags.Var(&expires, "expires", "end the key after this long, such as 90d (default never)")
+	flags.Var(&expires, "expires", "end the key after this long, such as 90d; never if not given")
+	flags.Lookup("expires").DefValue = ""
+	write.add(flags)
 	return cmd
 }
 
-func secret(w io.Writer, k management.KeyWithSecret) {
-	fmt.Fprintf(w, "  Client ID      %s\n  Client secret  %s   shown once, not stored\n", k.Key.ClientID, k.Secret.Value)
+// secretFile is where a new secret goes instead of the terminal.
+type secretFile string
+
+func (s *secretFile) add(flags *pflag.FlagSet) {
+	flags.StringVar((*string)(s), "write-env", "", "write client id and secret to this file, 0600, for: set -a; . FILE; set +a")
+}
+
+// keep writes the file, and takes the secret out of what is printed.
+func (s secretFile) keep(k *management.KeyWithSecret) error {
+	if s == "" {
+		return nil
+	}
+	err := writeEnv(string(s), [][2]string{{"IMARA_CLIENT_ID", k.Key.ClientID}, {"IMARA_CLIENT_SECRET", k.Secret.Value}})
+	if err != nil {
+		return fmt.Errorf("the secret is made and could not be written, so rotate the key %s: %w", k.Key.ID, err)
+	}
+	k.Secret.Value = ""
+	return nil
+}
+
+func (s secretFile) show(w io.Writer, k management.KeyWithSecret) {
+	secret := k.Secret.Value + "   shown once, not stored"
+	if s != "" {
+		secret = "…" + k.Secret.Hint + " written to " + string(s)
+	}
+	fmt.Fprintf(w, "  Client ID      %s\n  Client secret  %s\n", k.Key.ClientID, secret)
 }
 
 func (f *keysFlags) show() *cobra.Command {
@@ -199,6 +230,7 @@ func (f *keysFlags) find(cmd *cobra.Command, name string) (*api, management.Key,
 
 func (f *keysFlags) rotate() *cobra.Command {
 	overlap := days(24 * time.Hour)
+	var write secretFile
 	cmd := &cobra.Command{
 		Use: "rotate KEY", Short: "Add a secret; the old one ends later", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -212,11 +244,18 @@ func (f *keysFlags) rotate() *cobra.Command {
 			}
 			var rotated management.KeyWithSecret
 			if err := server.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/secrets", request, &rotated); err != nil {
+				var problem *refusal
+				if errors.As(err, &problem) && problem.Code == "rotation_in_progress" {
+					problem.Fix = "Wait for the old one to end, or end both now with --overlap 0."
+				}
 				return f.fail(cmd, err)
+			}
+			if err := write.keep(&rotated); err != nil {
+				return err
 			}
 			return f.print(cmd, rotated, func(w io.Writer) {
 				fmt.Fprintln(w, "New secret")
-				secret(w, rotated)
+				write.show(w, rotated)
 				for _, s := range rotated.Key.Secrets[1:] {
 					if s.State == "retiring" {
 						fmt.Fprintf(w, "  Old secret …%s ends %s\n", s.Hint, date(s.EndsAt))
@@ -226,6 +265,7 @@ func (f *keysFlags) rotate() *cobra.Command {
 		},
 	}
 	cmd.Flags().Var(&overlap, "overlap", "how long the old secret goes on working; 0 ends it now")
+	write.add(cmd.Flags())
 	return cmd
 }
 

@@ -47,8 +47,17 @@ func (e *exit) Unwrap() error { return e.err }
 
 func usage(format string, args ...any) error { return &exit{exitUsage, fmt.Errorf(format, args...)} }
 
+// group is what a command does that only has others below it.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return usage("unknown command %q (see %s --help)", args[0], cmd.CommandPath())
+}
+
 // run is the whole program: data to stdout, talk to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	understood := false // the command line names a command and what it takes
 	root := &cobra.Command{
 		Use:           "imara",
 		Short:         "API keys whose revocation is true everywhere, at once",
@@ -56,8 +65,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			understood = true
 			return fromEnvironment(cmd)
 		},
+		RunE: group,
+		Args: cobra.ArbitraryArgs,
 	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -66,7 +78,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(), gatewayCommand(), keysCommand(), tokenCommand())
+	root.AddCommand(serveCommand(), gatewayCommand(), keysCommand(), tokenCommand(), restoredCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -74,6 +86,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var e *exit
 	if !errors.As(err, &e) {
 		e = &exit{exitError, err}
+		if !understood {
+			e.code = exitUsage
+		}
 	}
 	fmt.Fprintf(stderr, "✗ %v\n", e)
 	return e.code

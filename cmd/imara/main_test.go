@@ -219,14 +219,14 @@ func TestUsageErrors(t *testing.T) {
 		os.Unsetenv(name)
 	}
 	for line, want := range map[string]string{
-		"serve --nope":                                  "unknown flag",
-		"serve --demo --listen 0.0.0.0:1":               "loopback",
-		"serve --demo --listen :1":                      "loopback",
-		"serve --listen 127.0.0.1:0 --issuer x":         "--issuer",
-		"serve --log-level loud":                        "--log-level",
-		"keys list":                                     "IMARA_ORG",
-		"keys list --org o":                             "IMARA_ISSUER",
-		"keys list --org o --issuer http://127.0.0.1:1": "IMARA_CLIENT_ID",
+		"serve --nope":                                                "unknown flag",
+		"serve --demo --listen 0.0.0.0:1":                             "loopback",
+		"serve --demo --listen :1":                                    "loopback",
+		"serve --listen 127.0.0.1:0 --issuer x":                       "--issuer",
+		"serve --log-level loud":                                      "--log-level",
+		"keys list":                                                   "IMARA_ISSUER",
+		"keys list --issuer http://127.0.0.1:1 --client-id x":         "IMARA_ORG",
+		"keys list --org o --issuer http://127.0.0.1:1":               "IMARA_CLIENT_ID",
 		"keys list --org o --issuer http://127.0.0.1:1 --client-id x": "IMARA_CLIENT_SECRET",
 		"keys create --expires tomorrow":                              "expires",
 		"token get":                                                   "IMARA_ISSUER",

@@ -45,23 +45,55 @@ func createMasterKey(path string) (masterKey, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	return key, writeFile(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+	f, err := privateFile(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f)
+	// Not over a key that another process made meanwhile: that one is in use.
+	if err := os.Link(f, path); errors.Is(err, fs.ErrExist) {
+		return loadMasterKey(path, false)
+	} else if err != nil {
+		return nil, err
+	}
+	return key, syncDirectory(path)
 }
 
 // writeFile writes a private file so that it is there wholly or not at all.
 func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	f, err := privateFile(path, data)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer os.Remove(f)
+	if err := os.Rename(f, path); err != nil {
+		return err
+	}
+	return syncDirectory(path)
+}
+
+// privateFile writes a temporary file beside path, for its owner only.
+func privateFile(path string, data []byte) (name string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return "", err
+	}
 	if _, err = f.Write(data); err == nil {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+// syncDirectory makes the names in path's directory durable.
+func syncDirectory(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // derive returns the 32-byte key for a purpose (RFC 5869).

@@ -81,19 +81,14 @@ func TestReadmeSnippetsRun(t *testing.T) {
 	if len(shell) != 3 {
 		t.Fatalf("%d shell snippets, want 3", len(shell))
 	}
-	const source = "set -a; . data/demo.env; set +a\n"
-	listen := address(t)
-	gate := address(t)
+	listen, gate := address(t), address(t)
 	dir := workshop(t)
 	serveDemo(t, filepath.Join(dir, "data"), listen)
-	gateway := strings.ReplaceAll(shell[1], "127.0.0.1:8090", gate)
-	out := sh(t, dir, source+gateway+"\nkill %1; wait")
-	inOrder(t, out, "200 OK", "X-Auth-Client-Id: imara_ci_")
-	out = sh(t, dir, source+shell[2])
-	inOrder(t, out, "Key created · uses 2 of 20", "New secret", "CI/CD Pipeline", `"state":"confirmed"`, "not revoked")
-	out = sh(t, dir, shell[0])
+	out := sh(t, dir, strings.ReplaceAll(strings.Join(shell, "\n"), "127.0.0.1:8090", gate)+"\nkill %1; wait")
 	inOrder(t, out, `"title":"Disk 91 % full on db-2"`, "Revoked · slot free (0 of 20) · 1 of 1 verifiers confirmed in ",
-		`{"error":"invalid_token","error_description":"The access token was revoked."}`)
+		`{"error":"invalid_token","error_description":"The access token was revoked."}`,
+		"Key created · uses 1 of 20", "written to trial.env", "200 OK", "X-Auth-Client-Id: imara_ci_",
+		"Key created · uses 2 of 20", "New secret", "CI/CD Pipeline", `"state":"confirmed"`, "not revoked", "2 of 2 verifiers confirmed")
 }
 
 // TestReadmeProgramRuns builds the README's resource server and calls it.

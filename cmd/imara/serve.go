@@ -14,18 +14,20 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
 	"github.com/imara/apikeys/tokens/signing"
 )
 
 type serveFlags struct {
 	listen, issuer, data, databaseURL, masterKeyFile, logLevel string
-	demo                                                       bool
+	demo, issuerGiven                                          bool // the issuer as a flag
 	lease                                                      time.Duration
 }
 
@@ -36,19 +38,25 @@ func serveCommand() *cobra.Command {
 		Short: "Run the authorization server",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.issuerGiven = os.Getenv("IMARA_ISSUER") != f.issuer
 			return serve(cmd.Context(), f, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags := cmd.Flags()
+	f.addStore(flags)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to listen on")
 	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier, the URL that clients use (default http://LISTEN)")
-	flags.StringVar(&f.data, "data", "data", "directory of the embedded store, and of demo.env")
-	flags.StringVar(&f.databaseURL, "database-url", "", "Postgres instead of the embedded store (IMARA_DATABASE_URL, IMARA_DATABASE_URL_FILE)")
 	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
 	return cmd
+}
+
+// addStore adds the flags that say which store is meant.
+func (f *serveFlags) addStore(flags *pflag.FlagSet) {
+	flags.StringVar(&f.data, "data", "data", "directory of the embedded store, and of demo.env")
+	flags.StringVar(&f.databaseURL, "database-url", "", "Postgres instead of the embedded store (IMARA_DATABASE_URL, IMARA_DATABASE_URL_FILE)")
 }
 
 // serve runs until ctx ends, then answers what it has begun.
@@ -57,21 +65,20 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	if err != nil {
 		return err
 	}
-	if f.demo {
-		if err := checkDemo(f.listen); err != nil {
-			return err
-		}
+	if err := f.check(); err != nil {
+		return err
 	}
 	listener, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
+	here := "http://" + listener.Addr().String()
 	if f.issuer == "" {
-		f.issuer = "http://" + listener.Addr().String()
+		f.issuer = here
 	}
-	if err := tokens.CheckIdentifier(f.issuer); err != nil {
-		return usage("--issuer: %v", err)
+	if f.demo && !f.issuerGiven && f.issuer != here {
+		return usage("IMARA_ISSUER says %s, and this demo listens on %s: unset it, or give --issuer", f.issuer, here)
 	}
 	p, err := open(ctx, f, logger)
 	if err != nil {
@@ -93,7 +100,7 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	if f.databaseURL != "" {
 		store = "Postgres"
 	}
-	fmt.Fprintf(stdout, "imara %s · %s\n✓ store ready (%s)   ✓ signing keys ready\n", version, f.issuer, store)
+	fmt.Fprintf(stdout, "imara %s · issuer %s · listening on %s\n✓ store ready (%s)   ✓ signing keys ready\n", version, f.issuer, here, store)
 	handler := p.handler()
 	if f.demo {
 		demo, err := p.startDemo(ctx, f.data)
@@ -104,6 +111,31 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 		handler = demo.mount(handler)
 	}
 	return listenUntil(ctx, listener, authz.Log(logger, handler), logger)
+}
+
+// check refuses what cannot be right before anything is opened.
+func (f *serveFlags) check() error {
+	host, _, err := net.SplitHostPort(f.listen)
+	if err != nil {
+		return usage("--listen: %v", err)
+	}
+	if f.demo {
+		if err := checkDemo(host); err != nil {
+			return err
+		}
+	}
+	if ip := net.ParseIP(host); f.issuer == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return usage("--listen %s is every address of this machine: say with --issuer which URL clients use", f.listen)
+	}
+	if f.issuer != "" {
+		if err := tokens.CheckIdentifier(f.issuer); err != nil {
+			return usage("--issuer: %v", err)
+		}
+	}
+	if f.lease < httpfeed.MinLease || f.lease > httpfeed.MaxLease {
+		return usage("--lease must be between %v and %v", httpfeed.MinLease, httpfeed.MaxLease)
+	}
+	return nil
 }
 
 // program is the server's parts.
@@ -141,8 +173,11 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 		return nil, err
 	}
 	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: f.issuer, KEK: p.master.derive("key-encryption key v1"), Store: p.store, Logger: logger})
-	if errors.Is(err, signing.ErrUnseal) {
-		return nil, fmt.Errorf("%w: start with the issuer and the master key with which this store was made, or with another store", err)
+	switch {
+	case errors.Is(err, signing.ErrIssuer):
+		return nil, fmt.Errorf("%w: give --issuer, or another store", err)
+	case errors.Is(err, signing.ErrUnseal):
+		return nil, fmt.Errorf("%w: start with the master key with which this store was made", err)
 	}
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 )
 
 func tokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Get, read and verify access tokens"}
+	cmd := &cobra.Command{Use: "token", Short: "Get, read and verify access tokens", RunE: group, Args: cobra.ArbitraryArgs}
 	cmd.AddCommand(tokenGet(), tokenInspect(), tokenVerify())
 	return cmd
 }
@@ -105,6 +106,9 @@ func tokenVerify() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if raw == "" {
+				return usage("no token on standard input")
+			}
 			claims, err := f.verify(cmd, raw, audience)
 			if err == nil && !claims.HasScope(scopes...) {
 				err = fmt.Errorf("%w: it has %s", tokens.ErrScope, claims.Scope)
@@ -160,7 +164,7 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 	if audience == "" && len(unverified.Claims.Audience) > 0 {
 		audience = unverified.Claims.Audience[0]
 	}
-	feed, err := f.feed(cmd, "imara token verify", verifyLease)
+	feed, err := f.feed(cmd, "imara token verify", verifyLease, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -180,12 +184,17 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 	return verifier.Verify(raw)
 }
 
-// feed returns a feed of the issuer's revocations. It asks for a token once, so
+// feed returns a feed of the issuer's revocations. It asks for a token first, so
 // that wrong credentials are a clear error instead of a feed that never starts.
-func (f *clientFlags) feed(cmd *cobra.Command, name string, lease time.Duration) (*httpfeed.Feed, error) {
+func (f *clientFlags) feed(cmd *cobra.Command, name string, lease time.Duration, logger *slog.Logger) (*httpfeed.Feed, error) {
 	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer), "revocations:read")
 	if err != nil {
 		return nil, err
+	}
+	feed, err := httpfeed.New(httpfeed.Config{URL: f.url, Name: name, Lease: lease,
+		ClientID: credentials.ClientID, ClientSecret: credentials.ClientSecret, Logger: logger})
+	if err != nil {
+		return nil, usage("%v", err)
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 	defer cancel()
@@ -194,10 +203,5 @@ func (f *clientFlags) feed(cmd *cobra.Command, name string, lease time.Duration)
 			return nil, e
 		}
 	}
-	logger, err := newLogger("info", cmd.ErrOrStderr())
-	if err != nil {
-		return nil, err
-	}
-	client := credentials.Client(context.WithoutCancel(cmd.Context()))
-	return httpfeed.New(httpfeed.Config{URL: f.url, Name: name, Lease: lease, Client: client, Logger: logger})
+	return feed, nil
 }

@@ -310,7 +310,7 @@ func (m *Memory) Snapshot(context.Context) (keys.LogSnapshot, error) {
 	defer m.mu.Unlock()
 	newest := map[tokens.Subject]tokens.Entry{}
 	for _, e := range m.log {
-		if e.Kind == tokens.Cut && e.Position > m.floor {
+		if e.Kind == tokens.Cut && (e.Position > m.floor || e.Terminal) {
 			e.Terminal = e.Terminal || newest[e.Subject].Terminal
 			newest[e.Subject] = e.Entry
 		}
@@ -369,11 +369,11 @@ func (m *Memory) Join(_ context.Context, s keys.Session) error {
 	return nil
 }
 
-func (m *Memory) Attach(_ context.Context, id, via string) error {
+func (m *Memory) Attach(_ context.Context, id, clientID, via string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range m.sessions {
-		if m.sessions[i].ID == id {
+		if m.sessions[i].ID == id && m.sessions[i].ClientID == clientID {
 			m.sessions[i].Via = via
 			return nil
 		}

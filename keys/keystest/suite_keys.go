@@ -54,6 +54,16 @@ func roundTrip(t *testing.T, s *suite) {
 	s.must(err)
 	s.same(stored, changed)
 
+	changed, _, err = s.ChangeKey(s.ctx, "org_1", k.ID, func(_ keys.Organization, _ int, k *keys.Key) (keys.Entry, error) {
+		k.Credentials = k.Credentials[:1]
+		return touch(*k), nil
+	})
+	s.must(err)
+	stored, err = s.Key(s.ctx, "org_1", k.ID)
+	s.must(err)
+	s.same(stored, changed)
+	s.same(len(stored.Credentials), 1)
+
 	o.Plan, o.CustomLimit = "Starter", nil
 	org, _, err := s.ChangeOrganization(s.ctx, "org_1", func(org *keys.Organization) (keys.Entry, error) {
 		org.Plan, org.CustomLimit = "Starter", nil

@@ -89,6 +89,8 @@ func snapshot(t *testing.T, s *suite) {
 }
 
 func floor(t *testing.T, s *suite) {
+	_, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "k:1", Terminal: true})
+	s.must(err)
 	commit, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:1"})
 	s.must(err)
 	before, err := s.Snapshot(s.ctx)
@@ -100,7 +102,8 @@ func floor(t *testing.T, s *suite) {
 	s.must(s.RaiseFloor(s.ctx, now().Add(keys.Retention+time.Second)))
 	after, err := s.Snapshot(s.ctx)
 	s.must(err)
-	if after.Floor != commit.Position || len(after.Cuts) != 0 || after.Watermark != before.Watermark {
+	// A terminal cut denies tokens of any position: no floor replaces it.
+	if after.Floor != commit.Position || len(after.Cuts) != 1 || !after.Cuts[0].Terminal || after.Watermark != before.Watermark {
 		t.Errorf("snapshot %+v, want floor %d", after, commit.Position)
 	}
 	s.must(s.RaiseFloor(s.ctx, now()))
@@ -166,7 +169,7 @@ func receipts(t *testing.T, s *suite) {
 }
 
 func sessions(t *testing.T, s *suite) {
-	a := keys.Session{ID: "ver_a", Name: "gateway", Via: "ver_b", Lease: 10 * time.Second, JoinedAt: now()}
+	a := keys.Session{ID: "ver_a", Name: "gateway", ClientID: "client", Via: "ver_b", Lease: 10 * time.Second, JoinedAt: now()}
 	b := keys.Session{ID: "ver_b", Name: "server", Via: "ver_b", Lease: time.Second, JoinedAt: now().Add(time.Second)}
 	listed := func(want ...keys.Session) {
 		t.Helper()
@@ -183,10 +186,12 @@ func sessions(t *testing.T, s *suite) {
 	s.must(s.Report(s.ctx, "ver_gone", nil))
 	a.Applied, b.Applied, b.Beat = 7, 9, 2
 	listed(a, b)
-	s.must(s.Attach(s.ctx, "ver_a", "ver_c"))
+	s.must(s.Attach(s.ctx, "ver_a", "client", "ver_c"))
 	a.Via = "ver_c"
 	listed(a, b)
-	s.want(s.Attach(s.ctx, "ver_gone", "ver_b"), keys.ErrNotFound)
+	s.want(s.Attach(s.ctx, "ver_gone", "client", "ver_b"), keys.ErrNotFound)
+	s.want(s.Attach(s.ctx, "ver_a", "stranger", "ver_b"), keys.ErrNotFound)
+	listed(a, b)
 	s.must(s.Leave(s.ctx, "ver_a"))
 	s.must(s.Leave(s.ctx, "ver_a"))
 	listed(b)

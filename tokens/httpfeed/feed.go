@@ -3,12 +3,13 @@ package httpfeed
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -17,7 +18,7 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// Config of a [Feed]. URL, Name and Client are required.
+// Config of a [Feed]. URL, Name, ClientID and ClientSecret are required.
 type Config struct {
 	// URL of the authorization server: its issuer identifier, unless the server
 	// is reached by another way than its clients use.
@@ -27,16 +28,17 @@ type Config struct {
 	// Lease is how old the view may become before the verifier refuses to decide,
 	// 1 s to 1 min. 0 is [tokens.DefaultLease].
 	Lease time.Duration
-	// Client authenticates its requests as a key with the scope revocations:read,
-	// for instance golang.org/x/oauth2/clientcredentials.
-	Client *http.Client
-	Logger *slog.Logger // nil is silent
+	// ClientID and ClientSecret are a key with the scope revocations:read.
+	ClientID, ClientSecret string
+	Client                 *http.Client // nil is a plain one
+	Logger                 *slog.Logger // nil is silent
 }
 
 // A Feed follows one issuer. It implements [tokens.Feed].
 type Feed struct {
 	config      Config
 	client      *http.Client
+	token       accessToken
 	revocations *tokens.Revocations
 }
 
@@ -49,8 +51,8 @@ func New(config Config) (*Feed, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	switch {
-	case config.Client == nil:
-		return nil, errors.New("feed: a client that authenticates is required")
+	case config.ClientID == "" || config.ClientSecret == "":
+		return nil, errors.New("feed: the client id and secret of a key with the scope revocations:read are required")
 	case config.Name == "":
 		return nil, errors.New("feed: a name is required, so that operators can tell verifiers apart")
 	case config.Lease < MinLease || config.Lease > MaxLease:
@@ -59,7 +61,10 @@ func New(config Config) (*Feed, error) {
 	if err := tokens.CheckIdentifier(config.URL); err != nil {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
-	client := *config.Client
+	client := http.Client{}
+	if config.Client != nil {
+		client = *config.Client
+	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Feed{config: config, client: &client, revocations: tokens.NewRevocations(config.Lease)}, nil
 }
@@ -99,7 +104,7 @@ const (
 // rest waits about pause and returns the next one.
 func rest(ctx context.Context, pause time.Duration) (time.Duration, error) {
 	select {
-	case <-time.After(pause/2 + rand.N(pause)):
+	case <-time.After(pause/2 + mathrand.N(pause)):
 		return min(2*pause, maxPause), nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
@@ -111,10 +116,12 @@ func (f *Feed) join(ctx context.Context) (joined Joined, err error) {
 	if err != nil {
 		return Joined{}, err
 	}
-	// A snapshot of a million cuts takes a while.
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, JoinTimeout)
 	defer cancel()
 	err = f.do(ctx, http.MethodPost, "/feed/sessions", body, &joined)
+	if err == nil && (joined.Session == "" || joined.Watermark == 0) {
+		err = errors.New("the answer to the join is not a session")
+	}
 	return joined, err
 }
 
@@ -169,12 +176,17 @@ const maxAge = time.Hour
 func (f *Feed) poll(ctx context.Context, session string, head uint64, wait time.Duration) (page Page, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+f.config.Lease/2)
 	defer cancel()
+	nonce := rand.Text()
 	query := url.Values{
+		"nonce":   {nonce},
 		"after":   {strconv.FormatUint(f.revocations.Watermark(), 10)},
 		"head":    {strconv.FormatUint(head, 10)},
 		"wait_ms": {strconv.FormatInt(wait.Milliseconds(), 10)},
 	}
 	err = f.do(ctx, http.MethodGet, "/feed/sessions/"+session+"?"+query.Encode(), nil, &page)
+	if err == nil && (page.Session != session || page.Nonce != nonce || page.Tip == 0) {
+		err = errors.New("the answer is not to this poll")
+	}
 	return page, err
 }
 
@@ -189,11 +201,26 @@ func (f *Feed) leave(session string) {
 
 const maxAnswer = 1 << 30 // bytes: a snapshot of ten million cuts
 
+// do makes one call. A token that is refused is replaced, once.
 func (f *Feed) do(ctx context.Context, method, path string, body []byte, answer any) error {
+	err := f.call(ctx, method, path, body, answer)
+	if errors.Is(err, errToken) {
+		f.token.drop()
+		err = f.call(ctx, method, path, body, answer)
+	}
+	return err
+}
+
+func (f *Feed) call(ctx context.Context, method, path string, body []byte, answer any) error {
+	token, err := f.authorize(ctx)
+	if err != nil {
+		return err
+	}
 	request, err := http.NewRequestWithContext(ctx, method, f.config.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
+	request.Header.Set("Authorization", "Bearer "+token)
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
@@ -204,11 +231,16 @@ func (f *Feed) do(ctx context.Context, method, path string, body []byte, answer 
 	defer response.Body.Close()
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusCreated:
+		if answer == nil {
+			return nil
+		}
 		return json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(answer)
 	case http.StatusNoContent:
 		return nil
 	case http.StatusNotFound, http.StatusGone:
 		return errSession
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%w: %s", errToken, response.Header.Get("WWW-Authenticate"))
 	}
 	reason, _ := io.ReadAll(io.LimitReader(response.Body, 512))
 	return fmt.Errorf("%s: status %d: %q", path, response.StatusCode, reason)

@@ -22,14 +22,21 @@ import (
 
 type server struct {
 	*httptest.Server
-	joins, polls, leaves atomic.Int64
-	mu                   sync.Mutex
-	answer               string // to polls; a status if it is a number
+	tokens, joins, polls, leaves atomic.Int64
+	mu                           sync.Mutex
+	answer                       string // to polls; a status if it is a number
 }
 
 func newServer(t *testing.T, answer string) *server {
 	s := &server{answer: answer}
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /oauth2/token", func(w http.ResponseWriter, r *http.Request) {
+		n := s.tokens.Add(1)
+		if id, secret, _ := r.BasicAuth(); id != "client" || secret != "secret" || r.FormValue("grant_type") != "client_credentials" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		fmt.Fprintf(w, `{"access_token":"t%d","expires_in":600}`, n)
+	})
 	mux.HandleFunc("POST /feed/sessions", func(w http.ResponseWriter, r *http.Request) {
 		s.joins.Add(1)
 		w.WriteHeader(http.StatusCreated)
@@ -45,7 +52,8 @@ func newServer(t *testing.T, answer string) *server {
 			w.WriteHeader(status)
 			return
 		}
-		fmt.Fprint(w, answer)
+		// The feed expects its own words back; a liar may keep them.
+		fmt.Fprint(w, strings.NewReplacer("NONCE", r.FormValue("nonce"), "SESSION", r.PathValue("session")).Replace(answer))
 	})
 	mux.HandleFunc("DELETE /feed/sessions/{session}", func(w http.ResponseWriter, r *http.Request) {
 		s.leaves.Add(1)
@@ -58,7 +66,7 @@ func newServer(t *testing.T, answer string) *server {
 
 func run(t *testing.T, s *server) (feed *httpfeed.Feed, stop func()) {
 	t.Helper()
-	feed, err := httpfeed.New(httpfeed.Config{URL: s.URL, Name: "test", Lease: time.Minute, Client: s.Client()})
+	feed, err := httpfeed.New(httpfeed.Config{URL: s.URL, Name: "test", Lease: time.Minute, ClientID: "client", ClientSecret: "secret", Client: s.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,15 +104,20 @@ func TestAnswersThatProveNothingRenewNothing(t *testing.T) {
 		return fmt.Sprintf(`{"seq":%d,"subject":"c:x","kind":"cut","head":1}`, position)
 	}
 	for name, answer := range map[string]string{
-		"500": "500", "401": "401", "404": "404", "410": "410", "redirect": "302", "html": "<html>", "nothing": "", "array": "[]",
-		"rows are missing":      `{"entries":[],"tip":105,"floor":1,"age_us":0}`,
-		"a gap":                 `{"entries":[` + entry(102) + `],"tip":102,"floor":1,"age_us":0}`,
-		"a gap after the first": `{"entries":[` + entry(101) + `,` + entry(103) + `],"tip":103,"floor":1,"age_us":0}`,
-		"old evidence":          `{"entries":[],"tip":100,"floor":1,"age_us":120000000}`,
-		"an age below zero":     `{"entries":[],"tip":100,"floor":1,"age_us":-1000000}`,
-		"an age that overflows": `{"entries":[],"tip":100,"floor":1,"age_us":9223372036854776}`,
-		"the largest age":       `{"entries":[],"tip":100,"floor":1,"age_us":9223372036854775807}`,
-		"our own session's end": `{"entries":[{"seq":101,"subject":"v:ver_1","kind":"cut","head":1}],"tip":101,"floor":1,"age_us":0}`,
+		"a maintenance page":    `{"status":"maintenance"}`,
+		"an empty object":       `{}`,
+		"another poll's answer": `{"session":"SESSION","nonce":"another","entries":[],"tip":100,"floor":1,"age_us":0}`,
+		"another session's":     `{"session":"ver_2","nonce":"NONCE","entries":[],"tip":100,"floor":1,"age_us":0}`,
+		"no tip":                `{"session":"SESSION","nonce":"NONCE","entries":[],"floor":1,"age_us":0}`,
+		"500":                   "500", "401": "401", "404": "404", "410": "410", "redirect": "302", "html": "<html>", "nothing": "", "array": "[]",
+		"rows are missing":      `{"session":"SESSION","nonce":"NONCE","entries":[],"tip":105,"floor":1,"age_us":0}`,
+		"a gap":                 `{"session":"SESSION","nonce":"NONCE","entries":[` + entry(102) + `],"tip":102,"floor":1,"age_us":0}`,
+		"a gap after the first": `{"session":"SESSION","nonce":"NONCE","entries":[` + entry(101) + `,` + entry(103) + `],"tip":103,"floor":1,"age_us":0}`,
+		"old evidence":          `{"session":"SESSION","nonce":"NONCE","entries":[],"tip":100,"floor":1,"age_us":120000000}`,
+		"an age below zero":     `{"session":"SESSION","nonce":"NONCE","entries":[],"tip":100,"floor":1,"age_us":-1000000}`,
+		"an age that overflows": `{"session":"SESSION","nonce":"NONCE","entries":[],"tip":100,"floor":1,"age_us":9223372036854776}`,
+		"the largest age":       `{"session":"SESSION","nonce":"NONCE","entries":[],"tip":100,"floor":1,"age_us":9223372036854775807}`,
+		"our own session's end": `{"session":"SESSION","nonce":"NONCE","entries":[{"seq":101,"subject":"v:ver_1","kind":"cut","head":1}],"tip":101,"floor":1,"age_us":0}`,
 	} {
 		s := newServer(t, answer)
 		feed, stop := run(t, s)
@@ -123,7 +136,7 @@ func TestFeedRecoversAndLeaves(t *testing.T) {
 	feed, stop := run(t, s)
 	eventually(t, "polls", func() bool { return s.polls.Load() > 2 })
 	s.mu.Lock()
-	s.answer = `{"entries":[{"seq":101,"subject":"c:x","kind":"cut","head":1}],"tip":101,"floor":1,"age_us":10}`
+	s.answer = `{"session":"SESSION","nonce":"NONCE","entries":[{"seq":101,"subject":"c:x","kind":"cut","head":1}],"tip":101,"floor":1,"age_us":10}`
 	s.mu.Unlock()
 	eventually(t, "it is fresh", func() bool { return feed.Revocations().Fresh() == nil && feed.Revocations().Watermark() == 101 })
 	if n := s.joins.Load(); n != 1 {
@@ -135,15 +148,54 @@ func TestFeedRecoversAndLeaves(t *testing.T) {
 	}
 }
 
+// TestRefusedTokenIsReplacedAtOnce: a token that was cut must not keep the
+// verifier out for the rest of its life.
+func TestRefusedTokenIsReplacedAtOnce(t *testing.T) {
+	s := newServer(t, `{"session":"SESSION","nonce":"NONCE","entries":[],"tip":100,"floor":1,"age_us":0}`)
+	feed, _ := run(t, s)
+	eventually(t, "it is fresh", func() bool { return feed.Revocations().Fresh() == nil })
+	if n := s.tokens.Load(); n != 1 {
+		t.Errorf("%d tokens for one life", n)
+	}
+	s.mu.Lock()
+	s.answer = "401"
+	s.mu.Unlock()
+	eventually(t, "another token", func() bool { return s.tokens.Load() > 1 })
+}
+
+// TestRunEndsWithItsContext: also while a request hangs, for a token or a poll.
+func TestRunEndsWithItsContext(t *testing.T) {
+	hang := make(chan struct{})
+	reached := make(chan struct{}, 100)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reached <- struct{}{}
+		<-hang
+	}))
+	defer s.Close()
+	defer close(hang)
+	feed, err := httpfeed.New(httpfeed.Config{URL: s.URL, Name: "test", ClientID: "client", ClientSecret: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- feed.Run(ctx) }()
+	<-reached
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 func TestConfigThatCannotBeRightIsRefused(t *testing.T) {
-	client := http.DefaultClient
 	for name, config := range map[string]httpfeed.Config{
-		"no client":   {URL: "https://a.example", Name: "x"},
-		"no name":     {URL: "https://a.example", Client: client},
-		"no URL":      {Name: "x", Client: client},
-		"slash":       {URL: "https://a.example/", Name: "x", Client: client},
-		"short lease": {URL: "https://a.example", Name: "x", Client: client, Lease: time.Second - 1},
-		"long lease":  {URL: "https://a.example", Name: "x", Client: client, Lease: time.Minute + 1},
+		"no key":      {URL: "https://a.example", Name: "x"},
+		"no secret":   {URL: "https://a.example", Name: "x", ClientID: "c"},
+		"no name":     {URL: "https://a.example", ClientID: "c", ClientSecret: "s"},
+		"no URL":      {Name: "x", ClientID: "c", ClientSecret: "s"},
+		"slash":       {URL: "https://a.example/", Name: "x", ClientID: "c", ClientSecret: "s"},
+		"short lease": {URL: "https://a.example", Name: "x", ClientID: "c", ClientSecret: "s", Lease: time.Second - 1},
+		"long lease":  {URL: "https://a.example", Name: "x", ClientID: "c", ClientSecret: "s", Lease: time.Minute + 1},
 	} {
 		if _, err := httpfeed.New(config); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -154,8 +206,8 @@ func TestConfigThatCannotBeRightIsRefused(t *testing.T) {
 // FuzzPage: no answer to a poll panics, or makes a view fresh without an entry
 // for every position up to the tip.
 func FuzzPage(f *testing.F) {
-	f.Add(`{"entries":[{"seq":101,"subject":"c:x","kind":"cut","head":1}],"tip":101,"floor":1,"age_us":0}`)
-	f.Add(`{"entries":[{"seq":18446744073709551615,"subject":":","kind":"","terminal":true}],"tip":100,"floor":18446744073709551615,"age_us":-9223372036854775808}`)
+	f.Add(`{"session":"SESSION","nonce":"NONCE","entries":[{"seq":101,"subject":"c:x","kind":"cut","head":1}],"tip":101,"floor":1,"age_us":0}`)
+	f.Add(`{"session":"SESSION","nonce":"NONCE","entries":[{"seq":18446744073709551615,"subject":":","kind":"","terminal":true}],"tip":100,"floor":18446744073709551615,"age_us":-9223372036854775808}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		var page httpfeed.Page
 		if json.NewDecoder(strings.NewReader(text)).Decode(&page) != nil {

@@ -11,6 +11,8 @@ const (
 	MinLease = time.Second
 	MaxLease = time.Minute
 	MaxWait  = time.Second // of one poll
+	// JoinTimeout is how long a verifier waits for its snapshot.
+	JoinTimeout = 30 * time.Second
 )
 
 // Join asks for a session.
@@ -32,6 +34,10 @@ type Joined struct {
 
 // Page is the answer to a poll.
 type Page struct {
+	// Session and Nonce repeat those of the poll: an answer that was made for
+	// nobody, or for an earlier poll, is no evidence.
+	Session string `json:"session"`
+	Nonce   string `json:"nonce"`
 	// Entries follow the poll's position without a gap; a long log takes several pages.
 	Entries []tokens.Entry `json:"entries"`
 	Tip     uint64         `json:"tip"`

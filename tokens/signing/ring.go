@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 type Store interface {
 	// SigningKeys returns all of them, in any order.
 	SigningKeys(ctx context.Context) ([]Sealed, error)
-	// AddSigningKey stores one; its id must be new.
+	// AddSigningKey stores one. Only one key of an algorithm follows another: it
+	// returns an error when key.Replaces has been replaced already.
 	AddSigningKey(ctx context.Context, key Sealed) error
 }
 
@@ -48,10 +50,12 @@ type Ring struct {
 	config Config
 	sealer sealer
 	keys   atomic.Pointer[[]*key] // newest first
+
+	mu sync.Mutex // held while the store is read or written
 }
 
-// NewRing opens every stored key, and fails with [ErrUnseal] if it cannot: a
-// server must not start and sign with less than it had.
+// NewRing opens every stored key, and fails with [ErrUnseal] or [ErrIssuer] if it
+// cannot: a server must not start and sign with less than it had.
 func NewRing(ctx context.Context, config Config) (*Ring, error) {
 	if config.Retire == 0 {
 		config.Retire = 2 * time.Hour
@@ -67,6 +71,7 @@ func NewRing(ctx context.Context, config Config) (*Ring, error) {
 	return r, r.load(ctx)
 }
 
+// load is called with mu held: an older reading must not follow a newer one.
 func (r *Ring) load(ctx context.Context) error {
 	stored, err := r.config.Store.SigningKeys(ctx)
 	if err != nil {
@@ -106,26 +111,41 @@ func (r *Ring) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := r.load(ctx); err != nil && ctx.Err() == nil {
+		r.mu.Lock()
+		err := r.load(ctx)
+		r.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
 			r.config.Logger.Error("signing keys not read again", "error", err)
 		}
 	}
 }
 
-// Ensure makes an active key of the algorithm when there is none.
+// Ensure makes an active key of the algorithm when there is none. It is for the
+// start of a server: verifiers learn of a key that was not published ahead only
+// when they next ask.
 func (r *Ring) Ensure(ctx context.Context, algorithm string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if _, err := r.active(algorithm); err == nil {
 		return nil
 	}
 	_, err := r.add(ctx, algorithm, time.Now())
+	if err != nil && r.load(ctx) == nil {
+		if _, e := r.active(algorithm); e == nil {
+			return nil // another server was faster
+		}
+	}
 	return err
 }
 
 // Rotate adds a key that becomes active after [Lead], and returns its kid.
 func (r *Ring) Rotate(ctx context.Context, algorithm string) (kid string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.add(ctx, algorithm, time.Now().Add(Lead))
 }
 
+// add is called with mu held.
 func (r *Ring) add(ctx context.Context, algorithm string, activeAt time.Time) (kid string, err error) {
 	private, err := generate(algorithm)
 	if err != nil {
@@ -136,11 +156,21 @@ func (r *Ring) add(ctx context.Context, algorithm string, activeAt time.Time) (k
 	if err != nil {
 		return "", err
 	}
-	sealed := Sealed{ID: kid, Algorithm: algorithm, CreatedAt: time.Now(), ActiveAt: activeAt, Box: box}
+	sealed := Sealed{ID: kid, Issuer: r.config.Issuer, Algorithm: algorithm, Replaces: r.newest(algorithm), CreatedAt: time.Now(), ActiveAt: activeAt, Box: box}
 	if err := r.config.Store.AddSigningKey(ctx, sealed); err != nil {
 		return "", err
 	}
 	return kid, r.load(ctx)
+}
+
+// newest is the kid of the algorithm's newest key, active or not.
+func (r *Ring) newest(algorithm string) string {
+	for _, k := range *r.keys.Load() {
+		if k.public.Algorithm == algorithm {
+			return k.id
+		}
+	}
+	return ""
 }
 
 // Sign returns an access token with these claims, signed by the active key.

@@ -15,7 +15,9 @@ import (
 // Sealed is a signing key as it is stored.
 type Sealed struct {
 	ID        string    // kid
+	Issuer    string    // whose key it is
 	Algorithm string    // ES256, RS256 or EdDSA
+	Replaces  string    // kid of the newest key before it; empty for the first
 	CreatedAt time.Time //
 	ActiveAt  time.Time // signs from then on, until a newer one does
 	Box       []byte    // nonce (24 bytes) and the sealed PKCS #8 key
@@ -24,6 +26,9 @@ type Sealed struct {
 // ErrUnseal: a stored key was sealed for another issuer or under another
 // key-encryption key, or was changed.
 var ErrUnseal = errors.New("the key-encryption key does not open it")
+
+// ErrIssuer: a stored key is another issuer's.
+var ErrIssuer = errors.New("another issuer's signing key")
 
 // sealer seals the keys of one issuer.
 type sealer struct {
@@ -48,6 +53,9 @@ func (s sealer) seal(id, algorithm string, private crypto.Signer) ([]byte, error
 }
 
 func (s sealer) open(stored Sealed) (*key, error) {
+	if stored.Issuer != s.issuer {
+		return nil, fmt.Errorf("%w: %s belongs to %s, and this is %s", ErrIssuer, stored.ID, stored.Issuer, s.issuer)
+	}
 	if len(stored.Box) < chacha20poly1305.NonceSizeX {
 		return nil, fmt.Errorf("signing key %s: %w", stored.ID, ErrUnseal)
 	}

@@ -95,11 +95,13 @@ CREATE TABLE log (
     total        BIGINT NOT NULL,
     waited_us    BIGINT NOT NULL
 );
+CREATE INDEX log_terminal ON log (seq) WHERE terminal;
 CREATE INDEX log_unconfirmed ON log (seq) WHERE kind = 'cut' AND confirmed_at = 0;
 
 CREATE TABLE sessions (
     id        TEXT PRIMARY KEY,
     name      TEXT NOT NULL,
+    client_id TEXT NOT NULL,
     via       TEXT NOT NULL,
     lease_us  BIGINT NOT NULL,
     joined_at BIGINT NOT NULL,
@@ -107,10 +109,14 @@ CREATE TABLE sessions (
     beat      BIGINT NOT NULL
 );
 
+-- One key follows another: two servers that add one at once cannot both.
 CREATE TABLE signing_keys (
     id         TEXT PRIMARY KEY,
+    issuer     TEXT NOT NULL,
     algorithm  TEXT NOT NULL,
+    replaces   TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     active_at  BIGINT NOT NULL,
-    box        BYTEA NOT NULL
+    box        BYTEA NOT NULL,
+    UNIQUE (algorithm, replaces)
 );

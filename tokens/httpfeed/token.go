@@ -1,0 +1,77 @@
+package httpfeed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// errToken: the server does not accept the access token.
+var errToken = errors.New("access token refused")
+
+// accessToken is the feed's own, while it is good.
+type accessToken struct {
+	mu   sync.Mutex
+	text string
+	ends time.Time
+}
+
+func (t *accessToken) get() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Now().After(t.ends) {
+		return ""
+	}
+	return t.text
+}
+
+func (t *accessToken) set(text string, ends time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text, t.ends = text, ends
+}
+
+func (t *accessToken) drop() { t.set("", time.Time{}) }
+
+// authorize returns an access token for the feed (RFC 6749 §4.4), within the
+// caller's context.
+func (f *Feed) authorize(ctx context.Context) (string, error) {
+	if token := f.token.get(); token != "" {
+		return token, nil
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"revocations:read"}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, f.config.URL+"/oauth2/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.SetBasicAuth(url.QueryEscape(f.config.ClientID), url.QueryEscape(f.config.ClientSecret))
+	response, err := f.client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int64  `json:"expires_in"`
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&answer); err != nil {
+		return "", fmt.Errorf("token endpoint: status %d: %w", response.StatusCode, err)
+	}
+	if response.StatusCode != http.StatusOK || answer.AccessToken == "" {
+		return "", fmt.Errorf("token endpoint: status %d: %.100q %.200q", response.StatusCode, answer.Error, answer.Description)
+	}
+	// Renewed when nine tenths of its life are over.
+	life := time.Duration(max(0, min(answer.ExpiresIn, 86400))) * time.Second
+	f.token.set(answer.AccessToken, time.Now().Add(life*9/10))
+	return answer.AccessToken, nil
+}
