@@ -103,7 +103,7 @@ func BenchmarkPositions(b *testing.B) {
 				}
 				n++
 			}
-			b.ReportMetric(float64(16*len(p.table.Load().slots))/float64(entries), "B/entry")
+			b.ReportMetric(float64(17*len(p.table.Load().slots))/float64(entries), "B/entry")
 		})
 	}
 }
