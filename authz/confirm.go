@@ -24,8 +24,9 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 	if err != nil {
 		return keys.Receipt{}, err
 	}
+	r.overRedis(ctx, sessions)
 	receipt := keys.Receipt{Position: position, State: keys.Confirmed, Total: len(sessions)}
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+	for pause := 300 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		silent, elsewhere, acked := r.silent(sessions, position)
 		receipt.Confirmed = len(sessions) - len(silent)
 		if len(silent) == 0 {
@@ -41,7 +42,7 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 			break
 		}
 		if elsewhere {
-			wait = min(wait, pause) // their servers report through the store
+			wait = min(wait, pause) // they report through Redis or the store
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -101,6 +102,7 @@ func (r *Relay) silent(sessions []keys.Session, position uint64) (silent []keys.
 // update reads again what the sessions have applied. One that is no longer there
 // took leave, or was retired after as long a wait: it accepts nothing.
 func (r *Relay) update(ctx context.Context, sessions []keys.Session) {
+	r.overRedis(ctx, sessions)
 	stored, err := r.Log.Sessions(ctx)
 	if err != nil {
 		return // the wait goes on, and the leases with it
@@ -111,7 +113,7 @@ func (r *Relay) update(ctx context.Context, sessions []keys.Session) {
 	}
 	for i, s := range sessions {
 		if fresh, there := now[s.ID]; there {
-			sessions[i] = fresh
+			sessions[i].Via, sessions[i].Applied = fresh.Via, max(s.Applied, fresh.Applied)
 		} else {
 			sessions[i].Applied = left
 		}

@@ -26,7 +26,10 @@ func (s *Server) joinFeed(w http.ResponseWriter, r *http.Request) error {
 	if join.Name == "" || len(join.Name) > 200 {
 		return invalidRequest("name must have 1 to 200 bytes.")
 	}
-	joined, err := s.config.Relay.join(r.Context(), join.Name, callerOf(r), time.Duration(join.LeaseMS)*time.Millisecond)
+	if join.Over != "" && (join.Over != httpfeed.OverRedis || s.config.Relay.Publisher == nil) {
+		return invalidRequest("This server does not publish to Redis. Follow over HTTP.")
+	}
+	joined, err := s.config.Relay.join(r.Context(), join.Name, callerOf(r), join.Over, time.Duration(join.LeaseMS)*time.Millisecond)
 	if err != nil {
 		return err
 	}
@@ -65,15 +68,20 @@ func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
 }
 
 // join stores a session and returns the log's state.
-func (r *Relay) join(ctx context.Context, name, clientID string, lease time.Duration) (httpfeed.Joined, error) {
+func (r *Relay) join(ctx context.Context, name, clientID, over string, lease time.Duration) (httpfeed.Joined, error) {
 	session := newSession(name, lease)
 	session.ClientID, session.Via = clientID, r.own()
+	if over == httpfeed.OverRedis {
+		session.Via = viaRedis
+	}
 	if err := r.Log.Join(ctx, session); err != nil {
 		return httpfeed.Joined{}, err
 	}
-	r.mu.Lock()
-	r.followers[session.ID] = &follower{clientID: clientID, current: time.Now()}
-	r.mu.Unlock()
+	if over == "" {
+		r.mu.Lock()
+		r.followers[session.ID] = &follower{clientID: clientID, current: time.Now()}
+		r.mu.Unlock()
+	}
 	snapshot, err := r.Log.Snapshot(ctx)
 	return httpfeed.Joined{Session: session.ID, Cuts: snapshot.Cuts,
 		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}, err

@@ -14,10 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
+	"github.com/imara/apikeys/tokens/redisfeed"
+	"github.com/imara/apikeys/tokens/redisfeed/redistest"
 	"github.com/imara/apikeys/tokens/signing"
 )
 
@@ -35,6 +39,7 @@ type house struct {
 	// issuer is the first server's; replicas share it.
 	issuer string
 	url    string // of the database, when servers share it
+	redis  *redistest.Redis
 }
 
 func newHouse(t testing.TB) *house {
@@ -69,7 +74,12 @@ func (h *house) start(lease time.Duration) *running {
 		h.issuer = address
 	}
 	issuer := h.issuer
-	relay := NewRelay(RelayConfig{Log: h.store, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
+	var publisher *redisfeed.Publisher
+	if h.redis != nil {
+		publisher = redisfeed.NewPublisher(h.redis.Options(), issuer)
+		t.Cleanup(func() { publisher.Close() })
+	}
+	relay := NewRelay(RelayConfig{Log: h.store, Publisher: publisher, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
 	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}})
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +204,7 @@ func send(t testing.TB, request *http.Request) answer {
 // apiVerifier is a verifier of the demo API in this process, over the HTTP feed.
 type apiVerifier struct {
 	*tokens.Verifier
-	feed *httpfeed.Feed
+	feed tokens.Feed
 	key  keys.Created // as which it follows
 	stop func()
 }
@@ -209,11 +219,33 @@ func (r *running) followWith(name string, lease time.Duration, network http.Roun
 	t := r.t
 	t.Helper()
 	key := r.key("operator", keys.Access{Scopes: []string{feedScope}})
-	feed, err := httpfeed.New(httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
-		Client: &http.Client{Transport: network}, Logger: slog.New(slog.NewJSONHandler(r.log, nil))})
+	config := httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
+		Client: &http.Client{Transport: network}, Logger: slog.New(slog.NewJSONHandler(r.log, nil))}
+	feed, err := httpfeed.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r.verifier(key, feed)
+}
+
+// followRedis follows over Redis, at an address that a test may have its hand on.
+func (r *running) followRedis(name string, lease time.Duration, address string) *apiVerifier {
+	t := r.t
+	t.Helper()
+	key := r.key("operator", keys.Access{Scopes: []string{feedScope}})
+	feed, err := redisfeed.New(redisfeed.Config{Issuer: r.issuer, Redis: &redis.UniversalOptions{Addrs: []string{address}},
+		HTTP: httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
+			Logger: slog.New(slog.NewJSONHandler(r.log, nil))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.verifier(key, feed)
+}
+
+// verifier runs a verifier of the demo API on a feed, and waits until it is ready.
+func (r *running) verifier(key keys.Created, feed tokens.Feed) *apiVerifier {
+	t := r.t
+	t.Helper()
 	v, err := tokens.NewVerifier(tokens.Config{Issuer: r.issuer, Audience: demoAPI, Feed: feed,
 		Client: &http.Client{Transport: &detour{RoundTripper: http.DefaultTransport, to: r.url}}})
 	if err != nil {
@@ -227,7 +259,7 @@ func (r *running) followWith(name string, lease time.Duration, network http.Roun
 	wait, stopWaiting := context.WithTimeout(ctx, 20*time.Second)
 	defer stopWaiting()
 	if err := v.Ready(wait); err != nil {
-		t.Fatalf("verifier %s: %v", name, err)
+		t.Fatalf("verifier: %v\n%s", err, r.log)
 	}
 	return f
 }

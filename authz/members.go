@@ -8,6 +8,7 @@ import (
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
+	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
 // follower is what this process knows of a session that follows through it.
@@ -107,9 +108,16 @@ func (r *Relay) end(ctx context.Context, session string) error {
 		return err
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.followers[session] != nil {
 		r.advance(session, left)
+	}
+	r.mu.Unlock()
+	if r.Publisher != nil {
+		ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
+		defer cancel()
+		if err := r.Publisher.Remove(ctx, session); err != nil {
+			r.Logger.Debug("session not forgotten in Redis", "error", err)
+		}
 	}
 	return nil
 }
@@ -117,6 +125,7 @@ func (r *Relay) end(ctx context.Context, session string) error {
 // watch is what the housekeeping remembers of sessions that are not its own.
 type watch struct {
 	beat  uint64
+	poll  string
 	since time.Time // this beat was first seen, or the server was first missed
 }
 
@@ -131,6 +140,7 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 	if err != nil {
 		return
 	}
+	r.overRedis(ctx, sessions)
 	gone := r.silentFor(sessions, watched, time.Now())
 	if len(gone) == 0 {
 		return
@@ -178,11 +188,15 @@ func (r *Relay) silentFor(sessions []keys.Session, watched map[string]watch, now
 			delete(r.followers, s.ID) // it moved to another server
 		default:
 			w, known := watched[s.ID]
-			if !known || w.beat != s.Beat {
-				w = watch{s.Beat, now}
+			if !known || w.beat != s.Beat || w.poll != s.Poll {
+				w = watch{s.Beat, s.Poll, now}
 			}
 			watched[s.ID], seen[s.ID] = w, true
-			if now.Sub(w.since) > 2*s.Lease {
+			patience := 2 * s.Lease
+			if s.Via == viaRedis && s.Poll == "" {
+				patience = max(patience, httpfeed.JoinTimeout+s.Lease)
+			}
+			if now.Sub(w.since) > patience {
 				gone = append(gone, s)
 			}
 		}

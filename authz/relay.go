@@ -11,6 +11,7 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
 // RelayConfig configures a [Relay]. Log, Name and Logger are required.
@@ -20,6 +21,8 @@ type RelayConfig struct {
 	Name string
 	// Lease is how old the server's own view may become; 0 is [tokens.DefaultLease].
 	Lease time.Duration
+	// Publisher publishes to Redis; nil does not.
+	Publisher *redisfeed.Publisher
 	// Alone: no other process uses the store, so nothing is reported through it.
 	Alone  bool
 	Logger *slog.Logger
@@ -41,6 +44,7 @@ type Relay struct {
 	resources atomic.Uint64
 	kick      chan struct{}
 	reporting chan struct{} // wakes the reporter
+	committed chan struct{} // wakes the publisher
 
 	mu        sync.Mutex
 	session   string // our own
@@ -68,6 +72,7 @@ func NewRelay(config RelayConfig) *Relay {
 		changes:     tokens.NewPositions(),
 		kick:        make(chan struct{}, 1),
 		reporting:   make(chan struct{}, 1),
+		committed:   make(chan struct{}, 1),
 		advanced:    make(chan struct{}),
 		acked:       make(chan struct{}),
 	}
@@ -82,6 +87,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	background.Go(func() { r.keepHouse(ctx) })
 	if !r.Alone {
 		background.Go(func() { r.report(ctx) })
+	}
+	if r.Publisher != nil {
+		background.Go(func() { r.publish(ctx) })
 	}
 	err := r.follow(ctx)
 	background.Wait()
@@ -263,11 +271,13 @@ func (r *Relay) Publish(ctx context.Context, position uint64) {
 	}
 }
 
-// hurry asks for a round now.
+// hurry asks for a round now, and for the new entries in Redis.
 func (r *Relay) hurry() {
-	select {
-	case r.kick <- struct{}{}:
-	default:
+	for _, wake := range []chan struct{}{r.kick, r.committed} {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
 	}
 }
 

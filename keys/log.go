@@ -83,6 +83,8 @@ type Session struct {
 	Applied uint64
 	// Beat of a server grows while it lives.
 	Beat uint64
+	// Poll is the last sign of life of one that follows over Redis. It is not stored.
+	Poll string
 }
 
 // Server tells whether the session is a server's own.

@@ -11,7 +11,7 @@ import (
 func TestResourceServersImportLittle(t *testing.T) {
 	const module = "github.com/imara/apikeys"
 	allowed := []string{module + "/tokens", "github.com/golang-jwt/jwt/v5"}
-	for _, pkg := range []string{"", "/httpfeed", "/gateway"} {
+	for _, pkg := range []string{"", "/httpfeed", "/gateway"} { // redisfeed is for those who have Redis
 		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+"/tokens"+pkg).Output()
 		if err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 )
 
 // secrets are the flags whose value may stand in the file that IMARA_…_FILE names.
-var secrets = map[string]bool{"database-url": true}
+var secrets = map[string]bool{"database-url": true, "redis-url": true}
 
 // fromEnvironment fills in flags that were not given: --data-dir is
 // IMARA_DATA_DIR. A list has its items separated by spaces.

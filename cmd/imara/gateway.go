@@ -20,9 +20,9 @@ import (
 
 type gatewayFlags struct {
 	clientFlags
-	listen, name, logLevel string
-	resources, requires    []string
-	lease                  time.Duration
+	listen, name, redisURL, logLevel string
+	resources, requires              []string
+	lease                            time.Duration
 }
 
 func gatewayCommand() *cobra.Command {
@@ -36,6 +36,7 @@ func gatewayCommand() *cobra.Command {
 	flags := cmd.Flags()
 	f.clientFlags.add(flags)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8090", "address to listen on")
+	flags.StringVar(&f.redisURL, "redis-url", "", "follow over this Redis (IMARA_REDIS_URL, IMARA_REDIS_URL_FILE); over HTTP without")
 	flags.StringArrayVar(&f.resources, "resource", nil, "NAME=AUDIENCE of an API behind the gateway, repeatable (required)")
 	flags.StringArrayVar(&f.requires, "require", nil, "NAME=SCOPE that every token for NAME needs, repeatable")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old its view of the revocations may become, 1s to 1m")
@@ -59,7 +60,7 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	if len(f.resources) == 0 {
 		return usage("--resource NAME=AUDIENCE is needed")
 	}
-	feed, err := f.feed(cmd, f.name, f.lease, logger)
+	feed, err := f.feed(cmd, f.name, f.redisURL, f.lease, logger)
 	if err != nil {
 		return err
 	}

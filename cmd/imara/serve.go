@@ -22,13 +22,14 @@ import (
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
+	"github.com/imara/apikeys/tokens/redisfeed"
 	"github.com/imara/apikeys/tokens/signing"
 )
 
 type serveFlags struct {
-	listen, issuer, data, databaseURL, masterKeyFile, logLevel string
-	demo, issuerGiven                                          bool // the issuer as a flag
-	lease                                                      time.Duration
+	listen, issuer, data, databaseURL, redisURL, masterKeyFile, logLevel string
+	demo, issuerGiven                                                    bool // the issuer as a flag
+	lease                                                                time.Duration
 }
 
 func serveCommand() *cobra.Command {
@@ -46,6 +47,7 @@ func serveCommand() *cobra.Command {
 	f.addStore(flags)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to listen on")
 	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier, the URL that clients use (default http://LISTEN)")
+	flags.StringVar(&f.redisURL, "redis-url", "", "Redis to publish revocations to (IMARA_REDIS_URL, IMARA_REDIS_URL_FILE)")
 	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -167,7 +169,11 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if err != nil {
 		return nil, err
 	}
-	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Name: "server " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
+	publisher, err := openRedis(ctx, f.redisURL, f.issuer, logger)
+	if err != nil {
+		return nil, err
+	}
+	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Name: "server " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")}})
 	if err != nil {
 		return nil, err
@@ -207,6 +213,27 @@ func (p *program) openStore(ctx context.Context, f serveFlags) (store *sqlstore.
 		return nil, err
 	}
 	return sqlstore.OpenSQLite(ctx, f.data)
+}
+
+// openRedis returns nil without a URL. It refuses a Redis that evicts; one that is
+// not reached now will be.
+func openRedis(ctx context.Context, url, issuer string, logger *slog.Logger) (*redisfeed.Publisher, error) {
+	if url == "" {
+		return nil, nil
+	}
+	options, err := redisfeed.ParseURL(url)
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	publisher := redisfeed.NewPublisher(options, issuer)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if err := publisher.Check(ctx); errors.Is(err, redisfeed.ErrEvicts) {
+		return nil, errors.Join(err, publisher.Close())
+	} else if err != nil {
+		logger.Warn("Redis is not reached; verifiers follow over HTTP until it is", "error", err)
+	}
+	return publisher, nil
 }
 
 // prepare waits for the running server and puts its own API in the catalogue.

@@ -16,6 +16,7 @@ import (
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
+	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
 func tokenCommand() *cobra.Command {
@@ -164,7 +165,7 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 	if audience == "" && len(unverified.Claims.Audience) > 0 {
 		audience = unverified.Claims.Audience[0]
 	}
-	feed, err := f.feed(cmd, "imara token verify", verifyLease, nil)
+	feed, err := f.feed(cmd, "imara token verify", "", verifyLease, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -186,13 +187,21 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 
 // feed returns a feed of the issuer's revocations. It asks for a token first, so
 // that wrong credentials are a clear error instead of a feed that never starts.
-func (f *clientFlags) feed(cmd *cobra.Command, name string, lease time.Duration, logger *slog.Logger) (*httpfeed.Feed, error) {
+func (f *clientFlags) feed(cmd *cobra.Command, name, redisURL string, lease time.Duration, logger *slog.Logger) (tokens.Feed, error) {
 	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer), "revocations:read")
 	if err != nil {
 		return nil, err
 	}
-	feed, err := httpfeed.New(httpfeed.Config{URL: f.url, Name: name, Lease: lease,
-		ClientID: credentials.ClientID, ClientSecret: credentials.ClientSecret, Logger: logger})
+	http := httpfeed.Config{URL: f.url, Name: name, Lease: lease,
+		ClientID: credentials.ClientID, ClientSecret: credentials.ClientSecret, Logger: logger}
+	var feed tokens.Feed
+	if redisURL == "" {
+		feed, err = httpfeed.New(http)
+	} else if options, e := redisfeed.ParseURL(redisURL); e != nil {
+		err = e
+	} else {
+		feed, err = redisfeed.New(redisfeed.Config{Redis: options, Issuer: f.issuer, HTTP: http})
+	}
 	if err != nil {
 		return nil, usage("%v", err)
 	}

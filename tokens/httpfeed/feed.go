@@ -77,13 +77,13 @@ func (f *Feed) Revocations() *tokens.Revocations { return f.revocations }
 // view, then leaves, so that no revocation waits for it.
 func (f *Feed) Run(ctx context.Context) error {
 	for pause := firstPause; ; {
-		joined, err := f.join(ctx)
+		joined, err := f.Join(ctx, "")
 		if err == nil {
 			pause = firstPause
 			f.config.Logger.Info("following the revocation log", "session", joined.Session, "position", joined.Watermark)
 			err = f.follow(ctx, joined)
 			f.revocations.Forget()
-			f.leave(joined.Session)
+			f.Leave(joined.Session)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -111,8 +111,10 @@ func rest(ctx context.Context, pause time.Duration) (time.Duration, error) {
 	}
 }
 
-func (f *Feed) join(ctx context.Context) (joined Joined, err error) {
-	body, err := json.Marshal(Join{Name: f.config.Name, LeaseMS: f.config.Lease.Milliseconds()})
+// Join begins a session that follows over some way, "" being this one. It is for
+// package redisfeed; others call [Feed.Run].
+func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error) {
+	body, err := json.Marshal(Join{Name: f.config.Name, LeaseMS: f.config.Lease.Milliseconds(), Over: over})
 	if err != nil {
 		return Joined{}, err
 	}
@@ -190,8 +192,9 @@ func (f *Feed) poll(ctx context.Context, session string, head uint64, wait time.
 	return page, err
 }
 
-// leave runs after the context has ended, within a bound of its own.
-func (f *Feed) leave(session string) {
+// Leave ends a session of [Feed.Join]. It runs after the context has ended, within
+// a bound of its own.
+func (f *Feed) Leave(session string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := f.do(ctx, http.MethodDelete, "/feed/sessions/"+session, nil, nil); err != nil && !errors.Is(err, errSession) {

@@ -20,7 +20,12 @@ type Join struct {
 	// Name says to people which verifier this is; it need not be unique.
 	Name    string `json:"name"`
 	LeaseMS int64  `json:"lease_ms"`
+	// Over says by which way the session follows: empty is this one.
+	Over string `json:"over,omitempty"`
 }
+
+// OverRedis is the way of package redisfeed.
+const OverRedis = "redis"
 
 // Joined is a new session and the log's state at or before its beginning.
 type Joined struct {

@@ -1,0 +1,125 @@
+package authz
+
+import (
+	"context"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens/redisfeed"
+)
+
+// viaRedis is what follows through Redis, not through a server.
+const viaRedis = "redis"
+
+// publish runs rounds in Redis until ctx ends: begin, read the database, append
+// what the stream lacks, finish. A commit of this process is appended at once,
+// without waiting for a round. Whatever fails drops the round; the next is soon.
+func (r *Relay) publish(ctx context.Context) {
+	published := uint64(0) // where an empty stream begins
+	silent := false
+	for tick := time.NewTicker(roundInterval); ; {
+		err := r.publishRound(ctx, &published)
+		if err != nil && ctx.Err() == nil && !silent {
+			r.Logger.Error("Redis not published to: verifiers there go on over HTTP, or refuse when their leases end", "error", err)
+		}
+		if err == nil && silent {
+			r.Logger.Info("Redis is published to again")
+		}
+		silent = err != nil
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-r.committed:
+			if err := r.appendNew(ctx, &published); err != nil && ctx.Err() == nil {
+				r.Logger.Warn("entry not published at once", "error", err)
+			}
+		}
+	}
+}
+
+func (r *Relay) publishRound(ctx context.Context, published *uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*redisfeed.Timeout)
+	defer cancel()
+	round, err := r.Publisher.Start(ctx)
+	if err != nil {
+		return err
+	}
+	page, err := r.copy(ctx, published)
+	if err != nil {
+		return err
+	}
+	return r.Publisher.Finish(ctx, round, page.Tip, page.Floor, page.Head)
+}
+
+func (r *Relay) appendNew(ctx context.Context, published *uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
+	defer cancel()
+	_, err := r.copy(ctx, published)
+	return err
+}
+
+// copy appends what the stream lacks. It returns the database's tip, with the
+// head of the entry there, and floor.
+func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage, err error) {
+	top, head, err := r.Publisher.Top(ctx)
+	if err != nil {
+		return page, err // a foreign stream among them: it is not ours to delete
+	}
+	from := top
+	if top == 0 {
+		from = *published
+	}
+	for first := true; ; first = false {
+		if page, err = r.Log.Read(ctx, from, pageLimit); err != nil {
+			return page, err
+		}
+		switch {
+		case from == 0:
+			// Nobody knows where the stream ended: it begins after the tip. Whoever
+			// lacks an entry finds that out and joins again.
+			from = page.Tip
+			continue
+		case page.Tip < from, first && top > 0 && page.Head != head, len(page.Entries) == 0 && page.Tip > from:
+			r.Logger.Error("Redis holds the log of another database; it is replaced", "position", top)
+			*published = page.Tip
+			return page, r.Publisher.Reset(ctx)
+		}
+		if err := r.Publisher.Append(ctx, page.Entries); err != nil {
+			return page, err
+		}
+		if n := len(page.Entries); n > 0 {
+			from, page.Head = page.Entries[n-1].Position, page.Entries[n-1].Head
+		}
+		*published = max(*published, from)
+		if from >= page.Tip {
+			return page, nil
+		}
+	}
+}
+
+// overRedis adds to sessions what those that follow over Redis have applied, and
+// makes their last poll their beat.
+func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) {
+	if r.Publisher == nil {
+		return
+	}
+	var ids []string
+	for _, s := range sessions {
+		if s.Via == viaRedis {
+			ids = append(ids, s.ID)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
+	defer cancel()
+	progress, err := r.Publisher.Progress(ctx, ids)
+	if err != nil {
+		return // then their leases are waited for
+	}
+	for i, s := range sessions {
+		if p, ok := progress[s.ID]; ok && s.Via == viaRedis {
+			sessions[i].Applied, sessions[i].Poll = max(s.Applied, p.Applied), p.Poll
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/redisfeed"
+	"github.com/imara/apikeys/tokens/redisfeed/redistest"
+)
+
+// newRedisHouse has a Redis as well.
+func newRedisHouse(t *testing.T) *house {
+	t.Helper()
+	h := newHouse(t)
+	h.redis = redistest.New(t)
+	return h
+}
+
+// revokeAll revokes n keys while verifiers check their tokens without pause, and
+// calls harm before each. It returns how often a receipt said that all confirmed.
+func revokeAll(t *testing.T, s *running, apis []*apiVerifier, n int, harm func(i int)) (confirmed int) {
+	t.Helper()
+	var accepted atomic.Int64
+	for i := range n {
+		c := s.demoKey()
+		raw := s.token(c)
+		var returned atomic.Pointer[time.Time]
+		ctx, stop := context.WithCancel(context.Background())
+		var all sync.WaitGroup
+		for _, api := range apis {
+			all.Go(func() {
+				for ctx.Err() == nil {
+					begun := time.Now()
+					if _, err := api.Verify(raw); err == nil {
+						accepted.Add(1)
+						if end := returned.Load(); end != nil && begun.After(*end) {
+							t.Errorf("revocation %d: accepted %v after it returned", i, begun.Sub(*end))
+							return
+						}
+					} else if errors.Is(err, tokens.ErrRevoked) {
+						return
+					}
+				}
+			})
+		}
+		harm(i)
+		_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		now := time.Now()
+		returned.Store(&now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if receipt.State == keys.Confirmed {
+			confirmed++
+		}
+		for _, api := range apis {
+			if _, err := api.Verify(raw); err == nil {
+				t.Errorf("revocation %d: accepted after it returned (%+v)", i, receipt)
+			}
+		}
+		stop()
+		all.Wait()
+	}
+	if accepted.Load() == 0 {
+		t.Error("nothing was raced")
+	}
+	return confirmed
+}
+
+// TestRevocationOverRedis: all is well, so every receipt is confirmed by all.
+func TestRevocationOverRedis(t *testing.T) {
+	s := newRedisHouse(t).start(0)
+	var apis []*apiVerifier
+	for i := range 6 {
+		apis = append(apis, s.followRedis(fmt.Sprint("api ", i), 0, s.redis.Address()))
+	}
+	apis = append(apis, s.follow("over HTTP", 0))
+	if n := revokeAll(t, s, apis, 50, func(int) {}); n != 50 {
+		t.Errorf("%d of 50 confirmed", n)
+	}
+}
+
+// TestNoAcceptanceWhileRedisIsHarmed: flushed, killed and restarted empty, paused,
+// its keys deleted one by one. Some receipts wait for a lease; no token is
+// accepted after one (H1 to H6, F-20, F-22).
+func TestNoAcceptanceWhileRedisIsHarmed(t *testing.T) {
+	h := newRedisHouse(t)
+	s := h.start(0)
+	var apis []*apiVerifier
+	for i := range 4 {
+		apis = append(apis, s.followRedis(fmt.Sprint("api ", i), time.Second, s.redis.Address()))
+	}
+	tag := "{rev:" + s.issuer + "}"
+	harms := []func(){
+		func() { h.redis.Do("FLUSHALL") },
+		func() { h.redis.Kill(); h.redis.Start() },
+		func() { h.redis.Do("DEL", tag+":log") },
+		func() { h.redis.Do("DEL", tag+":hb") },
+		func() { h.redis.Do("DEL", tag+":ack", tag+":wm") },
+		func() { h.redis.Do("XTRIM", tag+":log", "MAXLEN", "0") },
+		func() {
+			h.redis.Signal(syscall.SIGSTOP)
+			time.AfterFunc(1500*time.Millisecond, func() { h.redis.Signal(syscall.SIGCONT) })
+		},
+		func() { h.redis.Do("HSET", tag+":hb", "dr", "0") },
+	}
+	revokeAll(t, s, apis, 24, func(i int) { harms[i%len(harms)]() })
+	eventually(t, "all verifiers are fresh again", func() bool {
+		for _, api := range apis {
+			if api.feed.Revocations().Fresh() != nil {
+				return false
+			}
+		}
+		return true
+	})
+	c := s.demoKey()
+	raw := s.token(c)
+	for _, api := range apis {
+		eventually(t, "a new token is accepted", func() bool { _, err := api.Verify(raw); return err == nil })
+	}
+}
+
+// TestRedisThatIsGoneIsGoneAround: verifiers go on over HTTP, tokens are issued,
+// revocations are confirmed; when it is back, they return to it.
+func TestRedisThatIsGoneIsGoneAround(t *testing.T) {
+	h := newRedisHouse(t)
+	s := h.start(0)
+	api := s.followRedis("api", 2*time.Second, s.redis.Address())
+	via := func() string {
+		sessions, err := s.store.Sessions(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, session := range sessions {
+			if session.Name == "api" {
+				return session.Via
+			}
+		}
+		return ""
+	}
+	if via() != viaRedis {
+		t.Fatalf("follows via %q", via())
+	}
+	h.redis.Kill()
+	eventually(t, "it follows over HTTP", func() bool { v := via(); return v != viaRedis && v != "" && api.feed.Revocations().Fresh() == nil })
+	c := s.demoKey()
+	raw := s.token(c)
+	if _, err := api.Verify(raw); err != nil {
+		t.Errorf("without Redis: %v", err)
+	}
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("revoked without Redis: %v", err)
+	}
+	h.redis.Start()
+	eventually(t, "it follows over Redis again", func() bool { return via() == viaRedis && api.feed.Revocations().Fresh() == nil })
+}
+
+// TestStreamOfAnotherDatabaseIsReplaced: the database was put back, or Redis
+// belonged to another one; a stream that is not ours at all is left alone.
+func TestStreamOfAnotherDatabaseIsReplaced(t *testing.T) {
+	h := newRedisHouse(t)
+	s := h.start(0)
+	api := s.followRedis("api", 0, s.redis.Address())
+	c := s.demoKey()
+	raw := s.token(c)
+	stream := "{rev:" + s.issuer + "}:log"
+	h.redis.Do("DEL", stream)
+	h.redis.Do("XADD", stream, "7-0", "v", "1", "s", "c:x", "k", "cut", "t", "0", "h", "1")
+	eventually(t, "it is noticed", func() bool { return strings.Contains(h.log.String(), "log of another database") })
+	eventually(t, "the verifier decides again", func() bool { _, err := api.Verify(raw); return err == nil })
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	for what, fields := range map[string][]any{"a newer version": {"v", "2", "s", "c:x"}, "a stranger": {"hello", "world"}} {
+		h.redis.Do("DEL", stream)
+		h.redis.Do(append([]any{"XADD", stream, "9999999999999-0"}, fields...)...)
+		eventually(t, what+" is named", func() bool {
+			return strings.Contains(h.log.String(), "not an entry of the revocation log: 9999999999999-0")
+		})
+		if n := h.redis.Do("XLEN", stream); n != int64(1) {
+			t.Errorf("%s: the stream has %v entries now", what, n)
+		}
+		h.redis.Do("DEL", stream)
+	}
+}
+
+// TestEvictingRedisIsRefused: with the command that mends it (F-24).
+func TestEvictingRedisIsRefused(t *testing.T) {
+	for policy, refused := range map[string]bool{"allkeys-lru": true, "volatile-ttl": true, "noeviction": false} {
+		r := redistest.New(t, "--maxmemory", "50mb", "--maxmemory-policy", policy)
+		p := redisfeed.NewPublisher(r.Options(), "https://issuer.example")
+		err := p.Check(t.Context())
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "CONFIG SET maxmemory-policy noeviction") {
+			t.Errorf("%s: %v", policy, err)
+		}
+		p.Close()
+	}
+}
+
+// TestFullRedisIsLikeNoRedis: writes fail, so polls fail; verifiers go around it.
+func TestFullRedisIsLikeNoRedis(t *testing.T) {
+	h := newRedisHouse(t)
+	s := h.start(0)
+	api := s.followRedis("api", 2*time.Second, s.redis.Address())
+	h.redis.Do("CONFIG", "SET", "maxmemory", "1")
+	c := s.demoKey()
+	raw := s.token(c)
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if _, err := api.Verify(raw); err == nil {
+		t.Error("accepted after the revoke returned")
+	}
+	h.redis.Do("CONFIG", "SET", "maxmemory", "0")
+	eventually(t, "it is fresh", func() bool { return api.feed.Revocations().Fresh() == nil })
+}
+
+// TestReplicaIsRefused: a poll is a write, so a verifier that was sent to a
+// replica learns nothing from it (H11, F-25).
+func TestReplicaIsRefused(t *testing.T) {
+	h := newRedisHouse(t)
+	s := h.start(0)
+	replica := redistest.New(t)
+	host, port, _ := strings.Cut(h.redis.Address(), ":")
+	replica.Do("REPLICAOF", host, port)
+	eventually(t, "it replicates", func() bool { return replica.Do("EXISTS", "{rev:"+s.issuer+"}:hb") == int64(1) })
+	api := s.followRedis("at a replica", 2*time.Second, replica.Address())
+	c := s.demoKey()
+	raw := s.token(c)
+	if _, err := api.Verify(raw); err != nil {
+		t.Errorf("it went around it: %v", err)
+	}
+	if !strings.Contains(h.log.String(), "READONLY") {
+		t.Error("nobody was told")
+	}
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.Total != 2 {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if _, err := api.Verify(raw); err == nil {
+		t.Error("accepted after the revoke returned")
+	}
+}

@@ -1,0 +1,291 @@
+package redisfeed
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
+)
+
+// Config of a [Feed]. Redis and HTTP are required.
+type Config struct {
+	// Redis is where the servers publish; see [ParseURL]. The feed makes a client
+	// of its own: a blocked read would hold a connection that others wait for.
+	Redis *redis.UniversalOptions
+	// Issuer names the log in Redis.
+	Issuer string
+	// HTTP is the way to the authorization server, for joining and leaving.
+	HTTP httpfeed.Config
+}
+
+// A Feed follows one issuer. It implements [tokens.Feed].
+type Feed struct {
+	config      Config
+	http        *httpfeed.Feed
+	keys        []string
+	block       time.Duration
+	logger      *slog.Logger
+	revocations *tokens.Revocations
+}
+
+// New returns a feed that knows nothing until [Feed.Run].
+func New(config Config) (*Feed, error) {
+	if config.Redis == nil {
+		return nil, errors.New("feed: where Redis is, is required")
+	}
+	if err := tokens.CheckIdentifier(config.Issuer); err != nil {
+		return nil, fmt.Errorf("feed: issuer: %w", err)
+	}
+	http, err := httpfeed.New(config.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	f := &Feed{config: config, http: http, keys: keys(config.Issuer), logger: config.HTTP.Logger, revocations: http.Revocations()}
+	if f.logger == nil {
+		f.logger = slog.New(slog.DiscardHandler)
+	}
+	f.block = min(time.Second, f.revocations.Lease()/5)
+	return f, nil
+}
+
+// Revocations implements [tokens.Feed].
+func (f *Feed) Revocations() *tokens.Revocations { return f.revocations }
+
+// Run implements [tokens.Feed]: it joins at the server and follows over Redis. It
+// joins again whenever what Redis holds is not the log that it followed. While no
+// round is finished in Redis for half a lease, it follows the server over HTTP.
+func (f *Feed) Run(ctx context.Context) error {
+	client := newClient(*f.config.Redis, 2)
+	defer client.Close()
+	for pause := firstPause; ; pause = min(2*pause, time.Second) {
+		joined, err := f.http.Join(ctx, httpfeed.OverRedis)
+		if err == nil {
+			f.logger.Info("following the revocation log over Redis", "session", joined.Session, "position", joined.Watermark)
+			begun := time.Now()
+			err = f.follow(ctx, client, joined)
+			f.revocations.Forget()
+			f.http.Leave(joined.Session)
+			if time.Since(begun) > f.revocations.Lease() {
+				pause = firstPause
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f.logger.Warn("not following the revocation log over Redis", "error", err)
+		if errors.Is(err, errSilent) {
+			f.detour(ctx, client)
+			continue
+		}
+		select {
+		case <-time.After(pause/2 + mathrand.N(pause)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// detour follows over HTTP until rounds are finished in Redis again.
+func (f *Feed) detour(ctx context.Context, client redis.UniversalClient) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		for last := ""; ; {
+			probe, stop := context.WithTimeout(ctx, f.block)
+			done, err := client.HGet(probe, f.keys[1], "dr").Result()
+			stop()
+			if err == nil && last != "" && done != last {
+				return
+			}
+			if err == nil {
+				last = done
+			}
+			select {
+			case <-time.After(f.block):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	f.http.Run(ctx)
+}
+
+const firstPause = 25 * time.Millisecond
+
+var (
+	// errSession: this session cannot go on.
+	errSession = errors.New("session ended")
+	// errSilent: no round was finished in Redis for half a lease, or it cannot be
+	// reached.
+	errSilent = errors.New("Redis is silent")
+)
+
+// cycle is the state of a session between its polls.
+type cycle struct {
+	session string
+	slot    string // what our slot in Redis holds
+	number  uint64
+	round   uint64 // of the last poll
+	head    uint64 // of the last entry
+	polls   []sent
+}
+
+// sent is a poll that is still evidence of something.
+type sent struct {
+	at    time.Time
+	round uint64
+}
+
+// follow polls until the session ends. Errors of Redis end nothing: the view grows
+// older, and past the lease it says so by itself.
+func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined httpfeed.Joined) error {
+	f.revocations.Start(joined.Cuts, joined.Watermark, joined.Floor)
+	c := &cycle{session: joined.Session, head: joined.Head}
+	begun := time.Now()
+	for pause := firstPause; ; {
+		err := f.cycle(ctx, client, c)
+		if ctx.Err() != nil || errors.Is(err, errSession) || errors.Is(err, ErrForeign) {
+			return err
+		}
+		if silence := min(f.revocations.Age(), time.Since(begun)); silence > f.revocations.Lease()/2 {
+			return errors.Join(fmt.Errorf("%w for %v", errSilent, silence.Round(time.Millisecond)), err)
+		}
+		if err == nil {
+			pause = firstPause
+			continue
+		}
+		c.polls = nil
+		f.logger.Warn("Redis not reached", "age", f.revocations.Age().Round(time.Millisecond), "error", err)
+		select {
+		case <-time.After(pause/2 + mathrand.N(pause)):
+			pause = min(2*pause, f.block)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// cycle is one poll and one read: apply, then remember, then confirm.
+func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle) error {
+	watermark := f.revocations.Watermark()
+	c.number++
+	next := rand.Text() + ":" + decimal(c.number)
+	ctx, cancel := context.WithTimeout(ctx, f.block+f.revocations.Lease()/4)
+	defer cancel()
+	at := time.Now() // before it is sent: never dated by its reply
+	reply, read, err := f.exchange(ctx, client, c, next, watermark)
+	if err != nil {
+		return err
+	}
+	same, numbers, err := parsePoll(reply)
+	if err != nil {
+		return err
+	}
+	round, done, tip, floor, head := numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+	if !same || round < c.round {
+		c.polls = nil // another data set: polls to the last one prove nothing here
+	}
+	c.slot, c.round = next, round
+	if err := f.apply(c, read); err != nil {
+		return err
+	}
+	c.polls = append(c.polls, sent{at, round})
+	watermark = f.revocations.Watermark()
+	switch {
+	case done == 0:
+		return nil // no round has been finished here yet
+	case watermark < tip && len(read) == 0:
+		return fmt.Errorf("%w: entries up to %d are published and not there after %d", errSession, tip, watermark)
+	case watermark == tip && head != c.head:
+		return fmt.Errorf("%w: position %d has another history", errSession, tip)
+	case watermark < tip:
+		return nil
+	}
+	var fresh time.Time
+	for len(c.polls) > 0 && c.polls[0].round < done {
+		fresh = c.polls[0].at
+		c.polls = c.polls[1:]
+	}
+	if !fresh.IsZero() {
+		f.revocations.Confirm(fresh, floor)
+	}
+	return nil
+}
+
+// exchange sends the poll and a read that waits for entries, in one go.
+func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cycle, next string, watermark uint64) ([]string, []redis.XMessage, error) {
+	for {
+		var reply *redis.Cmd
+		var read *redis.XStreamSliceCmd
+		_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			reply = poll.EvalSha(ctx, pipe, f.keys, c.session, c.slot, next, decimal(watermark))
+			read = pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{f.keys[0], decimal(watermark) + "-0"}, Count: 1000, Block: f.block})
+			return nil
+		})
+		if redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") {
+			if err := poll.Load(ctx, client).Err(); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		if err != nil && !errors.Is(err, redis.Nil) || reply.Err() != nil {
+			return nil, nil, errors.Join(reply.Err(), err)
+		}
+		words, err := reply.StringSlice()
+		if err != nil {
+			return nil, nil, err
+		}
+		var messages []redis.XMessage
+		for _, s := range read.Val() {
+			messages = append(messages, s.Messages...)
+		}
+		return words, messages, nil
+	}
+}
+
+// parsePoll reads the script's answer: whether the slot was ours, then round,
+// done round, tip, floor and head.
+func parsePoll(words []string) (same bool, numbers [5]uint64, err error) {
+	if len(words) != 6 {
+		return false, numbers, fmt.Errorf("%w: %d words in the answer to a poll", ErrForeign, len(words))
+	}
+	for i := range numbers {
+		if numbers[i], err = strconv.ParseUint(words[i+1], 10, 63); err != nil {
+			return false, numbers, fmt.Errorf("%w: %q in the answer to a poll", ErrForeign, words[i+1])
+		}
+	}
+	return words[0] == "1", numbers, nil
+}
+
+// apply records entries. Our own end is not acknowledged: whoever ended the
+// session waits until its lease has passed.
+func (f *Feed) apply(c *cycle, read []redis.XMessage) error {
+	entries := make([]tokens.Entry, 0, len(read))
+	for _, m := range read {
+		e, err := entry(m)
+		if err != nil {
+			return err
+		}
+		if e.Subject == tokens.Session(c.session) {
+			return fmt.Errorf("%w: it was retired", errSession)
+		}
+		entries = append(entries, e)
+	}
+	if err := f.revocations.Apply(entries); err != nil {
+		return fmt.Errorf("%w: %w", errSession, err)
+	}
+	if n := len(entries); n > 0 {
+		c.head = entries[n-1].Head
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package redisfeed
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// streamLength is about how many entries the stream keeps. Who is further behind
+// joins again.
+const streamLength = 100_000
+
+// A Publisher writes the log to Redis and reads what verifiers have applied. Each
+// authorization server has one; there is no leader.
+type Publisher struct {
+	client redis.UniversalClient
+	keys   []string
+	name   string
+}
+
+// NewPublisher makes a client of its own. It connects when it is used.
+func NewPublisher(options *redis.UniversalOptions, issuer string) *Publisher {
+	return &Publisher{client: newClient(*options, 4), keys: keys(issuer), name: rand.Text()}
+}
+
+// Close ends the connections.
+func (p *Publisher) Close() error { return p.client.Close() }
+
+// Check refuses a Redis that evicts.
+func (p *Publisher) Check(ctx context.Context) error { return CheckPolicy(ctx, p.client) }
+
+// A Round is the time between its start and its finish. What is read from the
+// database in between is as new as any poll from before the start.
+type Round struct {
+	number int64
+	nonce  string
+}
+
+// Start begins a round. Only then read the database.
+func (p *Publisher) Start(ctx context.Context) (Round, error) {
+	r := Round{nonce: rand.Text()}
+	var err error
+	r.number, err = start.Run(ctx, p.client, p.keys, p.name, r.nonce).Int64()
+	return r, err
+}
+
+// Finish says that the stream has every entry up to tip, as the database had it
+// during the round. A round that began in another data set is dropped.
+func (p *Publisher) Finish(ctx context.Context, r Round, tip, floor, head uint64) error {
+	ok, err := finish.Run(ctx, p.client, p.keys, p.name, r.nonce, r.number, decimal(tip), decimal(floor), decimal(head)).Int()
+	if err == nil && ok == 0 {
+		err = fmt.Errorf("round %d began in another data set", r.number)
+	}
+	return err
+}
+
+// Top is the newest entry of the stream: its position and head, 0 for an empty one.
+func (p *Publisher) Top(ctx context.Context) (position, head uint64, err error) {
+	last, err := p.client.XRevRangeN(ctx, p.keys[0], "+", "-", 1).Result()
+	if err != nil || len(last) == 0 {
+		return 0, 0, err
+	}
+	e, err := entry(last[0])
+	return e.Position, e.Head, err
+}
+
+// Append adds what the stream lacks of these entries. Entries that would leave a
+// gap are an error.
+func (p *Publisher) Append(ctx context.Context, entries []tokens.Entry) error {
+	for len(entries) > 0 {
+		n := min(len(entries), 500)
+		args := make([]any, 1, 1+5*n)
+		args[0] = streamLength
+		for _, e := range entries[:n] {
+			terminal := "0"
+			if e.Terminal {
+				terminal = "1"
+			}
+			args = append(args, decimal(e.Position), string(e.Subject), string(e.Kind), terminal, decimal(e.Head))
+		}
+		if err := appendEntries.Run(ctx, p.client, p.keys, args...).Err(); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+// Reset forgets the stream and all rounds. Verifiers find that out and join again.
+func (p *Publisher) Reset(ctx context.Context) error {
+	return p.client.Del(ctx, p.keys...).Err()
+}
+
+// A Progress is what a session has said over Redis.
+type Progress struct {
+	Applied uint64
+	Poll    string // its last poll; another one each time
+}
+
+// Progress of sessions, by id. Those that Redis does not know are not in it.
+func (p *Publisher) Progress(ctx context.Context, sessions []string) (map[string]Progress, error) {
+	if len(sessions) == 0 {
+		return nil, nil
+	}
+	var polls *redis.SliceCmd
+	var scores *redis.FloatSliceCmd
+	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		polls = pipe.HMGet(ctx, p.keys[2], sessions...)
+		scores = pipe.ZMScore(ctx, p.keys[3], sessions...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	progress := make(map[string]Progress, len(sessions))
+	for i, id := range sessions {
+		if poll, ok := polls.Val()[i].(string); ok {
+			progress[id] = Progress{uint64(scores.Val()[i]), poll}
+		}
+	}
+	return progress, nil
+}
+
+// Remove forgets sessions that have ended.
+func (p *Publisher) Remove(ctx context.Context, sessions ...string) error {
+	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.HDel(ctx, p.keys[2], sessions...)
+		members := make([]any, len(sessions))
+		for i, s := range sessions {
+			members[i] = s
+		}
+		pipe.ZRem(ctx, p.keys[3], members...)
+		return nil
+	})
+	return err
+}
+
+// Timeout bounds one command of a publisher.
+const Timeout = time.Second
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

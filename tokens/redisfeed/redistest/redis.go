@@ -1,0 +1,121 @@
+// Package redistest starts a real Redis for tests, as a child process that ends
+// with them, and harms it as they like.
+package redistest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A Redis is one server.
+type Redis struct {
+	t       testing.TB
+	dir     string
+	port    int
+	options []string
+	cmd     *exec.Cmd
+	log     *bytes.Buffer
+}
+
+// New returns a started server without persistence. options are settings, as on
+// redis-server's command line: "--maxmemory", "10mb".
+func New(t testing.TB, options ...string) *Redis {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	listener.Close()
+	r := &Redis{t: t, dir: t.TempDir(), port: port, options: options}
+	r.Start()
+	t.Cleanup(r.Kill)
+	return r
+}
+
+// Start starts it, empty, and waits until it answers.
+func (r *Redis) Start() {
+	r.t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		r.t.Fatal("redis-server is needed: apt-get install redis-server")
+	}
+	r.log = &bytes.Buffer{}
+	args := append([]string{"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", r.dir}, r.options...)
+	r.cmd = exec.Command(path, args...)
+	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	client := r.Client()
+	defer client.Close()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for client.Ping(r.t.Context()).Err() != nil {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			r.Kill()
+			r.t.Fatalf("redis-server does not answer: %s", r.log)
+		}
+	}
+}
+
+// Kill is kill -9.
+func (r *Redis) Kill() {
+	r.cmd.Process.Kill()
+	r.cmd.Wait()
+}
+
+// Signal sends a signal: SIGSTOP is a pause, SIGCONT its end.
+func (r *Redis) Signal(s syscall.Signal) { r.cmd.Process.Signal(s) }
+
+// Client returns a client for the test's own commands.
+func (r *Redis) Client() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: r.Address(), MaxRetries: -1, DialTimeout: time.Second})
+}
+
+// Do runs a command.
+func (r *Redis) Do(command ...any) any {
+	r.t.Helper()
+	client := r.Client()
+	defer client.Close()
+	result, err := client.Do(r.t.Context(), command...).Result()
+	if err != nil {
+		r.t.Fatalf("%v: %v", command, err)
+	}
+	return result
+}
+
+// Address is host and port.
+func (r *Redis) Address() string { return fmt.Sprintf("127.0.0.1:%d", r.port) }
+
+// URL of the server.
+func (r *Redis) URL() string { return "redis://" + r.Address() }
+
+// Options of a client.
+func (r *Redis) Options() *redis.UniversalOptions {
+	return &redis.UniversalOptions{Addrs: []string{r.Address()}}
+}
+
+// File returns a path in the server's directory, with this text in it.
+func (r *Redis) File(name, text string) string {
+	r.t.Helper()
+	path := filepath.Join(r.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,150 @@
+package redisfeed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// keys are the four names, in the order in which every script takes them.
+func keys(issuer string) []string {
+	tag := "{rev:" + issuer + "}"
+	return []string{tag + ":log", tag + ":hb", tag + ":ack", tag + ":wm"}
+}
+
+var (
+	// poll SESSION PREVIOUS NEXT WATERMARK: compares and sets the slot,
+	// acknowledges, and returns what the last rounds said.
+	poll = redis.NewScript(`
+local slot = redis.call('HGET', KEYS[3], ARGV[1]) or ''
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
+redis.call('ZADD', KEYS[4], ARGV[4], ARGV[1])
+local hb = redis.call('HMGET', KEYS[2], 'round', 'dr', 'tip', 'floor', 'head')
+return {slot == ARGV[2] and '1' or '0', hb[1] or '0', hb[2] or '0', hb[3] or '0', hb[4] or '0', hb[5] or '0'}`)
+
+	// start PUBLISHER NONCE: begins a round.
+	start = redis.NewScript(`
+local round = redis.call('HINCRBY', KEYS[2], 'round', 1)
+redis.call('HSET', KEYS[2], 'n:' .. ARGV[1], ARGV[2] .. ':' .. round)
+return round`)
+
+	// finish PUBLISHER NONCE ROUND TIP FLOOR HEAD: ends it, unless it was begun in
+	// another data set. A late one says less than is known, and changes nothing.
+	finish = redis.NewScript(`
+if redis.call('HGET', KEYS[2], 'n:' .. ARGV[1]) ~= ARGV[2] .. ':' .. ARGV[3] then return 0 end
+if tonumber(ARGV[3]) > tonumber(redis.call('HGET', KEYS[2], 'dr') or '0') then
+  redis.call('HSET', KEYS[2], 'dr', ARGV[3], 'tip', ARGV[4], 'floor', ARGV[5], 'head', ARGV[6])
+end
+return 1`)
+
+	// append KEEP (SEQ SUBJECT KIND TERMINAL HEAD)...: adds the entries that the
+	// stream lacks, in order and without a gap. An empty stream begins anywhere.
+	appendEntries = redis.NewScript(`
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local top = last[1] and tonumber(string.match(last[1][1], '^%d+')) or 0
+for i = 2, #ARGV, 5 do
+  local seq = tonumber(ARGV[i])
+  if seq > top then
+    if top > 0 and seq ~= top + 1 then return redis.error_reply('GAP after ' .. string.format('%.0f', top)) end
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[i] .. '-0', 'v', '1', 's', ARGV[i+1], 'k', ARGV[i+2], 't', ARGV[i+3], 'h', ARGV[i+4])
+    top = seq
+  end
+end
+return string.format('%.0f', top)`)
+)
+
+// Version of what stands in the stream.
+const version = "1"
+
+// ErrForeign: something else uses our name, or a newer version of us.
+var ErrForeign = errors.New("not an entry of the revocation log")
+
+// entry reads a message of the stream.
+func entry(m redis.XMessage) (tokens.Entry, error) {
+	position, _, _ := strings.Cut(m.ID, "-")
+	field := func(name string) string { text, _ := m.Values[name].(string); return text }
+	seq, errSeq := strconv.ParseUint(position, 10, 63)
+	head, errHead := strconv.ParseUint(field("h"), 10, 63)
+	kind := tokens.Kind(field("k"))
+	switch {
+	case field("v") != version:
+		return tokens.Entry{}, fmt.Errorf("%w: %s has version %q, and this is version %s", ErrForeign, m.ID, field("v"), version)
+	case errSeq != nil || errHead != nil || field("s") == "" || kind != tokens.Cut && kind != tokens.Touch:
+		return tokens.Entry{}, fmt.Errorf("%w: %s", ErrForeign, m.ID)
+	}
+	return tokens.Entry{Position: seq, Subject: tokens.Subject(field("s")), Kind: kind, Terminal: field("t") == "1", Head: head}, nil
+}
+
+// ParseURL reads redis:// and rediss:// URLs of a single server; of a cluster,
+// with one ?addr= for each further node; and of Sentinels, with ?master_name=.
+// The error does not quote the password.
+func ParseURL(text string) (*redis.UniversalOptions, error) {
+	bad := errors.New("redis URL: use redis://[user:password@]host:port[/db], rediss:// for TLS, ?addr=host:port for a cluster, ?master_name=name for Sentinel")
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, bad
+	}
+	var o redis.UniversalOptions
+	switch {
+	case u.Query().Has("master_name"):
+		f, err := redis.ParseFailoverURL(text)
+		if err != nil {
+			return nil, bad
+		}
+		o = redis.UniversalOptions{Addrs: f.SentinelAddrs, MasterName: f.MasterName, Username: f.Username, Password: f.Password,
+			SentinelUsername: f.SentinelUsername, SentinelPassword: f.SentinelPassword, DB: f.DB, TLSConfig: f.TLSConfig}
+	case u.Query().Has("addr"):
+		c, err := redis.ParseClusterURL(text)
+		if err != nil {
+			return nil, bad
+		}
+		o = redis.UniversalOptions{Addrs: c.Addrs, Username: c.Username, Password: c.Password, TLSConfig: c.TLSConfig}
+	default:
+		s, err := redis.ParseURL(text)
+		if err != nil {
+			return nil, bad
+		}
+		o = redis.UniversalOptions{Addrs: []string{s.Addr}, Username: s.Username, Password: s.Password, DB: s.DB, TLSConfig: s.TLSConfig}
+	}
+	return &o, nil
+}
+
+// newClient sets what makes a client honest about time: deadlines that end
+// commands, no retries behind our back, no second pool.
+func newClient(o redis.UniversalOptions, connections int) redis.UniversalClient {
+	o.ContextTimeoutEnabled = true
+	o.MaxRetries = -1
+	o.DialerRetries = 1
+	o.DialTimeout = 2 * time.Second
+	o.PoolSize = connections
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewUniversalClient(&o)
+}
+
+// ErrEvicts: Redis drops keys when its memory is full.
+var ErrEvicts = errors.New("Redis evicts keys")
+
+// CheckPolicy refuses a Redis that may drop keys when its memory is full, with the
+// command that mends it. A memory limit is fine: writes fail then, and leases end.
+func CheckPolicy(ctx context.Context, client redis.UniversalClient) error {
+	info, err := client.Info(ctx, "memory").Result()
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(info) {
+		policy, ok := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:")
+		if ok && policy != "noeviction" {
+			return fmt.Errorf("%w (maxmemory-policy %s), so that verifiers begin again and again: CONFIG SET maxmemory-policy noeviction", ErrEvicts, policy)
+		}
+	}
+	return nil
+}
