@@ -1,11 +1,18 @@
 package authz
 
 import (
+	"context"
+	"fmt"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens/redisfeed/redistest"
 )
 
 // BenchmarkStrangers compares the time of a refusal for an unknown client with
@@ -38,4 +45,73 @@ func BenchmarkStrangers(b *testing.B) {
 	known, unknown := samples[0][len(samples[0])/2], samples[1][len(samples[1])/2]
 	b.ReportMetric(100*float64(known-unknown)/float64(unknown), "%-slower-known")
 	b.ReportMetric(float64(unknown.Microseconds()), "us-unknown")
+}
+
+// BenchmarkRevocation revokes keys while verifiers follow over Redis: from the
+// call to the receipt. One op is one revocation; its yardstick, taken in turns, is
+// a write to a Redis stream that a blocked reader receives.
+func BenchmarkRevocation(b *testing.B) {
+	for _, verifiers := range []int{1, 10, 100} {
+		b.Run(fmt.Sprint(verifiers), func(b *testing.B) {
+			h := newHouse(b)
+			h.redis = redistest.New(b)
+			s := h.start(0)
+			many := 1000
+			if _, _, err := s.registry.SetPlan(context.Background(), "bench", "operator", "Enterprise", &many); err != nil {
+				b.Fatal(err)
+			}
+			for i := range verifiers {
+				s.followRedis(fmt.Sprint("api ", i), 0, s.redis.Address())
+			}
+			client := h.redis.Client()
+			defer client.Close()
+			reader := redis.NewClient(&redis.Options{Addr: h.redis.Address(), ClientName: "yardstick"})
+			defer reader.Close()
+			var whole, waited, wire []time.Duration
+			for b.Loop() {
+				c := s.demoKey()
+				begun := time.Now()
+				_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+				whole = append(whole, time.Since(begun))
+				if err != nil || receipt.State != keys.Confirmed || receipt.Total != verifiers+1 {
+					b.Fatalf("%+v, %v", receipt, err)
+				}
+				waited = append(waited, receipt.Waited)
+				wire = append(wire, hop(b, client, reader))
+			}
+			for name, list := range map[string][]time.Duration{"whole": whole, "waited": waited, "wire": wire} {
+				slices.Sort(list)
+				b.ReportMetric(float64(list[len(list)/2].Microseconds())/1000, name+"-p50-ms")
+				b.ReportMetric(float64(list[len(list)*99/100].Microseconds())/1000, name+"-p99-ms")
+			}
+			b.ReportMetric(float64(whole[len(whole)*99/100])/float64(wire[len(wire)*99/100]), "x-wire-p99")
+		})
+	}
+}
+
+// hop is the time from XADD to its arrival at a blocked XREAD. The reader is known
+// to be blocked when its own name says so in the list of clients.
+func hop(b *testing.B, client, reader *redis.Client) time.Duration {
+	ctx := context.Background()
+	arrived := make(chan time.Time, 1)
+	go func() {
+		if err := reader.XRead(ctx, &redis.XReadArgs{Streams: []string{"yardstick", "$"}, Block: 10 * time.Second}).Err(); err != nil {
+			b.Error(err)
+		}
+		arrived <- time.Now()
+	}()
+	for waiting := false; !waiting; {
+		list, err := client.ClientList(ctx).Result()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for line := range strings.Lines(list) {
+			waiting = waiting || strings.Contains(line, "name=yardstick") && strings.Contains(line, "flags=b")
+		}
+	}
+	begun := time.Now()
+	if err := client.XAdd(ctx, &redis.XAddArgs{Stream: "yardstick", MaxLen: 10, Values: []string{"a", "b"}}).Err(); err != nil {
+		b.Fatal(err)
+	}
+	return (<-arrived).Sub(begun)
 }

@@ -26,7 +26,7 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 	}
 	r.overRedis(ctx, sessions)
 	receipt := keys.Receipt{Position: position, State: keys.Confirmed, Total: len(sessions)}
-	for pause := 300 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
+	for pause := 200 * time.Microsecond; ; pause = min(pause*3/2, 20*time.Millisecond) {
 		silent, elsewhere, acked := r.silent(sessions, position)
 		receipt.Confirmed = len(sessions) - len(silent)
 		if len(silent) == 0 {
@@ -58,10 +58,15 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 		}
 	}
 	receipt.Waited = time.Since(began)
-	if err := r.Log.Confirmed(ctx, receipt); err != nil {
-		// What the receipt says is true; that it is not kept costs a second wait.
-		r.Logger.Warn("receipt not stored", "position", position, "error", err)
-	}
+	// What the receipt says is true already. Storing it takes as long as the
+	// revocation did; if that fails, whoever asks again waits again.
+	r.storing.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := r.Log.Confirmed(ctx, receipt); err != nil {
+			r.Logger.Warn("receipt not stored", "position", position, "error", err)
+		}
+	})
 	return receipt, nil
 }
 
@@ -154,5 +159,6 @@ func (r *Relay) confirmOrphans(ctx context.Context, before time.Time) {
 		if _, err := r.Confirm(ctx, position); err != nil {
 			return
 		}
+		r.storing.Wait()
 	}
 }

@@ -122,6 +122,50 @@ func (r *Relay) end(ctx context.Context, session string) error {
 	return nil
 }
 
+// A Verifier is one that must confirm every revocation, as operators see it.
+type Verifier struct {
+	Session  string
+	Name     string
+	ClientID string
+	// Via is "redis", "http", or "server" for a server's own.
+	Via      string
+	Lease    time.Duration
+	JoinedAt time.Time
+	// Applied is the position up to which it has applied the log, Behind how many
+	// entries it lacks.
+	Applied, Behind uint64
+}
+
+// Verifiers lists who follows, and how far each has come.
+func (r *Relay) Verifiers(ctx context.Context) ([]Verifier, error) {
+	sessions, err := r.Log.Sessions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.overRedis(ctx, sessions)
+	tip := r.revocations.Watermark()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]Verifier, 0, len(sessions))
+	for _, s := range sessions {
+		v := Verifier{Session: s.ID, Name: s.Name, ClientID: s.ClientID, Via: "http", Lease: s.Lease, JoinedAt: s.JoinedAt, Applied: s.Applied}
+		switch {
+		case s.Server():
+			v.Via = "server"
+		case s.Via == viaRedis:
+			v.Via = viaRedis
+		}
+		if f := r.followers[s.ID]; f != nil && f.position != left {
+			v.Applied = max(v.Applied, f.position)
+		}
+		if v.Applied < tip {
+			v.Behind = tip - v.Applied
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
 // watch is what the housekeeping remembers of sessions that are not its own.
 type watch struct {
 	beat  uint64

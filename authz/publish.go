@@ -53,11 +53,23 @@ func (r *Relay) publishRound(ctx context.Context, published *uint64) error {
 	return r.Publisher.Finish(ctx, round, page.Tip, page.Floor, page.Head)
 }
 
+// appendNew appends what was committed since the last round. It asks Redis nothing:
+// a round finds out what is not as it was.
 func (r *Relay) appendNew(ctx context.Context, published *uint64) error {
+	if *published == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
-	_, err := r.copy(ctx, published)
-	return err
+	page, err := r.Log.Read(ctx, *published, pageLimit)
+	if err != nil || len(page.Entries) == 0 {
+		return err
+	}
+	if err := r.Publisher.Append(ctx, page.Entries); err != nil {
+		return err
+	}
+	*published = page.Entries[len(page.Entries)-1].Position
+	return nil
 }
 
 // copy appends what the stream lacks. It returns the database's tip, with the

@@ -45,6 +45,7 @@ type Relay struct {
 	kick      chan struct{}
 	reporting chan struct{} // wakes the reporter
 	committed chan struct{} // wakes the publisher
+	storing   sync.WaitGroup
 
 	mu        sync.Mutex
 	session   string // our own
@@ -93,6 +94,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	err := r.follow(ctx)
 	background.Wait()
+	r.storing.Wait()
 	r.revocations.Forget()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()

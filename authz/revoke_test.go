@@ -59,6 +59,7 @@ func TestNoVerifierAcceptsAfterRevokeReturns(t *testing.T) {
 			t.Fatalf("receipt %+v, %v", receipt, err)
 		}
 		all.Wait()
+		s.relay.storing.Wait()
 		stored, err := s.store.Receipt(context.Background(), receipt.Position)
 		if err != nil || stored.Confirmed != verifiers+1 {
 			t.Fatalf("stored receipt %+v, %v", stored, err)

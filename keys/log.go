@@ -96,7 +96,7 @@ type Relay interface {
 	// does not get to it in about a second: then it will.
 	Publish(ctx context.Context, position uint64)
 	// Confirm returns when every session has applied the log up to position, or
-	// has been silent until its lease and a margin had passed since the call. It
-	// stores the receipt that it returns.
+	// has been silent until its lease and a margin had passed since the call. The
+	// receipt that it returns is stored soon after.
 	Confirm(ctx context.Context, position uint64) (Receipt, error)
 }

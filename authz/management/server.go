@@ -21,6 +21,8 @@ type Config struct {
 	Registry *keys.Registry
 	// Verifier of the audience [authz.ManagementAudience].
 	Verifier *tokens.Verifier
+	// Relay knows who follows the revocation log.
+	Relay *authz.Relay
 	// CursorKey authenticates page cursors: 32 secret bytes.
 	CursorKey []byte
 	Logger    *slog.Logger
@@ -50,6 +52,7 @@ func New(config Config) http.Handler {
 		method, path, _ := strings.Cut(route.pattern, " ")
 		mux.Handle(method+" "+base+path, s.guard(route.scope, route.handle))
 	}
+	mux.Handle("GET "+base+"/v1/verifiers", s.guard("operator", s.listVerifiers))
 	mux.HandleFunc(base+"/v1/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, keys.ErrNotFound) })
 	return mux
 }
@@ -69,7 +72,7 @@ func (s *server) guard(scope string, handle func(http.ResponseWriter, *http.Requ
 		authz.Observe(w, "jti", claims.ID)
 		c := call{r.PathValue("org"), keys.Actor(claims.ClientID), claims.HasScope("operator")}
 		err := error(keys.ErrNotFound)
-		if c.organization == claims.Organization || c.operator {
+		if c.operator || c.organization == claims.Organization {
 			err = handle(w, r, c)
 		}
 		if err != nil {

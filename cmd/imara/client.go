@@ -69,27 +69,37 @@ func (f *clientFlags) credentials(cmd *cobra.Command, resource string, scopes ..
 	return config, nil
 }
 
-// api is the management API of a server.
+// api is the management API of a server, or what it has of one organisation.
 type api struct {
-	base   string // …/v1/orgs/{org}
+	base   string // …/v1 or …/v1/orgs/{org}
 	client *http.Client
 }
 
 // api asks for a token with all scopes that the key has for it.
 func (f *clientFlags) api(cmd *cobra.Command) (*api, error) {
-	if err := f.check(); err != nil {
-		return nil, err
-	}
-	if f.org == "" {
-		return nil, usage("--org or IMARA_ORG is needed")
-	}
 	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer))
 	if err != nil {
 		return nil, err
 	}
 	client := credentials.Client(cmd.Context())
 	client.Timeout = f.timeout
-	return &api{base: f.url + "/v1/orgs/" + url.PathEscape(f.org), client: client}, nil
+	return &api{base: f.url + "/v1", client: client}, nil
+}
+
+// organization is the part of the API for the organisation of --org.
+func (f *clientFlags) organization(cmd *cobra.Command) (*api, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	if f.org == "" {
+		return nil, usage("--org or IMARA_ORG is needed")
+	}
+	a, err := f.api(cmd)
+	if err != nil {
+		return nil, err
+	}
+	a.base += "/orgs/" + url.PathEscape(f.org)
+	return a, nil
 }
 
 // A refusal is a problem document of the server (RFC 9457).

@@ -58,7 +58,7 @@ func (f *keysFlags) list() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List keys, the newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			server, err := f.api(cmd)
+			server, err := f.organization(cmd)
 			if err != nil {
 				return err
 			}
@@ -115,7 +115,7 @@ func (f *keysFlags) create() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Short: "Create a key and show its secret once", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			server, err := f.api(cmd)
+			server, err := f.organization(cmd)
 			if err != nil {
 				return err
 			}
@@ -197,7 +197,7 @@ func (f *keysFlags) show() *cobra.Command {
 // find returns the one key that has this id, client id or name, and the server
 // that has it. A name means an active key before a revoked one.
 func (f *keysFlags) find(cmd *cobra.Command, name string) (*api, management.Key, error) {
-	server, err := f.api(cmd)
+	server, err := f.organization(cmd)
 	if err != nil {
 		return nil, management.Key{}, err
 	}

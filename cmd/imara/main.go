@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(), gatewayCommand(), keysCommand(), tokenCommand(), restoredCommand())
+	root.AddCommand(serveCommand(), gatewayCommand(), keysCommand(), tokenCommand(), verifiersCommand(), restoredCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

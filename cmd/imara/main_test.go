@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/imara/apikeys/authz/sqlstore/sqlstoretest"
+	"github.com/imara/apikeys/tokens/redisfeed/redistest"
 )
 
 // TestMain makes this binary the command imara of every test, and the yardstick
@@ -36,6 +38,7 @@ func (s suite) Run() int {
 
 // TestScripts runs the stories of testdata: what people type, and what they see.
 func TestScripts(t *testing.T) {
+	server := sync.OnceValue(func() *redistest.Redis { return redistest.New(t) })
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -43,6 +46,11 @@ func TestScripts(t *testing.T) {
 			"await": scriptAwait,
 			"load":  scriptLoad,
 			"get":   scriptGet,
+			// A real Redis: redis VARIABLE; and one that evicts: evict
+			"redis": func(ts *testscript.TestScript, _ bool, args []string) { ts.Setenv(args[0], server().URL()) },
+			"evict": func(*testscript.TestScript, bool, []string) {
+				server().Do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+			},
 		},
 	})
 }

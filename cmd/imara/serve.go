@@ -263,7 +263,7 @@ func (p *program) ensureResource(ctx context.Context, want keys.Resource) error 
 func (p *program) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", p.server.Handler())
-	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(),
+	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay,
 		CursorKey: p.master.derive("cursor v1"), Logger: p.logger})
 	mux.Handle(issuerPath(p.issuer)+"/v1/", api)
 	return mux
