@@ -40,6 +40,18 @@ type house struct {
 	issuer string
 	url    string // of the database, when servers share it
 	redis  *redistest.Redis
+	// redisUser is as whom the server publishes; cluster that Redis is one.
+	redisUser string
+	cluster   bool
+}
+
+// redisOptions reaches a Redis as one of its users, whose password is any.
+func (h *house) redisOptions(address, user string) *redis.UniversalOptions {
+	o := &redis.UniversalOptions{Addrs: []string{address}, Username: user, IsClusterMode: h.cluster}
+	if user != "" {
+		o.Password = "x"
+	}
+	return o
 }
 
 func newHouse(t testing.TB) *house {
@@ -76,7 +88,7 @@ func (h *house) start(lease time.Duration) *running {
 	issuer := h.issuer
 	var publisher *redisfeed.Publisher
 	if h.redis != nil {
-		publisher = redisfeed.NewPublisher(h.redis.Options(), issuer)
+		publisher = redisfeed.NewPublisher(h.redisOptions(h.redis.Address(), h.redisUser), issuer)
 		t.Cleanup(func() { publisher.Close() })
 	}
 	relay := NewRelay(RelayConfig{Log: h.store, Publisher: publisher, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
@@ -230,10 +242,15 @@ func (r *running) followWith(name string, lease time.Duration, network http.Roun
 
 // followRedis follows over Redis, at an address that a test may have its hand on.
 func (r *running) followRedis(name string, lease time.Duration, address string) *apiVerifier {
+	r.t.Helper()
+	return r.followRedisAs(name, lease, address, "")
+}
+
+func (r *running) followRedisAs(name string, lease time.Duration, address, user string) *apiVerifier {
 	t := r.t
 	t.Helper()
 	key := r.key("operator", keys.Access{Scopes: []string{feedScope}})
-	feed, err := redisfeed.New(redisfeed.Config{Issuer: r.issuer, Redis: &redis.UniversalOptions{Addrs: []string{address}},
+	feed, err := redisfeed.New(redisfeed.Config{Issuer: r.issuer, Redis: r.redisOptions(address, user),
 		HTTP: httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
 			Logger: slog.New(slog.NewJSONHandler(r.log, nil))}})
 	if err != nil {

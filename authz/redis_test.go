@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
@@ -250,5 +253,85 @@ func TestReplicaIsRefused(t *testing.T) {
 	}
 	if _, err := api.Verify(raw); err == nil {
 		t.Error("accepted after the revoke returned")
+	}
+}
+
+// TestUsersWithFewRights: the users of deploy/redis/users.acl can do what they
+// need, and a verifier's cannot write what is published.
+func TestUsersWithFewRights(t *testing.T) {
+	text, err := os.ReadFile("../deploy/redis/users.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An administrator of the test's own, beside those users. In an ACL file every
+	// line is a user.
+	var users []string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "user ") && !strings.Contains(line, "default") {
+			users = append(users, line)
+		}
+	}
+	r := redistest.New(t)
+	for _, line := range users {
+		fields := strings.Fields(line)
+		command := []any{"ACL", "SETUSER"}
+		for _, f := range fields[1:] {
+			command = append(command, f)
+		}
+		r.Do(command...)
+	}
+	if len(users) != 2 {
+		t.Fatalf("%d users", len(users))
+	}
+	h := newHouse(t)
+	h.redis = r
+	h.redisUser = "imara-server"
+	s := h.start(0)
+	api := s.followRedisAs("api", 2*time.Second, r.Address(), "imara-verifier")
+	c := s.demoKey()
+	raw := s.token(c)
+	if _, err := api.Verify(raw); err != nil {
+		t.Error(err)
+	}
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Waited > time.Second {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if strings.Contains(h.log.String(), "NOPERM") {
+		t.Errorf("a right is missing: %s", h.log)
+	}
+	verifier := redis.NewClient(&redis.Options{Addr: r.Address(), Username: "imara-verifier", Password: "x"})
+	defer verifier.Close()
+	tag := "{rev:" + s.issuer + "}"
+	for _, command := range [][]any{{"XADD", tag + ":log", "*", "a", "b"}, {"HSET", tag + ":hb", "dr", "99999999"}, {"DEL", tag + ":log"}, {"FLUSHALL"}, {"CONFIG", "GET", "*"},
+		{"EVAL", "return redis.call('HSET', KEYS[1], 'dr', '9')", "1", tag + ":hb"}, {"GET", "other"}} {
+		if err := verifier.Do(t.Context(), command...).Err(); !redis.HasErrorPrefix(err, "NOPERM") {
+			t.Errorf("%v: %v", command, err)
+		}
+	}
+}
+
+// TestRedisCluster: the keys are in one slot, so that scripts and pipelines run.
+func TestRedisCluster(t *testing.T) {
+	h := newHouse(t)
+	h.redis = redistest.New(t, "--cluster-enabled", "yes")
+	h.redis.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	eventually(t, "the cluster is whole", func() bool {
+		return strings.Contains(fmt.Sprint(h.redis.Do("CLUSTER", "INFO")), "cluster_state:ok")
+	})
+	h.cluster = true
+	s := h.start(0)
+	api := s.followRedis("api", 2*time.Second, s.redis.Address())
+	for range 10 {
+		c := s.demoKey()
+		raw := s.token(c)
+		if _, err := api.Verify(raw); err != nil {
+			t.Fatalf("%v\n%s", err, h.log)
+		}
+		if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
+			t.Fatalf("%+v, %v", receipt, err)
+		}
+	}
+	if via, err := s.store.Sessions(context.Background()); err != nil || via[1].Via != viaRedis {
+		t.Errorf("%+v, %v", via, err)
 	}
 }

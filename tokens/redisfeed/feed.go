@@ -31,7 +31,7 @@ type Config struct {
 type Feed struct {
 	config      Config
 	http        *httpfeed.Feed
-	keys        []string
+	keys        names
 	block       time.Duration
 	logger      *slog.Logger
 	revocations *tokens.Revocations
@@ -102,7 +102,7 @@ func (f *Feed) detour(ctx context.Context, client redis.UniversalClient) {
 		defer cancel()
 		for last := ""; ; {
 			probe, stop := context.WithTimeout(ctx, f.block)
-			done, err := client.HGet(probe, f.keys[1], "dr").Result()
+			done, err := client.HGet(probe, f.keys.hb, "dr").Result()
 			stop()
 			if err == nil && last != "" && done != last {
 				return
@@ -138,6 +138,8 @@ type cycle struct {
 	round   uint64 // of the last poll
 	head    uint64 // of the last entry
 	polls   []sent
+	// evidence is when the last round came, or the session began.
+	evidence time.Time
 }
 
 // sent is a poll that is still evidence of something.
@@ -150,14 +152,13 @@ type sent struct {
 // older, and past the lease it says so by itself.
 func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined httpfeed.Joined) error {
 	f.revocations.Start(joined.Cuts, joined.Watermark, joined.Floor)
-	c := &cycle{session: joined.Session, head: joined.Head}
-	begun := time.Now()
+	c := &cycle{session: joined.Session, head: joined.Head, evidence: time.Now()}
 	for pause := firstPause; ; {
 		err := f.cycle(ctx, client, c)
 		if ctx.Err() != nil || errors.Is(err, errSession) || errors.Is(err, ErrForeign) {
 			return err
 		}
-		if silence := min(f.revocations.Age(), time.Since(begun)); silence > f.revocations.Lease()/2 {
+		if silence := time.Since(c.evidence); silence > f.revocations.Lease()/2 {
 			return errors.Join(fmt.Errorf("%w for %v", errSilent, silence.Round(time.Millisecond)), err)
 		}
 		if err == nil {
@@ -183,11 +184,11 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 	ctx, cancel := context.WithTimeout(ctx, f.block+f.revocations.Lease()/4)
 	defer cancel()
 	at := time.Now() // before it is sent: never dated by its reply
-	reply, read, err := f.exchange(ctx, client, c, next, watermark)
+	same, words, read, err := f.exchange(ctx, client, c, next, watermark)
 	if err != nil {
 		return err
 	}
-	same, numbers, err := parsePoll(reply)
+	numbers, err := parseRounds(words)
 	if err != nil {
 		return err
 	}
@@ -218,53 +219,56 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 	}
 	if !fresh.IsZero() {
 		f.revocations.Confirm(fresh, floor)
+		c.evidence = time.Now()
 	}
 	return nil
 }
 
-// exchange sends the poll and a read that waits for entries, in one go.
-func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cycle, next string, watermark uint64) ([]string, []redis.XMessage, error) {
+// exchange sends the poll, a look at the rounds, and a read that waits for
+// entries, in one go. It returns whether the slot was as we left it.
+func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cycle, next string, watermark uint64) (same bool, rounds []any, read []redis.XMessage, err error) {
 	for {
-		var reply *redis.Cmd
-		var read *redis.XStreamSliceCmd
+		var slot *redis.Cmd
+		var hb *redis.SliceCmd
+		var entries *redis.XStreamSliceCmd
 		_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-			reply = poll.EvalSha(ctx, pipe, f.keys, c.session, c.slot, next, decimal(watermark))
-			read = pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{f.keys[0], decimal(watermark) + "-0"}, Count: 1000, Block: f.block})
+			slot = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm}, c.session, c.slot, next, decimal(watermark))
+			hb = pipe.HMGet(ctx, f.keys.hb, "round", "dr", "tip", "floor", "head")
+			entries = pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{f.keys.log, decimal(watermark) + "-0"}, Count: 1000, Block: f.block})
 			return nil
 		})
-		if redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") {
+		if redis.HasErrorPrefix(slot.Err(), "NOSCRIPT") {
 			if err := poll.Load(ctx, client).Err(); err != nil {
-				return nil, nil, err
+				return false, nil, nil, err
 			}
 			continue
 		}
-		if err != nil && !errors.Is(err, redis.Nil) || reply.Err() != nil {
-			return nil, nil, errors.Join(reply.Err(), err)
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return false, nil, nil, err
 		}
-		words, err := reply.StringSlice()
-		if err != nil {
-			return nil, nil, err
+		for _, s := range entries.Val() {
+			read = append(read, s.Messages...)
 		}
-		var messages []redis.XMessage
-		for _, s := range read.Val() {
-			messages = append(messages, s.Messages...)
-		}
-		return words, messages, nil
+		ours, err := slot.Int()
+		return ours == 1, hb.Val(), read, err
 	}
 }
 
-// parsePoll reads the script's answer: whether the slot was ours, then round,
-// done round, tip, floor and head.
-func parsePoll(words []string) (same bool, numbers [5]uint64, err error) {
-	if len(words) != 6 {
-		return false, numbers, fmt.Errorf("%w: %d words in the answer to a poll", ErrForeign, len(words))
+// parseRounds reads round, done round, tip, floor and head; what is not there is 0.
+func parseRounds(words []any) (numbers [5]uint64, err error) {
+	if len(words) != len(numbers) {
+		return numbers, fmt.Errorf("%w: %d words about the rounds", ErrForeign, len(words))
 	}
-	for i := range numbers {
-		if numbers[i], err = strconv.ParseUint(words[i+1], 10, 63); err != nil {
-			return false, numbers, fmt.Errorf("%w: %q in the answer to a poll", ErrForeign, words[i+1])
+	for i, word := range words {
+		text, ok := word.(string)
+		if !ok {
+			continue
+		}
+		if numbers[i], err = strconv.ParseUint(text, 10, 63); err != nil {
+			return numbers, fmt.Errorf("%w: %.40q among the rounds", ErrForeign, text)
 		}
 	}
-	return words[0] == "1", numbers, nil
+	return numbers, nil
 }
 
 // apply records entries. Our own end is not acknowledged: whoever ended the

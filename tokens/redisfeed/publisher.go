@@ -20,7 +20,7 @@ const streamLength = 100_000
 // authorization server has one; there is no leader.
 type Publisher struct {
 	client redis.UniversalClient
-	keys   []string
+	keys   names
 	name   string
 }
 
@@ -46,14 +46,14 @@ type Round struct {
 func (p *Publisher) Start(ctx context.Context) (Round, error) {
 	r := Round{nonce: rand.Text()}
 	var err error
-	r.number, err = start.Run(ctx, p.client, p.keys, p.name, r.nonce).Int64()
+	r.number, err = start.Run(ctx, p.client, []string{p.keys.hb}, p.name, r.nonce).Int64()
 	return r, err
 }
 
 // Finish says that the stream has every entry up to tip, as the database had it
 // during the round. A round that began in another data set is dropped.
 func (p *Publisher) Finish(ctx context.Context, r Round, tip, floor, head uint64) error {
-	ok, err := finish.Run(ctx, p.client, p.keys, p.name, r.nonce, r.number, decimal(tip), decimal(floor), decimal(head)).Int()
+	ok, err := finish.Run(ctx, p.client, []string{p.keys.hb}, p.name, r.nonce, r.number, decimal(tip), decimal(floor), decimal(head)).Int()
 	if err == nil && ok == 0 {
 		err = fmt.Errorf("round %d began in another data set", r.number)
 	}
@@ -62,7 +62,7 @@ func (p *Publisher) Finish(ctx context.Context, r Round, tip, floor, head uint64
 
 // Top is the newest entry of the stream: its position and head, 0 for an empty one.
 func (p *Publisher) Top(ctx context.Context) (position, head uint64, err error) {
-	last, err := p.client.XRevRangeN(ctx, p.keys[0], "+", "-", 1).Result()
+	last, err := p.client.XRevRangeN(ctx, p.keys.log, "+", "-", 1).Result()
 	if err != nil || len(last) == 0 {
 		return 0, 0, err
 	}
@@ -84,7 +84,7 @@ func (p *Publisher) Append(ctx context.Context, entries []tokens.Entry) error {
 			}
 			args = append(args, decimal(e.Position), string(e.Subject), string(e.Kind), terminal, decimal(e.Head))
 		}
-		if err := appendEntries.Run(ctx, p.client, p.keys, args...).Err(); err != nil {
+		if err := appendEntries.Run(ctx, p.client, []string{p.keys.log}, args...).Err(); err != nil {
 			return err
 		}
 		entries = entries[n:]
@@ -94,7 +94,7 @@ func (p *Publisher) Append(ctx context.Context, entries []tokens.Entry) error {
 
 // Reset forgets the stream and all rounds. Verifiers find that out and join again.
 func (p *Publisher) Reset(ctx context.Context) error {
-	return p.client.Del(ctx, p.keys...).Err()
+	return p.client.Del(ctx, p.keys.log, p.keys.hb, p.keys.ack, p.keys.wm).Err()
 }
 
 // A Progress is what a session has said over Redis.
@@ -111,8 +111,8 @@ func (p *Publisher) Progress(ctx context.Context, sessions []string) (map[string
 	var polls *redis.SliceCmd
 	var scores *redis.FloatSliceCmd
 	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		polls = pipe.HMGet(ctx, p.keys[2], sessions...)
-		scores = pipe.ZMScore(ctx, p.keys[3], sessions...)
+		polls = pipe.HMGet(ctx, p.keys.ack, sessions...)
+		scores = pipe.ZMScore(ctx, p.keys.wm, sessions...)
 		return nil
 	})
 	if err != nil {
@@ -130,12 +130,12 @@ func (p *Publisher) Progress(ctx context.Context, sessions []string) (map[string
 // Remove forgets sessions that have ended.
 func (p *Publisher) Remove(ctx context.Context, sessions ...string) error {
 	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		pipe.HDel(ctx, p.keys[2], sessions...)
+		pipe.HDel(ctx, p.keys.ack, sessions...)
 		members := make([]any, len(sessions))
 		for i, s := range sessions {
 			members[i] = s
 		}
-		pipe.ZRem(ctx, p.keys[3], members...)
+		pipe.ZRem(ctx, p.keys.wm, members...)
 		return nil
 	})
 	return err

@@ -15,38 +15,41 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// keys are the four names, in the order in which every script takes them.
-func keys(issuer string) []string {
+// names are the keys in Redis.
+type names struct{ log, hb, ack, wm string }
+
+func keys(issuer string) names {
 	tag := "{rev:" + issuer + "}"
-	return []string{tag + ":log", tag + ":hb", tag + ":ack", tag + ":wm"}
+	return names{tag + ":log", tag + ":hb", tag + ":ack", tag + ":wm"}
 }
 
+// Scripts name only the keys that they write: Redis asks for the right to write
+// every key that is named, and a verifier needs none to the stream and the rounds.
 var (
-	// poll SESSION PREVIOUS NEXT WATERMARK: compares and sets the slot,
-	// acknowledges, and returns what the last rounds said.
+	// poll(ack, wm) SESSION PREVIOUS NEXT WATERMARK: compares and sets the slot, and
+	// acknowledges.
 	poll = redis.NewScript(`
-local slot = redis.call('HGET', KEYS[3], ARGV[1]) or ''
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
-redis.call('ZADD', KEYS[4], ARGV[4], ARGV[1])
-local hb = redis.call('HMGET', KEYS[2], 'round', 'dr', 'tip', 'floor', 'head')
-return {slot == ARGV[2] and '1' or '0', hb[1] or '0', hb[2] or '0', hb[3] or '0', hb[4] or '0', hb[5] or '0'}`)
+local slot = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+return slot == ARGV[2] and 1 or 0`)
 
-	// start PUBLISHER NONCE: begins a round.
+	// start(hb) PUBLISHER NONCE: begins a round.
 	start = redis.NewScript(`
-local round = redis.call('HINCRBY', KEYS[2], 'round', 1)
-redis.call('HSET', KEYS[2], 'n:' .. ARGV[1], ARGV[2] .. ':' .. round)
+local round = redis.call('HINCRBY', KEYS[1], 'round', 1)
+redis.call('HSET', KEYS[1], 'n:' .. ARGV[1], ARGV[2] .. ':' .. round)
 return round`)
 
-	// finish PUBLISHER NONCE ROUND TIP FLOOR HEAD: ends it, unless it was begun in
+	// finish(hb) PUBLISHER NONCE ROUND TIP FLOOR HEAD: ends it, unless it was begun in
 	// another data set. A late one says less than is known, and changes nothing.
 	finish = redis.NewScript(`
-if redis.call('HGET', KEYS[2], 'n:' .. ARGV[1]) ~= ARGV[2] .. ':' .. ARGV[3] then return 0 end
-if tonumber(ARGV[3]) > tonumber(redis.call('HGET', KEYS[2], 'dr') or '0') then
-  redis.call('HSET', KEYS[2], 'dr', ARGV[3], 'tip', ARGV[4], 'floor', ARGV[5], 'head', ARGV[6])
+if redis.call('HGET', KEYS[1], 'n:' .. ARGV[1]) ~= ARGV[2] .. ':' .. ARGV[3] then return 0 end
+if tonumber(ARGV[3]) > tonumber(redis.call('HGET', KEYS[1], 'dr') or '0') then
+  redis.call('HSET', KEYS[1], 'dr', ARGV[3], 'tip', ARGV[4], 'floor', ARGV[5], 'head', ARGV[6])
 end
 return 1`)
 
-	// append KEEP (SEQ SUBJECT KIND TERMINAL HEAD)...: adds the entries that the
+	// append(log) KEEP (SEQ SUBJECT KIND TERMINAL HEAD)...: adds the entries that the
 	// stream lacks, in order and without a gap. An empty stream begins anywhere.
 	appendEntries = redis.NewScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
@@ -122,6 +125,7 @@ func ParseURL(text string) (*redis.UniversalOptions, error) {
 // commands, no retries behind our back, no second pool.
 func newClient(o redis.UniversalOptions, connections int) redis.UniversalClient {
 	o.ContextTimeoutEnabled = true
+	o.DisableIdentity = true
 	o.MaxRetries = -1
 	o.DialerRetries = 1
 	o.DialTimeout = 2 * time.Second
@@ -129,6 +133,14 @@ func newClient(o redis.UniversalOptions, connections int) redis.UniversalClient 
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewUniversalClient(&o)
 }
+
+// Quiet sends go-redis' own messages nowhere, for programs whose log has a form.
+// What they say is in the errors that this package logs.
+func Quiet() { redis.SetLogger(quiet{}) }
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // ErrEvicts: Redis drops keys when its memory is full.
 var ErrEvicts = errors.New("Redis evicts keys")
