@@ -1,10 +1,11 @@
 # make run    serve the demo on http://127.0.0.1:8080
 # make test   every test, with the race detector where a C compiler is found
 # make bench  the figures of the README, as ratios in one run
+# make bench-revocation  revocations over Redis, against the wire
 
 GO ?= go
 
-.PHONY: run test bench build tools
+.PHONY: run test bench bench-revocation build tools
 
 build:
 	$(GO) build -trimpath -o bin/imara ./cmd/imara
@@ -36,5 +37,9 @@ endif
 # Three minutes. Nothing else should run meanwhile.
 bench: build
 	@{ $(GO) test -run '^$$' -bench . ./tokens/ && \
-	   $(GO) test -run '^$$' -bench . -benchtime 20000x ./authz/ && \
+	   $(GO) test -run '^$$' -bench Strangers -benchtime 20000x ./authz/ && \
 	   $(GO) test -run '^$$' -bench . -benchtime 5x ./cmd/imara/; } | $(GO) run ./cmd/benchtable README.md
+
+# Ten thousand revocations with 1, 10 and 100 verifiers over Redis.
+bench-revocation: build tools
+	$(GO) test -run '^$$' -bench Revocation -benchtime 3334x -timeout 30m ./authz/

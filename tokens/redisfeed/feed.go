@@ -120,7 +120,10 @@ func (f *Feed) detour(ctx context.Context, client redis.UniversalClient) {
 	f.http.Run(ctx)
 }
 
-const firstPause = 25 * time.Millisecond
+const (
+	firstPause = 25 * time.Millisecond
+	firstBlock = 50 * time.Millisecond
+)
 
 var (
 	// errSession: this session cannot go on.
@@ -138,8 +141,10 @@ type cycle struct {
 	round   uint64 // of the last poll
 	head    uint64 // of the last entry
 	polls   []sent
-	// evidence is when the last round came, or the session began.
+	// evidence is when the last round came, or the session began; fresh after the
+	// first.
 	evidence time.Time
+	fresh    bool
 }
 
 // sent is a poll that is still evidence of something.
@@ -219,7 +224,7 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 	}
 	if !fresh.IsZero() {
 		f.revocations.Confirm(fresh, floor)
-		c.evidence = time.Now()
+		c.evidence, c.fresh = time.Now(), true
 	}
 	return nil
 }
@@ -227,6 +232,10 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 // exchange sends the poll, a look at the rounds, and a read that waits for
 // entries, in one go. It returns whether the slot was as we left it.
 func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cycle, next string, watermark uint64) (same bool, rounds []any, read []redis.XMessage, err error) {
+	block := f.block
+	if !c.fresh {
+		block = min(block, firstBlock) // the second poll is what the first waits for
+	}
 	for {
 		var slot *redis.Cmd
 		var hb *redis.SliceCmd
@@ -234,7 +243,7 @@ func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cy
 		_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 			slot = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm}, c.session, c.slot, next, decimal(watermark))
 			hb = pipe.HMGet(ctx, f.keys.hb, "round", "dr", "tip", "floor", "head")
-			entries = pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{f.keys.log, decimal(watermark) + "-0"}, Count: 1000, Block: f.block})
+			entries = pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{f.keys.log, decimal(watermark) + "-0"}, Count: 1000, Block: block})
 			return nil
 		})
 		if redis.HasErrorPrefix(slot.Err(), "NOSCRIPT") {
