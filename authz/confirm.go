@@ -14,9 +14,49 @@ func margin(lease time.Duration) time.Duration {
 	return max(lease*3/100, 100*time.Millisecond)
 }
 
-// Confirm implements [keys.Relay]. The caller's transaction has committed, so a
-// lease that is renewed from now on is renewed by somebody who has the entry.
+// Confirm implements [keys.Relay]. What the receipt says is true when it returns;
+// storing it takes as long as the revocation did, and is left to the background.
 func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, error) {
+	receipt, err := r.await(ctx, position)
+	if err == nil {
+		select {
+		case r.receipts <- receipt:
+		default: // the next server to start stores one for it
+			r.Logger.Warn("receipt not stored: too many are waiting", "position", position)
+		}
+	}
+	return receipt, err
+}
+
+// storeReceipts stores what Confirm has left, until ctx ends and all are.
+func (r *Relay) storeReceipts(ctx context.Context) {
+	for {
+		select {
+		case receipt := <-r.receipts:
+			r.store(ctx, receipt)
+			continue
+		default:
+		}
+		select {
+		case receipt := <-r.receipts:
+			r.store(ctx, receipt)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Relay) store(ctx context.Context, receipt keys.Receipt) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := r.Log.Confirmed(ctx, receipt); err != nil {
+		r.Logger.Warn("receipt not stored", "position", receipt.Position, "error", err)
+	}
+}
+
+// await waits for a receipt. The caller's transaction has committed, so a lease
+// that is renewed from now on is renewed by somebody who has the entry.
+func (r *Relay) await(ctx context.Context, position uint64) (keys.Receipt, error) {
 	began := time.Now()
 	r.hurry()
 	// After the commit: a session that is stored later has the entry in its first page.
@@ -41,13 +81,16 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 			receipt.State = keys.LeaseEnded
 			break
 		}
+		// They report through Redis or the store; ours may move there meanwhile.
+		wait = min(wait, time.Second)
 		if elsewhere {
-			wait = min(wait, pause) // they report through Redis or the store
+			wait = min(wait, pause)
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-acked:
 		case <-timer.C:
+			elsewhere = true
 		case <-ctx.Done():
 			timer.Stop()
 			return keys.Receipt{}, ctx.Err()
@@ -58,15 +101,6 @@ func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, err
 		}
 	}
 	receipt.Waited = time.Since(began)
-	// What the receipt says is true already. Storing it takes as long as the
-	// revocation did; if that fails, whoever asks again waits again.
-	r.storing.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if err := r.Log.Confirmed(ctx, receipt); err != nil {
-			r.Logger.Warn("receipt not stored", "position", position, "error", err)
-		}
-	})
 	return receipt, nil
 }
 
@@ -156,9 +190,10 @@ func (r *Relay) confirmOrphans(ctx context.Context, before time.Time) {
 			return
 		}
 		last = position
-		if _, err := r.Confirm(ctx, position); err != nil {
+		receipt, err := r.await(ctx, position)
+		if err != nil {
 			return
 		}
-		r.storing.Wait()
+		r.store(ctx, receipt)
 	}
 }

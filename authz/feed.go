@@ -83,6 +83,9 @@ func (r *Relay) join(ctx context.Context, name, clientID, over string, lease tim
 		r.mu.Unlock()
 	}
 	snapshot, err := r.Log.Snapshot(ctx)
+	if err == nil && ended(session.ID, snapshot.Cuts) {
+		err = keys.ErrNotFound
+	}
 	return httpfeed.Joined{Session: session.ID, Cuts: snapshot.Cuts,
 		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}, err
 }

@@ -282,7 +282,7 @@ func (r *running) verifier(key keys.Created, feed tokens.Feed) *apiVerifier {
 }
 
 // eventually waits for a condition by asking again, and fails when it does not come.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(2 * time.Millisecond)

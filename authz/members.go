@@ -3,6 +3,8 @@ package authz
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -27,6 +29,12 @@ const left = ^uint64(0)
 
 func newSession(name string, lease time.Duration) keys.Session {
 	return keys.Session{ID: "ver_" + rand.Text(), Name: name, Lease: lease, JoinedAt: time.Now()}
+}
+
+// ended tells whether cuts hold a session's end: it was retired, by a server that
+// has waited for it and does so no more.
+func ended(session string, cuts []tokens.Entry) bool {
+	return slices.ContainsFunc(cuts, func(e tokens.Entry) bool { return e.Subject == tokens.Session(session) })
 }
 
 // advance records what a follower has applied. It is called with mu held.
@@ -59,7 +67,11 @@ func (r *Relay) report(ctx context.Context) {
 			}
 		}
 		r.mu.Unlock()
-		if err := r.Log.Report(ctx, server, applied); err != nil && ctx.Err() == nil {
+		err := r.Log.Report(ctx, server, applied)
+		if errors.Is(err, keys.ErrNotFound) {
+			r.retired.Store(true)
+			r.hurry()
+		} else if err != nil && ctx.Err() == nil {
 			r.Logger.Warn("other servers not told what verifiers have applied", "error", err)
 		} else {
 			r.mu.Lock()
@@ -184,8 +196,8 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 	if err != nil {
 		return
 	}
-	r.overRedis(ctx, sessions)
-	gone := r.silentFor(sessions, watched, time.Now())
+	knows := r.overRedis(ctx, sessions)
+	gone := r.silentFor(sessions, knows, watched, time.Now())
 	if len(gone) == 0 {
 		return
 	}
@@ -207,8 +219,9 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 	}
 }
 
-// silentFor returns the sessions that this server has to retire.
-func (r *Relay) silentFor(sessions []keys.Session, watched map[string]watch, now time.Time) (gone []keys.Session) {
+// silentFor returns the sessions that this server has to retire; those over Redis
+// only if it knows what Redis says of them.
+func (r *Relay) silentFor(sessions []keys.Session, knowsRedis bool, watched map[string]watch, now time.Time) (gone []keys.Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	servers := make(map[string]bool)
@@ -230,6 +243,7 @@ func (r *Relay) silentFor(sessions []keys.Session, watched map[string]watch, now
 			}
 		case !s.Server() && servers[s.Via] && s.Via != r.session:
 			delete(r.followers, s.ID) // it moved to another server
+		case s.Via == viaRedis && !knowsRedis: // its time begins anew
 		default:
 			w, known := watched[s.ID]
 			if !known || w.beat != s.Beat || w.poll != s.Poll {
@@ -251,8 +265,8 @@ func (r *Relay) silentFor(sessions []keys.Session, watched map[string]watch, now
 		}
 	}
 	for id, f := range r.followers {
-		if f.position == left && now.Sub(f.current) > 2*httpfeed.MaxLease {
-			delete(r.followers, id)
+		if _, listed := servers[id]; !listed && now.Sub(f.current) > 2*httpfeed.MaxLease {
+			delete(r.followers, id) // left, here or at another server
 		}
 	}
 	return gone

@@ -93,7 +93,7 @@ func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage,
 			// lacks an entry finds that out and joins again.
 			from = page.Tip
 			continue
-		case page.Tip < from, first && top > 0 && page.Head != head, len(page.Entries) == 0 && page.Tip > from:
+		case page.Tip < from, first && top > 0 && page.Head != head, page.Tip > from && (len(page.Entries) == 0 || page.Entries[0].Position != from+1):
 			r.Logger.Error("Redis holds the log of another database; it is replaced", "position", top)
 			*published = page.Tip
 			return page, r.Publisher.Reset(ctx)
@@ -113,9 +113,11 @@ func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage,
 
 // overRedis adds to sessions what those that follow over Redis have applied, and
 // makes their last poll their beat.
-func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) {
+//
+// It returns whether it knows: without Redis, silence there says nothing.
+func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) bool {
 	if r.Publisher == nil {
-		return
+		return false
 	}
 	var ids []string
 	for _, s := range sessions {
@@ -127,11 +129,12 @@ func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) {
 	defer cancel()
 	progress, err := r.Publisher.Progress(ctx, ids)
 	if err != nil {
-		return // then their leases are waited for
+		return false // then their leases are waited for
 	}
 	for i, s := range sessions {
 		if p, ok := progress[s.ID]; ok && s.Via == viaRedis {
 			sessions[i].Applied, sessions[i].Poll = max(s.Applied, p.Applied), p.Poll
 		}
 	}
+	return true
 }

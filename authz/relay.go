@@ -43,9 +43,10 @@ type Relay struct {
 	// resources is the newest position at which any resource changed.
 	resources atomic.Uint64
 	kick      chan struct{}
-	reporting chan struct{} // wakes the reporter
-	committed chan struct{} // wakes the publisher
-	storing   sync.WaitGroup
+	reporting chan struct{}     // wakes the reporter
+	committed chan struct{}     // wakes the publisher
+	receipts  chan keys.Receipt // to be stored
+	retired   atomic.Bool       // our own session has ended, says the store
 
 	mu        sync.Mutex
 	session   string // our own
@@ -74,6 +75,7 @@ func NewRelay(config RelayConfig) *Relay {
 		kick:        make(chan struct{}, 1),
 		reporting:   make(chan struct{}, 1),
 		committed:   make(chan struct{}, 1),
+		receipts:    make(chan keys.Receipt, 1000),
 		advanced:    make(chan struct{}),
 		acked:       make(chan struct{}),
 	}
@@ -86,6 +88,7 @@ func (r *Relay) Revocations() *tokens.Revocations { return r.revocations }
 func (r *Relay) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { r.keepHouse(ctx) })
+	background.Go(func() { r.storeReceipts(ctx) })
 	if !r.Alone {
 		background.Go(func() { r.report(ctx) })
 	}
@@ -94,7 +97,6 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	err := r.follow(ctx)
 	background.Wait()
-	r.storing.Wait()
 	r.revocations.Forget()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -156,6 +158,9 @@ func (r *Relay) begin(ctx context.Context) error {
 		return err
 	}
 	snapshot, err := r.Log.Snapshot(ctx)
+	if err == nil && ended(session.ID, snapshot.Cuts) {
+		err = errSession // retired before it began
+	}
 	if err != nil {
 		r.Logger.Error("revocation log not read", "error", err)
 		return errors.Join(err, r.Log.Leave(ctx, session.ID))
@@ -166,6 +171,7 @@ func (r *Relay) begin(ctx context.Context) error {
 	r.tip, r.floor, r.fresh = snapshot.Watermark, snapshot.Floor, time.Time{}
 	// Whoever followed through the session before attaches again.
 	r.followers = map[string]*follower{session.ID: {current: time.Now()}}
+	r.retired.Store(false)
 	r.oldest.Store(snapshot.Watermark)
 	r.resources.Store(snapshot.Watermark)
 	r.changes.Drop(left)
@@ -181,6 +187,9 @@ func (r *Relay) round(ctx context.Context) error {
 	for {
 		read := time.Now()
 		after := r.revocations.Watermark()
+		if r.retired.Swap(false) {
+			return fmt.Errorf("%w: retired by another server", errSession)
+		}
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		page, err := r.Log.Read(ctx, after, pageLimit)
 		cancel()

@@ -40,7 +40,8 @@ type Log interface {
 	// or is another client's.
 	Attach(ctx context.Context, id, clientID, via string) error
 	// Report raises Applied of sessions, by id, and Beat of the server that says
-	// so. Sessions that have ended are passed over.
+	// so. Sessions that have ended are passed over; [ErrNotFound] when the server's
+	// own has.
 	Report(ctx context.Context, server string, applied map[string]uint64) error
 	// Leave removes a session; removing it again is no error.
 	Leave(ctx context.Context, id string) error

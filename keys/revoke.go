@@ -29,7 +29,7 @@ func (r *Registry) Revoke(ctx context.Context, by Actor, organizationID, id, rea
 		return by.entry(cutClient(k.ClientID, reason)), nil
 	})
 	if errors.Is(err, errAlready) {
-		return r.revokedBefore(ctx, organizationID, id)
+		return r.revokedBefore(ctx, by, organizationID, id)
 	}
 	if err != nil {
 		return Key{}, Receipt{}, err
@@ -41,14 +41,18 @@ func (r *Registry) Revoke(ctx context.Context, by Actor, organizationID, id, rea
 // errAlready ends the transaction of a second revoke without a change.
 var errAlready = errors.New("already revoked")
 
-func (r *Registry) revokedBefore(ctx context.Context, organizationID, id string) (Key, Receipt, error) {
+func (r *Registry) revokedBefore(ctx context.Context, by Actor, organizationID, id string) (Key, Receipt, error) {
 	key, err := r.config.Store.Key(ctx, organizationID, id)
 	if err != nil {
 		return Key{}, Receipt{}, err
 	}
 	receipt, err := r.config.Store.Receipt(ctx, key.RevokedPosition)
 	if errors.Is(err, ErrNotFound) {
-		receipt, err = r.config.Relay.Confirm(ctx, key.RevokedPosition)
+		// Whether the first commit has reached every place that it must is not known
+		// here. One more, after it, settles that.
+		if _, err = r.config.Store.Append(ctx, by.entry(touchClient(key.ClientID, "revoke again"))); err == nil {
+			receipt, err = r.config.Relay.Confirm(ctx, key.RevokedPosition)
+		}
 	}
 	return r.revoked(key, receipt, err)
 }

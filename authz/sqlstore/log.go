@@ -168,7 +168,7 @@ func (s *Store) Report(ctx context.Context, server string, applied map[string]ui
 			return s.fail(err)
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE sessions SET beat = beat + 1 WHERE id = $1`, server); err != nil {
+	if err := tx.QueryRowContext(ctx, `UPDATE sessions SET beat = beat + 1 WHERE id = $1 RETURNING id`, server).Scan(&server); err != nil {
 		return s.fail(err)
 	}
 	return s.fail(tx.Commit())
@@ -182,13 +182,27 @@ func (s *Store) Leave(ctx context.Context, id string) error {
 
 // Sessions implements keys.Log.
 func (s *Store) Sessions(ctx context.Context) ([]keys.Session, error) {
-	rows, err := s.read.QueryContext(ctx,
-		`SELECT id, name, client_id, via, lease_us, joined_at, applied, beat FROM sessions ORDER BY joined_at, id`)
+	// The row of feed is there even when no session is: none at all is a standby,
+	// which may not know yet who has joined.
+	rows, err := s.write.QueryContext(ctx,
+		`SELECT s.id, s.name, s.client_id, s.via, s.lease_us, s.joined_at, s.applied, s.beat
+		 FROM feed f LEFT JOIN sessions s ON s.id <> ''
+		 WHERE f.one = 1`+s.primary+` ORDER BY s.joined_at, s.id`)
 	sessions, err := collect(rows, err, func(rows *sql.Rows) (session keys.Session, err error) {
-		var lease, joined int64
-		err = rows.Scan(&session.ID, &session.Name, &session.ClientID, &session.Via, &lease, &joined, &session.Applied, &session.Beat)
-		session.Lease, session.JoinedAt = time.Duration(lease)*time.Microsecond, instant(joined)
-		return session, err
+		var id, name, client, via sql.NullString
+		var lease, joined, applied, beat sql.NullInt64
+		err = rows.Scan(&id, &name, &client, &via, &lease, &joined, &applied, &beat)
+		return keys.Session{ID: id.String, Name: name.String, ClientID: client.String, Via: via.String,
+			Lease: time.Duration(lease.Int64) * time.Microsecond, JoinedAt: instant(joined.Int64),
+			Applied: uint64(applied.Int64), Beat: uint64(beat.Int64)}, err
 	})
-	return sessions, s.fail(err)
+	switch {
+	case err != nil:
+		return nil, s.fail(err)
+	case len(sessions) == 0:
+		return nil, errStandby
+	case sessions[0].ID == "":
+		return nil, nil
+	}
+	return sessions, nil
 }

@@ -47,7 +47,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 			config.RuntimeParams[name] = value
 		}
 	}
-	s := &Store{classify: classifyPostgres, present: func() error { return nil }, lock: " FOR UPDATE", primary: " AND NOT pg_is_in_recovery()"}
+	s := &Store{classify: classifyPostgres, present: func() error { return nil }, lock: " FOR UPDATE", patient: "SET LOCAL statement_timeout = 0", primary: " AND NOT pg_is_in_recovery()"}
 	s.write, s.read = s.pool(config, writers), s.pool(config, readers)
 	if err := s.Ping(ctx); err != nil && !errors.Is(err, errNoSchema) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", config.Database, err), s.Close())

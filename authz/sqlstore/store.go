@@ -21,6 +21,9 @@ type Store struct {
 	write, read *sql.DB
 	// lock is what a SELECT ends with to lock its rows until the commit.
 	lock string
+	// patient is what a transaction says before its commit, so that no timeout of
+	// the engine's ends the wait for a standby.
+	patient string
 	// primary is a condition that only the database that takes writes fulfils.
 	primary string
 	// present returns an error when the database that is open is no longer the one
@@ -108,6 +111,9 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
+// commitTimeout bounds a transaction, the wait for a standby included.
+const commitTimeout = 10 * time.Second
+
 // attempts of a transaction that gives way to others.
 const attempts = 4
 
@@ -134,12 +140,22 @@ func (s *Store) attempt(ctx context.Context, f func(*sql.Tx) (keys.Commit, error
 	if err := s.present(); err != nil {
 		return keys.Commit{}, err
 	}
-	tx, err := s.write.BeginTx(ctx, nil)
+	// The caller's end must not cancel a COMMIT: Postgres would give up waiting for
+	// its standby, and commit all the same.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	tx, err := s.write.BeginTx(bounded, nil)
 	if err != nil {
 		return keys.Commit{}, s.fail(err)
 	}
 	defer tx.Rollback()
 	commit, err := f(tx)
+	if err == nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err == nil && s.patient != "" {
+		_, err = tx.ExecContext(bounded, s.patient)
+	}
 	if err != nil {
 		return keys.Commit{}, s.fail(err)
 	}
@@ -161,10 +177,18 @@ func (s *Store) committed(commit keys.Commit) bool {
 	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
 		tx, err := s.write.BeginTx(ctx, nil)
 		if err == nil {
-			var seq, head int64
-			err = tx.QueryRowContext(ctx, `SELECT seq FROM feed WHERE one = 1`+s.lock).Scan(&seq)
+			// A write, and a commit of it: where a standby must have each commit,
+			// this one's success says that it has the earlier one too.
+			var head int64
+			_, err = tx.ExecContext(ctx, `UPDATE feed SET seq = seq WHERE one = 1`)
 			if err == nil {
 				err = tx.QueryRowContext(ctx, `SELECT head FROM log WHERE seq = $1`, commit.Position).Scan(&head)
+			}
+			if err == nil && s.patient != "" {
+				_, err = tx.ExecContext(ctx, s.patient)
+			}
+			if err == nil {
+				err = tx.Commit()
 			}
 			tx.Rollback()
 			if err == nil || errors.Is(err, sql.ErrNoRows) {

@@ -156,7 +156,7 @@ func address(t testing.TB) string {
 }
 
 // serveDemo starts imara serve --demo on a directory and waits until it is ready.
-// wrap, if given, is a command that runs it.
+// wrap, if given, is a command that runs it: env NAME=VALUE, for one.
 func serveDemo(t testing.TB, dir, listen string, wrap ...string) *child {
 	t.Helper()
 	words := append(wrap, "imara", "serve", "--demo", "--listen", listen, "--data", dir, "--log-level", "debug")

@@ -31,20 +31,8 @@ func TestTwoServersOneDatabase(t *testing.T) {
 	first, second := address(t), address(t)
 	issuer := "http://" + first
 	start := func(listen string) *child {
-		c := &child{t: t, url: "http://" + listen, dir: dir, stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{},
-			cmd: exec.Command("imara", "serve", "--demo", "--listen", listen, "--issuer", issuer, "--data", dir, "--master-key-file", key)}
-		c.cmd.Env = append(os.Environ(), "IMARA_DATABASE_URL_FILE="+url)
-		c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
-		c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := c.cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.kill)
-		if err := await(c.url + "/readyz"); err != nil {
-			c.kill()
-			t.Fatalf("%v\n%s", err, c.stderr)
-		}
-		return c
+		return serveDemo(t, dir, listen, "env", "IMARA_DATABASE_URL_FILE="+url, "IMARA_MASTER_KEY_FILE="+key,
+			"sh", "-c", `exec "$@" --issuer `+issuer, "--")
 	}
 	one := start(first)
 	two := start(second)

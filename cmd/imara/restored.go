@@ -3,15 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/imara/apikeys/authz/sqlstore"
+	"github.com/imara/apikeys/tokens/httpfeed"
 )
 
 // restoredCommand is for once, between putting a backup back and serving it.
 func restoredCommand() *cobra.Command {
 	var f serveFlags
+	var maxLease time.Duration
 	cmd := &cobra.Command{
 		Use:   "restored",
 		Short: "Make a store that was put back from a backup safe to serve",
@@ -34,10 +37,18 @@ at their next request.`,
 			if err := store.Restored(cmd.Context()); err != nil {
 				return err
 			}
+			wait := maxLease + maxLease/20
+			fmt.Fprintf(cmd.ErrOrStderr(), "Waiting %v: a verifier that is not in the backup may hold a lease for that long.\n", wait)
+			select {
+			case <-time.After(wait):
+			case <-cmd.Context().Done():
+				return errors.New("interrupted: run it again before serving")
+			}
 			fmt.Fprintln(cmd.OutOrStdout(), "Every token from before is refused. Revoke again what was revoked after the backup, then serve.")
 			return nil
 		},
 	}
 	f.addStore(cmd.Flags())
+	cmd.Flags().DurationVar(&maxLease, "max-lease", httpfeed.MaxLease, "the longest lease that any of your verifiers is configured with")
 	return cmd
 }

@@ -384,14 +384,22 @@ func (m *Memory) Attach(_ context.Context, id, clientID, via string) error {
 func (m *Memory) Report(_ context.Context, server string, applied map[string]uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	err := keys.ErrNotFound
+	for i := range m.sessions {
+		if m.sessions[i].ID == server {
+			err = nil
+		}
+	}
 	for i := range m.sessions {
 		s := &m.sessions[i]
-		s.Applied = max(s.Applied, applied[s.ID])
+		if err == nil {
+			s.Applied = max(s.Applied, applied[s.ID])
+		}
 		if s.ID == server {
 			s.Beat++
 		}
 	}
-	return nil
+	return err
 }
 
 func (m *Memory) Leave(_ context.Context, id string) error {

@@ -183,7 +183,7 @@ func sessions(t *testing.T, s *suite) {
 	s.same([]bool{a.Server(), b.Server()}, []bool{false, true})
 	s.must(s.Report(s.ctx, "ver_b", map[string]uint64{"ver_a": 7, "ver_b": 9, "ver_gone": 1}))
 	s.must(s.Report(s.ctx, "ver_b", map[string]uint64{"ver_a": 5}))
-	s.must(s.Report(s.ctx, "ver_gone", nil))
+	s.want(s.Report(s.ctx, "ver_gone", map[string]uint64{"ver_a": 99}), keys.ErrNotFound)
 	a.Applied, b.Applied, b.Beat = 7, 9, 2
 	listed(a, b)
 	s.must(s.Attach(s.ctx, "ver_a", "client", "ver_c"))

@@ -124,6 +124,11 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 	if err == nil && (joined.Session == "" || joined.Watermark == 0) {
 		err = errors.New("the answer to the join is not a session")
 	}
+	for _, e := range joined.Cuts {
+		if e.Subject == tokens.Session(joined.Session) {
+			err = errSession // it was retired while the snapshot was on its way
+		}
+	}
 	return joined, err
 }
 

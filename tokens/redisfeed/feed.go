@@ -82,8 +82,12 @@ func (f *Feed) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		f.logger.Warn("not following the revocation log over Redis", "error", err)
-		if errors.Is(err, errSilent) {
-			f.detour(ctx, client)
+		switch {
+		case errors.Is(err, errSilent):
+			f.detour(ctx, client, 0)
+			continue
+		case errors.Is(err, ErrForeign):
+			f.detour(ctx, client, foreignPause)
 			continue
 		}
 		select {
@@ -94,12 +98,21 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 }
 
-// detour follows over HTTP until rounds are finished in Redis again.
-func (f *Feed) detour(ctx context.Context, client redis.UniversalClient) {
+// foreignPause is how long what we cannot read in Redis is left alone.
+const foreignPause = time.Minute
+
+// detour follows over HTTP, for a time at least, until rounds are finished in
+// Redis again.
+func (f *Feed) detour(ctx context.Context, client redis.UniversalClient, atLeast time.Duration) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		defer cancel()
+		select {
+		case <-time.After(atLeast):
+		case <-ctx.Done():
+			return
+		}
 		for last := ""; ; {
 			probe, stop := context.WithTimeout(ctx, f.block)
 			done, err := client.HGet(probe, f.keys.hb, "dr").Result()
