@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/redisfeed"
@@ -282,5 +285,108 @@ func TestRedisCluster(t *testing.T) {
 	}
 	if via, err := s.store.Sessions(context.Background()); err != nil || via[1].Via != viaRedis {
 		t.Errorf("%+v, %v", via, err)
+	}
+}
+
+// TestSessionRetiredBeforeItBeganIsRefused: between its row and its snapshot the
+// process stood still, and another server retired it, waited, and waits no more.
+// Such a session would never meet its own end.
+func TestSessionRetiredBeforeItBeganIsRefused(t *testing.T) {
+	h := newRedisHouse(t)
+	store := &hasty{Store: h.sql}
+	h.store = store
+	s := h.start(0)
+	store.left.Store(2)
+	for _, api := range []*apiVerifier{s.followRedis("over redis", 0, s.redis.Address()), s.follow("over http", 0)} {
+		c := s.demoKey()
+		receipt, _ := race(t, []*apiVerifier{api}, s.token(c), func() (keys.Key, keys.Receipt, error) {
+			return s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		})
+		if receipt.State != keys.Confirmed {
+			t.Errorf("%+v", receipt)
+		}
+	}
+	if store.left.Load() != 0 {
+		t.Error("no session was retired before it began")
+	}
+	sessions, err := h.sql.Sessions(context.Background())
+	if err != nil || len(sessions) != 3 {
+		t.Errorf("%d sessions, want the server's and two that began: %v", len(sessions), err)
+	}
+}
+
+// hasty retires sessions in the moment in which they are stored.
+type hasty struct {
+	*sqlstore.Store
+	left atomic.Int64
+}
+
+func (h *hasty) Join(ctx context.Context, s keys.Session) error {
+	if err := h.Store.Join(ctx, s); err != nil || s.Server() || h.left.Add(-1) < 0 {
+		h.left.CompareAndSwap(-1, 0)
+		return err
+	}
+	if _, err := h.Store.Append(ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID)}); err != nil {
+		return err
+	}
+	return h.Store.Leave(ctx, s.ID)
+}
+
+// TestForeignEntryIsGoneAround: what a newer version wrote takes no verifier out
+// of service while the server answers over HTTP.
+func TestForeignEntryIsGoneAround(t *testing.T) {
+	h := newRedisHouse(t)
+	s := h.start(0)
+	api := s.followRedis("api", 0, s.redis.Address())
+	raw := s.token(s.demoKey())
+	h.redis.Do("XADD", "{rev:"+s.issuer+"}:log", "9999999999999-0", "v", "2", "s", "c:x")
+	eventually(t, "it is named", func() bool { return strings.Contains(h.log.String(), `has version \"2\"`) })
+	eventually(t, "it follows over HTTP", func() bool {
+		sessions, err := s.store.Sessions(context.Background())
+		return err == nil && len(sessions) == 2 && sessions[1].Via != viaRedis && api.feed.Revocations().Fresh() == nil
+	})
+	if _, err := api.Verify(raw); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStreamBehindARestoredDatabaseIsReplaced: its top is in the backup as well,
+// and an entry is written before the first round.
+func TestStreamBehindARestoredDatabaseIsReplaced(t *testing.T) {
+	h := newRedisHouse(t)
+	s := h.start(0)
+	c := s.demoKey()
+	hb := "{rev:" + s.issuer + "}:hb"
+	tip := fmt.Sprint(s.relay.revocations.Watermark())
+	eventually(t, "all of it is published", func() bool { return h.redis.Do("HGET", hb, "tip") == tip })
+	s.stop()
+	if err := h.sql.Restored(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.sql.Append(t.Context(), keys.Entry{Kind: tokens.Cut, Subject: "c:x"}); err != nil {
+		t.Fatal(err)
+	}
+	again := h.start(0)
+	api := again.followRedis("api", 0, again.redis.Address())
+	if _, err := api.Verify(again.token(c)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServerWithoutRedisRetiresNobodyThere: not to have asked is not silence.
+func TestServerWithoutRedisRetiresNobodyThere(t *testing.T) {
+	r := NewRelay(RelayConfig{Name: "x", Logger: slog.New(slog.DiscardHandler)})
+	r.session, r.followers = "a", map[string]*follower{"a": {}}
+	watched, now := map[string]watch{}, time.Now()
+	sessions := []keys.Session{{ID: "a", Via: "a"}, {ID: "v", Via: viaRedis, Lease: 10 * time.Second, Poll: "one"}}
+	for _, step := range []struct {
+		after time.Duration
+		knows bool
+		gone  int
+	}{{0, false, 0}, {time.Hour, false, 0}, {time.Hour, true, 0}, {time.Hour + 19*time.Second, true, 0}, {time.Hour + 21*time.Second, false, 0},
+		{time.Hour + 22*time.Second, true, 0}, {time.Hour + 43*time.Second, true, 1}} {
+		if gone := r.silentFor(sessions, step.knows, watched, now.Add(step.after)); len(gone) != step.gone {
+			t.Errorf("after %v: retires %d, want %d", step.after, len(gone), step.gone)
+		}
 	}
 }

@@ -259,6 +259,38 @@ func TestLostAnswerToACommitIsFoundOut(t *testing.T) {
 	}
 }
 
+// TestCommitThatNoStandbyHasIsNotAcknowledged: the server that must have each
+// commit does not answer, and the connection that waits for it is ended. The row is
+// there, and might be lost: no caller hears that it is safe.
+func TestCommitThatNoStandbyHasIsNotAcknowledged(t *testing.T) {
+	p := sqlstoretest.New(t)
+	s := openURL(t, p.Database(t, "sync"))
+	p.Exec("postgres", `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
+	p.Exec("postgres", `SELECT pg_reload_conf()`)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: "c:x"})
+		failed <- err
+	}()
+	for ended := false; !ended; {
+		p.Exec("postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`)
+		select {
+		case err := <-failed:
+			if !errors.Is(err, keys.ErrUnavailable) {
+				t.Errorf("%v", err)
+			}
+			ended = true
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	p.Exec("postgres", `ALTER SYSTEM RESET synchronous_standby_names`)
+	p.Exec("postgres", `SELECT pg_reload_conf()`)
+	eventually(t, "it commits again", func() bool {
+		_, err := s.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: "c:y"})
+		return err == nil
+	})
+}
+
 // TestUnsafeConnectionsAreRefused: before anything is sent, and without the
 // password in the error.
 func TestUnsafeConnectionsAreRefused(t *testing.T) {
