@@ -3,6 +3,7 @@
 package keystest
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -319,6 +320,7 @@ func (m *Memory) Snapshot(context.Context) (keys.LogSnapshot, error) {
 	for _, e := range newest {
 		s.Cuts = append(s.Cuts, e)
 	}
+	slices.SortFunc(s.Cuts, func(a, b tokens.Entry) int { return cmp.Compare(a.Position, b.Position) })
 	return s, nil
 }
 
