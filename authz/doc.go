@@ -31,6 +31,17 @@
 // moment is what renews leases, this server's own and those of its followers.
 // The server is a session like any other, because it verifies tokens too.
 //
+// # Several servers
+//
+// Servers of one database know of each other through it. Each is a session; a
+// session names the server through which it follows, or Redis. A server reports
+// there what those who follow through it have applied, so that a revocation at
+// another can count them, and beats once a second. It retires whoever is silent
+// for two leases: its own, servers that no longer beat, and whoever they left behind.
+// A verifier that moves to another server is taken over by it.
+//
+// With Redis each server also publishes: package redisfeed has that protocol.
+//
 // # Deviation
 //
 // RFC 8414 §2 requires response_types_supported and §3.2 forbids empty arrays. A

@@ -39,7 +39,7 @@ const (
 	exitUnavailable = 7
 )
 
-// exitError ends the program with a code. It has already said why if silent.
+// exit is an error that ends the program with a code.
 type exit struct {
 	code int
 	err  error
