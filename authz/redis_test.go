@@ -390,3 +390,18 @@ func TestServerWithoutRedisRetiresNobodyThere(t *testing.T) {
 		}
 	}
 }
+
+// TestServerThatDoesNotPublishIsFollowedOverHTTP: a verifier was told of a Redis
+// that its server knows nothing of.
+func TestServerThatDoesNotPublishIsFollowedOverHTTP(t *testing.T) {
+	elsewhere := redistest.New(t)
+	s := newHouse(t).start(0)
+	api := s.followRedis("api", 0, elsewhere.Address())
+	c := s.demoKey()
+	receipt, _ := race(t, []*apiVerifier{api}, s.token(c), func() (keys.Key, keys.Receipt, error) {
+		return s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+	})
+	if receipt.State != keys.Confirmed || receipt.Total != 2 {
+		t.Errorf("%+v", receipt)
+	}
+}

@@ -66,9 +66,12 @@ func (f *Feed) Revocations() *tokens.Revocations { return f.revocations }
 func (f *Feed) Run(ctx context.Context) error {
 	client := newClient(*f.config.Redis, 2)
 	defer client.Close()
+	refused := 0 // joins in a row
 	for pause := firstPause; ; pause = min(2*pause, time.Second) {
 		joined, err := f.http.Join(ctx, httpfeed.OverRedis)
+		refused++
 		if err == nil {
+			refused = 0
 			f.logger.Info("following the revocation log over Redis", "session", joined.Session, "position", joined.Watermark)
 			begun := time.Now()
 			err = f.follow(ctx, client, joined)
@@ -86,7 +89,8 @@ func (f *Feed) Run(ctx context.Context) error {
 		case errors.Is(err, errSilent):
 			f.detour(ctx, client, 0)
 			continue
-		case errors.Is(err, ErrForeign):
+		case errors.Is(err, ErrForeign), refused > maxRefused:
+			// Not ours to read, or a server that does not publish: HTTP, for a while.
 			f.detour(ctx, client, foreignPause)
 			continue
 		}
@@ -98,8 +102,12 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 }
 
-// foreignPause is how long what we cannot read in Redis is left alone.
-const foreignPause = time.Minute
+const (
+	// foreignPause is how long what we cannot read in Redis is left alone.
+	foreignPause = time.Minute
+	// maxRefused joins in a row are enough to try without Redis.
+	maxRefused = 3
+)
 
 // detour follows over HTTP, for a time at least, until rounds are finished in
 // Redis again.
