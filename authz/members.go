@@ -67,9 +67,14 @@ func (r *Relay) report(ctx context.Context) {
 			}
 		}
 		r.mu.Unlock()
-		err := r.Log.Report(ctx, server, applied)
+		var err error
+		if server != "" { // it has joined
+			err = r.Log.Report(ctx, server, applied)
+		}
 		if errors.Is(err, keys.ErrNotFound) {
-			r.retired.Store(true)
+			r.mu.Lock()
+			r.retired.Store(r.session == server) // not of a session that has ended since
+			r.mu.Unlock()
 			r.hurry()
 		} else if err != nil && ctx.Err() == nil {
 			r.Logger.Warn("other servers not told what verifiers have applied", "error", err)
