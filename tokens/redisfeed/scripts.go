@@ -144,19 +144,3 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 // ErrEvicts: Redis drops keys when its memory is full.
 var ErrEvicts = errors.New("Redis evicts keys")
-
-// CheckPolicy refuses a Redis that may drop keys when its memory is full, with the
-// command that mends it. A memory limit is fine: writes fail then, and leases end.
-func CheckPolicy(ctx context.Context, client redis.UniversalClient) error {
-	info, err := client.Info(ctx, "memory").Result()
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(info) {
-		policy, ok := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:")
-		if ok && policy != "noeviction" {
-			return fmt.Errorf("%w (maxmemory-policy %s), so that verifiers begin again and again: CONFIG SET maxmemory-policy noeviction", ErrEvicts, policy)
-		}
-	}
-	return nil
-}

@@ -132,9 +132,6 @@ func (p *Postgres) Kill() {
 	p.cmd.Wait()
 }
 
-// Signal goes to the postmaster.
-func (p *Postgres) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
-
 // Standby returns a started hot standby of p.
 func (p *Postgres) Standby() *Postgres {
 	t := p.t

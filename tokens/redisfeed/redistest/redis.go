@@ -6,9 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -108,14 +106,4 @@ func (r *Redis) URL() string { return "redis://" + r.Address() }
 // Options of a client.
 func (r *Redis) Options() *redis.UniversalOptions {
 	return &redis.UniversalOptions{Addrs: []string{r.Address()}}
-}
-
-// File returns a path in the server's directory, with this text in it.
-func (r *Redis) File(name, text string) string {
-	r.t.Helper()
-	path := filepath.Join(r.dir, name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		r.t.Fatal(err)
-	}
-	return path
 }
