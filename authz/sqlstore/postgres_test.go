@@ -267,20 +267,25 @@ func TestCommitThatNoStandbyHasIsNotAcknowledged(t *testing.T) {
 	s := openURL(t, p.Database(t, "sync"))
 	p.Exec("postgres", `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
 	p.Exec("postgres", `SELECT pg_reload_conf()`)
-	failed := make(chan error, 1)
-	go func() {
+	done := make(chan error, 1)
+	appendOne := func() {
 		_, err := s.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: "c:x"})
-		failed <- err
-	}()
-	for ended := false; !ended; {
-		p.Exec("postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`)
+		done <- err
+	}
+	go appendOne()
+	for waits, ended := false, false; !ended; {
 		select {
-		case err := <-failed:
-			if !errors.Is(err, keys.ErrUnavailable) {
-				t.Errorf("%v", err)
+		case err := <-done:
+			switch {
+			case errors.Is(err, keys.ErrUnavailable):
+				ended = true
+			case err == nil && !waits: // the setting had not reached its connection
+				go appendOne()
+			default:
+				t.Fatalf("its wait was ended, and the caller heard %v", err)
 			}
-			ended = true
-		case <-time.After(50 * time.Millisecond):
+		default:
+			waits = p.Count("postgres", `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`) > 0 || waits
 		}
 	}
 	p.Exec("postgres", `ALTER SYSTEM RESET synchronous_standby_names`)

@@ -166,6 +166,17 @@ func (p *Postgres) Exec(database, statement string) {
 	}
 }
 
+// Count runs a query whose answer is one number.
+func (p *Postgres) Count(database, query string) (n int) {
+	p.t.Helper()
+	db := p.open(p.t, database)
+	defer db.Close()
+	if err := db.QueryRow(query).Scan(&n); err != nil {
+		p.t.Fatal(err)
+	}
+	return n
+}
+
 // Database makes an empty database and returns its URL.
 func (p *Postgres) Database(t testing.TB, name string) string {
 	t.Helper()
