@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -79,6 +80,9 @@ func (r *Relay) await(ctx context.Context, position uint64) (keys.Receipt, error
 		wait := time.Until(began.Add(longest))
 		if wait <= 0 {
 			receipt.State = keys.LeaseEnded
+			if slices.ContainsFunc(silent, func(s keys.Session) bool { return s.AcceptStale > 0 }) {
+				receipt.State = keys.Waived
+			}
 			break
 		}
 		// They report through Redis or the store; ours may move there meanwhile.

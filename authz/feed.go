@@ -29,7 +29,10 @@ func (s *Server) joinFeed(w http.ResponseWriter, r *http.Request) error {
 	if join.Over != "" && (join.Over != httpfeed.OverRedis || s.config.Relay.Publisher == nil) {
 		return invalidRequest("This server does not publish to Redis. Follow over HTTP.")
 	}
-	joined, err := s.config.Relay.join(r.Context(), join.Name, callerOf(r), join.Over, time.Duration(join.LeaseMS)*time.Millisecond)
+	if join.AcceptStaleMS < 0 || join.AcceptStaleMS > tokens.MaxAcceptUntil.Milliseconds() {
+		return invalidRequest(fmt.Sprintf("accept_stale_ms must be between 0 and %d.", tokens.MaxAcceptUntil.Milliseconds()))
+	}
+	joined, err := s.config.Relay.join(r.Context(), join, callerOf(r))
 	if err != nil {
 		return err
 	}
@@ -68,16 +71,17 @@ func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
 }
 
 // join stores a session and returns the log's state.
-func (r *Relay) join(ctx context.Context, name, clientID, over string, lease time.Duration) (httpfeed.Joined, error) {
-	session := newSession(name, lease)
+func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID string) (httpfeed.Joined, error) {
+	session := newSession(join.Name, time.Duration(join.LeaseMS)*time.Millisecond)
+	session.AcceptStale = time.Duration(join.AcceptStaleMS) * time.Millisecond
 	session.ClientID, session.Via = clientID, r.own()
-	if over == httpfeed.OverRedis {
+	if join.Over == httpfeed.OverRedis {
 		session.Via = viaRedis
 	}
 	if err := r.Log.Join(ctx, session); err != nil {
 		return httpfeed.Joined{}, err
 	}
-	if over == "" {
+	if join.Over == "" {
 		r.mu.Lock()
 		r.followers[session.ID] = &follower{clientID: clientID, current: time.Now()}
 		r.mu.Unlock()

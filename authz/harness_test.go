@@ -43,6 +43,7 @@ type house struct {
 	// redisUser is as whom the server publishes; cluster that Redis is one.
 	redisUser string
 	cluster   bool
+	stale     tokens.Stale // of verifiers that are made next
 }
 
 // redisOptions reaches a Redis as one of its users, whose password is any.
@@ -263,7 +264,7 @@ func (r *running) followRedisAs(name string, lease time.Duration, address, user 
 func (r *running) verifier(key keys.Created, feed tokens.Feed) *apiVerifier {
 	t := r.t
 	t.Helper()
-	v, err := tokens.NewVerifier(tokens.Config{Issuer: r.issuer, Audience: demoAPI, Feed: feed,
+	v, err := tokens.NewVerifier(tokens.Config{Issuer: r.issuer, Audience: demoAPI, Feed: feed, Stale: r.stale,
 		Client: &http.Client{Transport: &detour{RoundTripper: http.DefaultTransport, to: r.url}}})
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,17 @@ func newSession(name string, lease time.Duration) keys.Session {
 	return keys.Session{ID: "ver_" + rand.Text(), Name: name, Lease: lease, JoinedAt: time.Now()}
 }
 
+// patience is how long a session may be silent: two leases, and the time for which
+// it may accept all the same, or its receipts would not say so. One that has not
+// polled yet may still read the snapshot.
+func patience(s keys.Session, polled bool) time.Duration {
+	p := 2 * s.Lease
+	if !polled {
+		p = max(p, httpfeed.JoinTimeout+s.Lease)
+	}
+	return p + s.AcceptStale
+}
+
 // ended tells whether cuts hold a session's end: it was retired, by a server that
 // has waited for it and does so no more.
 func ended(session string, cuts []tokens.Entry) bool {
@@ -145,9 +156,11 @@ type Verifier struct {
 	Name     string
 	ClientID string
 	// Via is "redis", "http", or "server" for a server's own.
-	Via      string
-	Lease    time.Duration
-	JoinedAt time.Time
+	Via   string
+	Lease time.Duration
+	// AcceptStale is how old a view it may use past its lease, 0 when it refuses.
+	AcceptStale time.Duration
+	JoinedAt    time.Time
 	// Applied is the position up to which it has applied the log, Behind how many
 	// entries it lacks.
 	Applied, Behind uint64
@@ -165,7 +178,7 @@ func (r *Relay) Verifiers(ctx context.Context) ([]Verifier, error) {
 	defer r.mu.Unlock()
 	list := make([]Verifier, 0, len(sessions))
 	for _, s := range sessions {
-		v := Verifier{Session: s.ID, Name: s.Name, ClientID: s.ClientID, Via: "http", Lease: s.Lease, JoinedAt: s.JoinedAt, Applied: s.Applied}
+		v := Verifier{Session: s.ID, Name: s.Name, ClientID: s.ClientID, Via: "http", Lease: s.Lease, AcceptStale: s.AcceptStale, JoinedAt: s.JoinedAt, Applied: s.Applied}
 		switch {
 		case s.Server():
 			v.Via = "server"
@@ -190,7 +203,7 @@ type watch struct {
 	since time.Time // this beat was first seen, or the server was first missed
 }
 
-// retire ends sessions that were silent for two leases, so that revocations no
+// retire ends sessions that were silent for too long, so that revocations no
 // longer wait for them. It cuts them like any other subject and waits as long: a
 // verifier that was only paused finds its own cut and joins again.
 //
@@ -239,11 +252,7 @@ func (r *Relay) silentFor(sessions []keys.Session, knowsRedis bool, watched map[
 		switch {
 		case s.ID == r.session:
 		case s.Via == r.session && f != nil:
-			patience := 2 * s.Lease
-			if !f.polled {
-				patience = max(patience, httpfeed.JoinTimeout+s.Lease) // it may still read the snapshot
-			}
-			if now.Sub(f.current) > patience {
+			if now.Sub(f.current) > patience(s, f.polled) {
 				gone = append(gone, s)
 			}
 		case !s.Server() && servers[s.Via] && s.Via != r.session:
@@ -255,11 +264,7 @@ func (r *Relay) silentFor(sessions []keys.Session, knowsRedis bool, watched map[
 				w = watch{s.Beat, s.Poll, now}
 			}
 			watched[s.ID], seen[s.ID] = w, true
-			patience := 2 * s.Lease
-			if s.Via == viaRedis && s.Poll == "" {
-				patience = max(patience, httpfeed.JoinTimeout+s.Lease)
-			}
-			if now.Sub(w.since) > patience {
+			if now.Sub(w.since) > patience(s, s.Via != viaRedis || s.Poll != "") {
 				gone = append(gone, s)
 			}
 		}

@@ -85,11 +85,25 @@ func TestNoAcceptanceWhileRedisIsHarmed(t *testing.T) {
 }
 
 // TestRedisThatIsGoneIsGoneAround: verifiers go on over HTTP, tokens are issued,
-// revocations are confirmed; when it is back, they return to it.
+// revocations are confirmed; when it is back, they return to it. No request is
+// refused for that: the old view serves until the new one does.
 func TestRedisThatIsGoneIsGoneAround(t *testing.T) {
 	h := newRedisHouse(t)
 	s := h.start(0)
-	api := s.followRedis("api", 2*time.Second, s.redis.Address())
+	api := s.followRedis("api", 6*time.Second, s.redis.Address())
+	ctx, stop := context.WithCancel(context.Background())
+	watched := make(chan struct{})
+	steady := s.token(s.demoKey())
+	go func() {
+		defer close(watched)
+		for tick := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-tick.C {
+			if _, err := api.Verify(steady); err != nil {
+				t.Errorf("on the way around: %v", err)
+				return
+			}
+		}
+	}()
+	defer func() { stop(); <-watched }()
 	via := func() string {
 		sessions, err := s.store.Sessions(context.Background())
 		if err != nil {

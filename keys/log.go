@@ -76,9 +76,12 @@ type Session struct {
 	ClientID string
 	// Via is the session of the server through which it follows. A server is a
 	// verifier too, and follows through itself.
-	Via      string
-	Lease    time.Duration
-	JoinedAt time.Time
+	Via   string
+	Lease time.Duration
+	// AcceptStale is how old a view its owner lets it use past the lease; 0 when it
+	// refuses then.
+	AcceptStale time.Duration
+	JoinedAt    time.Time
 	// Applied is the position up to which it has applied the log, as its server
 	// last reported it to the others.
 	Applied uint64
@@ -97,7 +100,7 @@ type Relay interface {
 	// does not get to it in about a second: then it will.
 	Publish(ctx context.Context, position uint64)
 	// Confirm returns when every session has applied the log up to position, or
-	// has been silent until its lease and a margin had passed since the call. The
-	// receipt that it returns is stored soon after.
+	// has been silent until its lease and a margin had passed since the call; the
+	// receipt says so when one of these may accept for longer. The receipt that it returns is stored soon after.
 	Confirm(ctx context.Context, position uint64) (Receipt, error)
 }

@@ -95,4 +95,7 @@ const (
 	Confirmed ReceiptState = "confirmed"
 	// LeaseEnded: some did not, and their leases have ended.
 	LeaseEnded ReceiptState = "lease_ended"
+	// Waived: some did not, and their owners let them accept a stale view for longer
+	// than their leases.
+	Waived ReceiptState = "waived"
 )

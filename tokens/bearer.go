@@ -32,7 +32,7 @@ func (v *Verifier) Authorize(r *http.Request, scopes ...string) (*Claims, error)
 	if err != nil {
 		return nil, err
 	}
-	claims, err := v.Verify(raw)
+	claims, err := v.VerifyContext(r.Context(), raw)
 	if err != nil {
 		return nil, err
 	}

@@ -23,10 +23,12 @@ type Feed interface {
 // says how long the view may be relied on. Feeds write it, one goroutine at a
 // time; verifiers ask it without locks.
 type Revocations struct {
-	lease time.Duration
-	view  atomic.Pointer[view]
-	ready chan struct{}
-	once  sync.Once
+	lease  time.Duration
+	waiver atomic.Int64         // the longest Stale.AcceptUntil of its verifiers
+	view   atomic.Pointer[view] // what checks ask
+	next   atomic.Pointer[view] // of a session that was not confirmed yet
+	ready  chan struct{}
+	once   sync.Once
 }
 
 // view is what one session of a feed knows. A new session makes a new view, so
@@ -36,6 +38,7 @@ type view struct {
 	watermark atomic.Uint64             // every entry up to it is applied
 	floor     atomic.Uint64             // entries up to it are dropped, tokens below it dead
 	fresh     atomic.Pointer[time.Time] // complete as of then; nil: nothing is known
+	lapsed    atomic.Bool               // the lease is over, whatever fresh says
 }
 
 // DefaultLease rides out a restart of the issuer or a short failover of its
@@ -59,28 +62,41 @@ func (r *Revocations) Lease() time.Duration { return r.lease }
 // Ready is closed when the view has been complete for the first time.
 func (r *Revocations) Ready() <-chan struct{} { return r.ready }
 
-// Watermark is the position up to which every entry is applied.
-func (r *Revocations) Watermark() uint64 { return r.view.Load().watermark.Load() }
+// Watermark is the position up to which every entry is applied, by the session
+// that was started last.
+func (r *Revocations) Watermark() uint64 { return r.newest().watermark.Load() }
+
+// newest is the view that the feed writes.
+func (r *Revocations) newest() *view {
+	if next := r.next.Load(); next != nil {
+		return next
+	}
+	return r.view.Load()
+}
+
+// Waiver is how old a view its verifiers accept, as their owners configured it; 0
+// when they refuse past the lease. Feeds tell the issuer, whose receipts say so.
+func (r *Revocations) Waiver() time.Duration { return time.Duration(r.waiver.Load()) }
 
 // Age is how old the view is; the largest duration when it knows nothing.
 func (r *Revocations) Age() time.Duration { return r.view.Load().age() }
 
 // Start begins a new session from a snapshot: the live cuts as of position
-// watermark. What an earlier session knew no longer counts, and the view stays
-// stale until [Revocations.Confirm].
+// watermark. It is what checks ask from its first [Revocations.Confirm] on; until
+// then they ask the session before, which ages.
 func (r *Revocations) Start(cuts []Entry, watermark, floor uint64) {
 	v := &view{cuts: NewPositions()}
 	v.apply(cuts)
 	v.watermark.Store(watermark)
 	v.floor.Store(floor)
-	r.view.Store(v)
+	r.next.Store(v)
 }
 
 // Apply records entries in the order of their positions. An entry that is
 // already applied changes nothing; a gap is an error and nothing after it is
 // applied.
 func (r *Revocations) Apply(entries []Entry) error {
-	v := r.view.Load()
+	v := r.newest()
 	for i, e := range entries {
 		w := v.watermark.Load()
 		if e.Position <= w {
@@ -103,7 +119,7 @@ func (r *Revocations) Confirm(fresh time.Time, floor uint64) {
 	if fresh.After(time.Now()) {
 		return
 	}
-	v := r.view.Load()
+	v := r.newest()
 	if floor > v.floor.Load() {
 		// The floor first: a check that no longer finds a dropped entry finds the floor.
 		v.floor.Store(floor)
@@ -112,15 +128,36 @@ func (r *Revocations) Confirm(fresh time.Time, floor uint64) {
 	if old := v.fresh.Load(); old == nil || fresh.After(*old) {
 		v.fresh.Store(&fresh)
 	}
+	if r.next.Load() == v {
+		r.view.Store(v)
+		r.next.Store(nil)
+	}
 	r.once.Do(func() { close(r.ready) })
 }
 
 // Forget ends the session: nothing is known until the next one.
-func (r *Revocations) Forget() { r.view.Store(&view{cuts: NewPositions()}) }
+func (r *Revocations) Forget() {
+	r.next.Store(nil)
+	r.view.Store(&view{cuts: NewPositions()})
+}
+
+// Lapse ends the lease at once, because revocations no longer wait for this
+// session. What it knew serves only those who accept a stale view.
+func (r *Revocations) Lapse() {
+	r.next.Store(nil)
+	r.view.Load().lapsed.Store(true)
+}
 
 // Check returns nil, [ErrRevoked] or [ErrStale] for a token with these claims
 // signed by kid.
 func (r *Revocations) Check(c *Claims, kid string) error {
+	_, err := r.check(c, kid, 0)
+	return err
+}
+
+// check is Check for one who accepts a view past its lease until it has some age;
+// 0 does not. It tells whether the lease had passed.
+func (r *Revocations) check(c *Claims, kid string, acceptUntil time.Duration) (stale bool, err error) {
 	v := r.view.Load()
 	// The order is the proof. Freshness first: an entry that the look-ups below
 	// miss was committed after it, so that the age, read last, exceeds the lease
@@ -134,19 +171,25 @@ func (r *Revocations) Check(c *Claims, kid string) error {
 		v.cuts.newest('k', kid) > rv ||
 		v.cuts.newest('*', "") > rv ||
 		rv < v.floor.Load()
+	age := age(fresh)
+	stale = age > r.lease || v.lapsed.Load()
 	switch {
 	case revoked && fresh != nil:
-		return ErrRevoked
-	case age(fresh) > r.lease:
-		return fmt.Errorf("%w: its view of the revocations is older than %v", ErrStale, r.lease)
+		return stale, ErrRevoked
+	case stale && (acceptUntil == 0 || age > acceptUntil): // nothing known is infinitely old
+		return true, r.stale()
 	}
-	return nil
+	return stale, nil
+}
+
+func (r *Revocations) stale() error {
+	return fmt.Errorf("%w: its view of the revocations is older than %v", ErrStale, r.lease)
 }
 
 // Fresh returns nil, or [ErrStale] when the view is older than the lease.
 func (r *Revocations) Fresh() error {
-	if r.Age() > r.lease {
-		return fmt.Errorf("%w: its view of the revocations is older than %v", ErrStale, r.lease)
+	if v := r.view.Load(); v.age() > r.lease || v.lapsed.Load() {
+		return r.stale()
 	}
 	return nil
 }

@@ -27,6 +27,9 @@ type Config struct {
 	Keys KeySet
 	// Client makes the requests for the JWK Set; nil is a plain one.
 	Client *http.Client
+	// Stale is what to do while the view of the revocations is older than the lease
+	// of Feed; the zero value refuses.
+	Stale Stale
 	// Leeway for clocks that differ, at most [MaxLeeway]; 0 is 5 seconds.
 	Leeway time.Duration
 	// CacheSize is how many verified tokens are remembered; 0 is 16384.
@@ -47,6 +50,7 @@ type Verifier struct {
 	// header is the encoded header of the last good token. An issuer has few, and
 	// one that was checked needs no second look.
 	header *atomic.Pointer[string]
+	stale  *staleness
 }
 
 // MaxLeeway is how much later than its end some verifier may still accept a token.
@@ -70,13 +74,16 @@ func NewVerifier(config Config) (*Verifier, error) {
 	case config.Leeway < 0 || config.Leeway > MaxLeeway:
 		return nil, fmt.Errorf("the leeway must be between 0 and %v", MaxLeeway)
 	}
+	if err := config.Stale.check(config); err != nil {
+		return nil, err
+	}
 	if config.Leeway == 0 {
 		config.Leeway = 5 * time.Second
 	}
 	if config.CacheSize == 0 {
 		config.CacheSize = 16384
 	}
-	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[string])}
+	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[string]), stale: newStaleness(config)}
 	if v.keys == nil {
 		v.remote = newRemoteKeySet(config.Issuer, config.Client, config.Logger)
 		v.keys = v.remote
@@ -96,6 +103,19 @@ func (v *Verifier) WithAudience(audience string) (*Verifier, error) {
 	}
 	other := *v
 	other.config.Audience = audience
+	other.stale = newStaleness(other.config)
+	return &other, nil
+}
+
+// WithStale returns a verifier that does something else while its view is stale. It
+// shares everything else with v, whose [Verifier.Run] must not have begun.
+func (v *Verifier) WithStale(stale Stale) (*Verifier, error) {
+	other := *v
+	other.config.Stale = stale
+	if err := stale.check(other.config); err != nil {
+		return nil, err
+	}
+	other.stale = newStaleness(other.config)
 	return &other, nil
 }
 
@@ -143,33 +163,50 @@ func (v *Verifier) Ready(ctx context.Context) error {
 }
 
 // Verify returns the claims of a good token, or an error that wraps one of the
-// sentinels of this package. It never waits and never asks another process. The
-// decision is about now: before a late commit, verify again.
+// sentinels of this package. It never waits and never asks another process; see
+// [Verifier.VerifyContext] for that. The decision is about now: before a late
+// commit, verify again.
 func (v *Verifier) Verify(raw string) (*Claims, error) {
+	token, err := v.read(raw)
+	if err == nil {
+		err = v.admit(token)
+	}
+	if err == nil {
+		err = v.decide(token)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return token.own(), nil
+}
+
+// read returns a token whose signature and form are good, now or when it was
+// seen before.
+func (v *Verifier) read(raw string) (verified, error) {
 	if !compact(raw) {
-		return nil, ErrMalformed
+		return verified{}, ErrMalformed
 	}
 	key := sha256.Sum256([]byte(raw))
 	seen, ok := v.cache.get(key)
 	if !ok {
-		var err error
-		if seen, err = v.parse(raw); err != nil {
-			return nil, err
+		seen, err := v.parse(raw)
+		if err == nil {
+			v.cache.put(key, seen)
 		}
-		v.cache.put(key, seen)
-	} else if _, err := v.keys.Key(seen.kid); err != nil {
-		return nil, err
+		return seen, err
 	}
-	if err := v.admit(seen); err != nil {
-		return nil, err
-	}
-	// The caller's own copy, in one piece for the one audience that tokens have.
+	_, err := v.keys.Key(seen.kid)
+	return seen, err
+}
+
+// own is the caller's own copy, in one piece for the one audience that tokens have.
+func (t verified) own() *Claims {
 	own := &struct {
 		Claims
 		audience [1]string
-	}{Claims: *seen.claims}
+	}{Claims: *t.claims}
 	own.Audience = append(own.audience[:0], own.Audience...)
-	return &own.Claims, nil
+	return &own.Claims
 }
 
 // VerifySignature returns the claims of a token that this issuer signed with a
@@ -278,8 +315,8 @@ func (v *Verifier) signer(t *jwt.Token) (kid string, key Key, err error) {
 	return kid, key, err
 }
 
-// admit decides what may change between two uses of the same token. The
-// revocations come last: their verdict is about this moment.
+// admit decides what may change between two uses of the same token, and between
+// audiences. The revocations come after it: their verdict is about this moment.
 func (v *Verifier) admit(t verified) error {
 	now, leeway := time.Now(), v.config.Leeway
 	switch c := t.claims; {
@@ -292,5 +329,5 @@ func (v *Verifier) admit(t verified) error {
 	case now.Add(leeway).Before(time.Unix(c.IssuedAt, 0)):
 		return fmt.Errorf("%w: iat", ErrNotForUs)
 	}
-	return v.config.Feed.Revocations().Check(t.claims, t.kid)
+	return nil
 }

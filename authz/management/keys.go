@@ -48,7 +48,7 @@ type Receipt struct {
 	ClientID  string    `json:"client_id"`
 	RevokedAt time.Time `json:"revoked_at"`
 	Position  uint64    `json:"position"`
-	State     string    `json:"state"` // confirmed or lease_ended
+	State     string    `json:"state"` // confirmed, lease_ended or waived
 	Confirmed int       `json:"confirmed"`
 	Total     int       `json:"total"`
 	WaitedMS  float64   `json:"waited_ms"`

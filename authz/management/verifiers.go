@@ -7,14 +7,16 @@ import (
 
 // A Verifier is one that must confirm every revocation.
 type Verifier struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	ClientID string    `json:"client_id,omitempty"`
-	Via      string    `json:"via"` // redis, http, or server for a server's own
-	LeaseMS  int64     `json:"lease_ms"`
-	JoinedAt time.Time `json:"joined_at"`
-	Applied  uint64    `json:"applied"` // position in the revocation log
-	Behind   uint64    `json:"behind"`  // entries that it lacks
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	ClientID string `json:"client_id,omitempty"`
+	Via      string `json:"via"` // redis, http, or server for a server's own
+	LeaseMS  int64  `json:"lease_ms"`
+	// AcceptStaleMS is how old a view it may use past its lease, 0 when it refuses.
+	AcceptStaleMS int64     `json:"accept_stale_ms"`
+	JoinedAt      time.Time `json:"joined_at"`
+	Applied       uint64    `json:"applied"` // position in the revocation log
+	Behind        uint64    `json:"behind"`  // entries that it lacks
 }
 
 // VerifierList is all of them; there are no pages.
@@ -30,7 +32,8 @@ func (s *server) listVerifiers(w http.ResponseWriter, r *http.Request, _ call) e
 	list := VerifierList{Data: []Verifier{}}
 	for _, v := range verifiers {
 		list.Data = append(list.Data, Verifier{ID: v.Session, Name: v.Name, ClientID: v.ClientID, Via: v.Via,
-			LeaseMS: v.Lease.Milliseconds(), JoinedAt: v.JoinedAt.UTC(), Applied: v.Applied, Behind: v.Behind})
+			LeaseMS: v.Lease.Milliseconds(), AcceptStaleMS: v.AcceptStale.Milliseconds(),
+			JoinedAt: v.JoinedAt.UTC(), Applied: v.Applied, Behind: v.Behind})
 	}
 	return writeJSON(w, http.StatusOK, list)
 }

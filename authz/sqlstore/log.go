@@ -145,8 +145,8 @@ func (s *Store) Unconfirmed(ctx context.Context, t time.Time) (position uint64, 
 // Join implements keys.Log.
 func (s *Store) Join(ctx context.Context, session keys.Session) error {
 	_, err := s.write.ExecContext(ctx,
-		`INSERT INTO sessions (id, name, client_id, via, lease_us, joined_at, applied, beat) VALUES ($1, $2, $3, $4, $5, $6, 0, 0)`,
-		session.ID, session.Name, session.ClientID, session.Via, session.Lease.Microseconds(), micros(session.JoinedAt))
+		`INSERT INTO sessions (id, name, client_id, via, lease_us, accept_stale_us, joined_at, applied, beat) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0)`,
+		session.ID, session.Name, session.ClientID, session.Via, session.Lease.Microseconds(), session.AcceptStale.Microseconds(), micros(session.JoinedAt))
 	return s.fail(err)
 }
 
@@ -185,16 +185,16 @@ func (s *Store) Sessions(ctx context.Context) ([]keys.Session, error) {
 	// The row of feed is there even when no session is: none at all is a standby,
 	// which may not know yet who has joined.
 	rows, err := s.write.QueryContext(ctx,
-		`SELECT s.id, s.name, s.client_id, s.via, s.lease_us, s.joined_at, s.applied, s.beat
+		`SELECT s.id, s.name, s.client_id, s.via, s.lease_us, s.accept_stale_us, s.joined_at, s.applied, s.beat
 		 FROM feed f LEFT JOIN sessions s ON s.id <> ''
 		 WHERE f.one = 1`+s.primary+` ORDER BY s.joined_at, s.id`)
 	sessions, err := collect(rows, err, func(rows *sql.Rows) (session keys.Session, err error) {
 		var id, name, client, via sql.NullString
-		var lease, joined, applied, beat sql.NullInt64
-		err = rows.Scan(&id, &name, &client, &via, &lease, &joined, &applied, &beat)
+		var lease, acceptStale, joined, applied, beat sql.NullInt64
+		err = rows.Scan(&id, &name, &client, &via, &lease, &acceptStale, &joined, &applied, &beat)
 		return keys.Session{ID: id.String, Name: name.String, ClientID: client.String, Via: via.String,
-			Lease: time.Duration(lease.Int64) * time.Microsecond, JoinedAt: instant(joined.Int64),
-			Applied: uint64(applied.Int64), Beat: uint64(beat.Int64)}, err
+			Lease: time.Duration(lease.Int64) * time.Microsecond, AcceptStale: time.Duration(acceptStale.Int64) * time.Microsecond,
+			JoinedAt: instant(joined.Int64), Applied: uint64(applied.Int64), Beat: uint64(beat.Int64)}, err
 	})
 	switch {
 	case err != nil:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,9 +21,9 @@ import (
 
 type gatewayFlags struct {
 	clientFlags
-	listen, name, redisURL, logLevel string
-	resources, requires              []string
-	lease                            time.Duration
+	listen, metrics, name, redisURL, logLevel string
+	resources, requires, stale                []string
+	lease                                     time.Duration
 }
 
 func gatewayCommand() *cobra.Command {
@@ -40,6 +41,10 @@ func gatewayCommand() *cobra.Command {
 	flags.StringArrayVar(&f.resources, "resource", nil, "NAME=AUDIENCE of an API behind the gateway, repeatable (required)")
 	flags.StringArrayVar(&f.requires, "require", nil, "NAME=SCOPE that every token for NAME needs, repeatable")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old its view of the revocations may become, 1s to 1m")
+	flags.StringArrayVar(&f.stale, "stale", nil, `NAME=POLICY while its view of the revocations is older than the lease, repeatable:
+refuse with 503 (default); introspect, which asks the server about each token;
+or accept:DURATION, which accepts until the view is that old and waives the promise`)
+	flags.StringVar(&f.metrics, "metrics-listen", "", "address of GET /metrics for Prometheus; none without")
 	flags.StringVar(&f.name, "name", "", "name of this verifier, as operators see it (default gateway HOSTNAME)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -60,7 +65,11 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	if len(f.resources) == 0 {
 		return usage("--resource NAME=AUDIENCE is needed")
 	}
-	feed, err := f.feed(cmd, f.name, f.redisURL, f.lease, logger)
+	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer), "revocations:read")
+	if err != nil {
+		return err
+	}
+	feed, err := f.feed(cmd.Context(), credentials, f.name, f.redisURL, f.lease, logger)
 	if err != nil {
 		return err
 	}
@@ -69,7 +78,8 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usage("--resource NAME=AUDIENCE: %v", err)
 	}
-	resources, err := f.policy(verifier)
+	resources, err := f.policy(verifier, &tokens.Introspection{
+		URL: f.url + "/oauth2/introspect", ClientID: credentials.ClientID, ClientSecret: credentials.ClientSecret})
 	if err != nil {
 		return err
 	}
@@ -79,6 +89,12 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	}
 	defer listener.Close()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(cmd.Context()))
+	if f.metrics != "" {
+		if err := serveMetrics(ctx, f.metrics, logger, &gatewayMetrics{feed.Revocations(), resources}); err != nil {
+			cancel()
+			return err
+		}
+	}
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); verifier.Run(ctx) }()
 	defer func() { cancel(); <-stopped }()
@@ -97,8 +113,8 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	return listenUntil(cmd.Context(), listener, authz.Log(logger, mux), logger)
 }
 
-// policy reads --resource and --require.
-func (f *gatewayFlags) policy(verifier *tokens.Verifier) (map[string]gateway.Resource, error) {
+// policy reads --resource, --require and --stale.
+func (f *gatewayFlags) policy(verifier *tokens.Verifier, introspection *tokens.Introspection) (map[string]gateway.Resource, error) {
 	resources := make(map[string]gateway.Resource)
 	for _, text := range f.resources {
 		name, audience, ok := strings.Cut(text, "=")
@@ -123,7 +139,34 @@ func (f *gatewayFlags) policy(verifier *tokens.Verifier) (map[string]gateway.Res
 		r.Scopes = append(r.Scopes, scope)
 		resources[name] = r
 	}
+	for _, text := range f.stale {
+		name, policy, _ := strings.Cut(text, "=")
+		r, ok := resources[name]
+		stale, err := stalePolicy(policy, introspection)
+		if !ok || err != nil {
+			return nil, usage("--stale %q is not NAME=refuse, NAME=introspect or NAME=accept:DURATION of a --resource", text)
+		}
+		if r.Verifier, err = r.Verifier.WithStale(stale); err != nil {
+			return nil, usage("--stale %s: %v", text, err)
+		}
+		resources[name] = r
+	}
 	return resources, nil
+}
+
+func stalePolicy(text string, introspection *tokens.Introspection) (tokens.Stale, error) {
+	verb, bound, _ := strings.Cut(text, ":")
+	switch {
+	case text == "refuse":
+		return tokens.Stale{}, nil
+	case text == "introspect":
+		return tokens.Stale{Introspect: introspection}, nil
+	case verb == "accept":
+		if until, err := time.ParseDuration(bound); err == nil && until > 0 {
+			return tokens.Stale{AcceptUntil: until}, nil
+		}
+	}
+	return tokens.Stale{}, errors.New("unknown")
 }
 
 func announceReady(ctx context.Context, verifier *tokens.Verifier, to io.Writer, address net.Addr) {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/imara/apikeys/authz/management"
+	"github.com/imara/apikeys/keys"
 )
 
 // keysFlags are those of every keys command.
@@ -298,8 +299,11 @@ func (f *keysFlags) revoke() *cobra.Command {
 
 func confirmed(r management.Receipt) string {
 	text := fmt.Sprintf("%d of %d verifiers confirmed in %.3g ms", r.Confirmed, r.Total, r.WaitedMS)
-	if r.State == "lease_ended" {
+	switch keys.ReceiptState(r.State) {
+	case keys.LeaseEnded:
 		text += "; the leases of the others have ended, they refuse"
+	case keys.Waived:
+		text += "; of the others, some may accept for longer, as their owners configured them: see imara verifiers list"
 	}
 	return text
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,6 +47,8 @@ func TestScripts(t *testing.T) {
 			"await": scriptAwait,
 			"load":  scriptLoad,
 			"get":   scriptGet,
+			// Pause and resume a background command: signal STOP serve
+			"signal": scriptSignal,
 			// A real Redis: redis VARIABLE; and one that evicts: evict
 			"redis": func(ts *testscript.TestScript, _ bool, args []string) { ts.Setenv(args[0], server().URL()) },
 			"evict": func(*testscript.TestScript, bool, []string) {
@@ -63,9 +66,27 @@ func scriptPort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(listener.Close())
 }
 
-// scriptAwait waits until a URL answers 200: await URL
+// scriptAwait waits until a URL answers 200 or what is said: await URL [STATUS]
 func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(await(args[0]))
+	status := http.StatusOK
+	if len(args) > 1 {
+		var err error
+		status, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	ts.Check(awaitStatus(args[0], status))
+}
+
+func scriptSignal(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]os.Signal{"STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
+	for _, cmd := range ts.BackgroundCmds() {
+		if cmd.Args[1] == args[1] {
+			ts.Check(cmd.Process.Signal(signals[args[0]]))
+			ts.Defer(func() { cmd.Process.Signal(syscall.SIGCONT) }) // or it cannot end
+			return
+		}
+	}
+	ts.Fatalf("no imara %s in the background", args[1])
 }
 
 // scriptLoad sets variables from a file for shells: load FILE
@@ -113,14 +134,16 @@ func request(url, token string) (status int, body string, err error) {
 }
 
 // await asks until the answer is 200.
-func await(url string) error {
+func await(url string) error { return awaitStatus(url, http.StatusOK) }
+
+func awaitStatus(url string, want int) error {
 	var last error
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(60 * time.Second)
 	for {
 		status, body, err := request(url, "")
-		if err == nil && status == http.StatusOK {
+		if err == nil && status == want {
 			return nil
 		}
 		if last = err; err == nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/tokens"
@@ -165,7 +166,11 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 	if audience == "" && len(unverified.Claims.Audience) > 0 {
 		audience = unverified.Claims.Audience[0]
 	}
-	feed, err := f.feed(cmd, "imara token verify", "", verifyLease, nil)
+	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer), "revocations:read")
+	if err != nil {
+		return nil, err
+	}
+	feed, err := f.feed(cmd.Context(), credentials, "imara token verify", "", verifyLease, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -185,16 +190,12 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 	return verifier.Verify(raw)
 }
 
-// feed returns a feed of the issuer's revocations. It asks for a token first, so
+// feed returns a feed of the issuer's revocations, over Redis if redisURL is given.
+// It asks for a token first, so
 // that wrong credentials are a clear error instead of a feed that never starts.
-func (f *clientFlags) feed(cmd *cobra.Command, name, redisURL string, lease time.Duration, logger *slog.Logger) (tokens.Feed, error) {
-	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer), "revocations:read")
-	if err != nil {
-		return nil, err
-	}
+func (f *clientFlags) feed(ctx context.Context, credentials *clientcredentials.Config, name, redisURL string, lease time.Duration, logger *slog.Logger) (feed tokens.Feed, err error) {
 	http := httpfeed.Config{URL: f.url, Name: name, Lease: lease,
 		ClientID: credentials.ClientID, ClientSecret: credentials.ClientSecret, Logger: logger}
-	var feed tokens.Feed
 	if redisURL == "" {
 		feed, err = httpfeed.New(http)
 	} else if options, e := redisfeed.ParseURL(redisURL); e != nil {
@@ -205,7 +206,7 @@ func (f *clientFlags) feed(cmd *cobra.Command, name, redisURL string, lease time
 	if err != nil {
 		return nil, usage("%v", err)
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if _, err := credentials.Token(ctx); err != nil {
 		if e := failure(err); e.(*exit).code == exitRefused {

@@ -36,9 +36,13 @@ func verifiersList() *cobra.Command {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
 			}
 			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "NAME\tVIA\tLEASE\tBEHIND\tJOINED")
+			fmt.Fprintln(t, "NAME\tVIA\tLEASE\tTHEN\tBEHIND\tJOINED")
 			for _, v := range list.Data {
-				fmt.Fprintf(t, "%s\t%s\t%v\t%d\t%s\n", v.Name, v.Via, time.Duration(v.LeaseMS)*time.Millisecond, v.Behind, date(&v.JoinedAt))
+				then := "refuses"
+				if v.AcceptStaleMS > 0 {
+					then = fmt.Sprintf("accepts until %v", time.Duration(v.AcceptStaleMS)*time.Millisecond)
+				}
+				fmt.Fprintf(t, "%s\t%s\t%v\t%s\t%d\t%s\n", v.Name, v.Via, time.Duration(v.LeaseMS)*time.Millisecond, then, v.Behind, date(&v.JoinedAt))
 			}
 			return t.Flush()
 		},

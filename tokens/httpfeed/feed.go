@@ -40,6 +40,8 @@ type Feed struct {
 	client      *http.Client
 	token       accessToken
 	revocations *tokens.Revocations
+	// vouching is the session that the view comes from, newest the one joined last.
+	vouching, newest string
 }
 
 // New returns a feed that knows nothing until [Feed.Run].
@@ -72,21 +74,31 @@ func New(config Config) (*Feed, error) {
 // Revocations implements [tokens.Feed].
 func (f *Feed) Revocations() *tokens.Revocations { return f.revocations }
 
-// Run implements [tokens.Feed]: it joins, follows, and joins again whenever the
-// server no longer knows the session. When ctx ends it stops vouching for its
-// view, then leaves, so that no revocation waits for it.
+// Run implements [tokens.Feed]: it follows until ctx ends, stops vouching for its
+// view, and only then leaves, so that no revocation waits for it.
 func (f *Feed) Run(ctx context.Context) error {
+	err := f.Follow(ctx)
+	f.revocations.Forget()
+	f.Leave()
+	return err
+}
+
+// Follow joins, follows, and joins again whenever the server no longer knows the
+// session. When ctx ends, the lease of its last session goes on. It is for package
+// redisfeed, as are Join, Confirm, Abandon and Leave; others call [Feed.Run].
+func (f *Feed) Follow(ctx context.Context) error {
 	for pause := firstPause; ; {
 		joined, err := f.Join(ctx, "")
 		if err == nil {
 			pause = firstPause
 			f.config.Logger.Info("following the revocation log", "session", joined.Session, "position", joined.Watermark)
 			err = f.follow(ctx, joined)
-			f.revocations.Forget()
-			f.Leave(joined.Session)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if joined.Session != "" {
+			f.Abandon()
 		}
 		f.config.Logger.Warn("not following the revocation log", "error", err)
 		if pause, err = rest(ctx, pause); err != nil {
@@ -111,10 +123,11 @@ func rest(ctx context.Context, pause time.Duration) (time.Duration, error) {
 	}
 }
 
-// Join begins a session that follows over some way, "" being this one. It is for
-// package redisfeed; others call [Feed.Run].
+// Join begins a session that follows over some way, "" being this one. The view of
+// the session before serves, and ages, until the new one's first Confirm.
 func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error) {
-	body, err := json.Marshal(Join{Name: f.config.Name, LeaseMS: f.config.Lease.Milliseconds(), Over: over})
+	body, err := json.Marshal(Join{Name: f.config.Name, LeaseMS: f.config.Lease.Milliseconds(),
+		AcceptStaleMS: f.revocations.Waiver().Milliseconds(), Over: over})
 	if err != nil {
 		return Joined{}, err
 	}
@@ -129,7 +142,47 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 			err = errSession // it was retired while the snapshot was on its way
 		}
 	}
-	return joined, err
+	if err != nil {
+		return Joined{}, err
+	}
+	if f.newest != "" && f.newest != f.vouching {
+		go f.leave(f.newest) // it never served
+	}
+	f.newest = joined.Session
+	return joined, nil
+}
+
+// Confirm renews the lease. The first one of a session ends the session before,
+// whose lease the view no longer needs.
+func (f *Feed) Confirm(fresh time.Time, floor uint64) {
+	f.revocations.Confirm(fresh, floor)
+	if f.vouching != f.newest {
+		if f.vouching != "" {
+			go f.leave(f.vouching)
+		}
+		f.vouching = f.newest
+	}
+}
+
+// Abandon ends the lease at once. The sessions end too, unless the view goes on to
+// be accepted past its lease: then the server has to know of it.
+func (f *Feed) Abandon() {
+	f.revocations.Lapse()
+	if f.revocations.Waiver() > 0 {
+		f.vouching, f.newest = "", ""
+	}
+	f.Leave()
+}
+
+// Leave ends all sessions. The view must not be vouched for any more.
+func (f *Feed) Leave() {
+	if f.vouching != "" {
+		f.leave(f.vouching)
+	}
+	if f.newest != "" && f.newest != f.vouching {
+		f.leave(f.newest)
+	}
+	f.vouching, f.newest = "", ""
 }
 
 // errSession: the server does not know the session, or its log is not the one
@@ -172,7 +225,7 @@ func (f *Feed) follow(ctx context.Context, joined Joined) error {
 			}
 		}
 		if f.revocations.Watermark() >= page.Tip {
-			f.revocations.Confirm(sent.Add(-time.Duration(page.AgeUS)*time.Microsecond), page.Floor)
+			f.Confirm(sent.Add(-time.Duration(page.AgeUS)*time.Microsecond), page.Floor)
 		}
 	}
 }
@@ -197,9 +250,9 @@ func (f *Feed) poll(ctx context.Context, session string, head uint64, wait time.
 	return page, err
 }
 
-// Leave ends a session of [Feed.Join]. It runs after the context has ended, within
-// a bound of its own.
-func (f *Feed) Leave(session string) {
+// leave ends a session. It runs after the context has ended, within a bound of
+// its own.
+func (f *Feed) leave(session string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := f.do(ctx, http.MethodDelete, "/feed/sessions/"+session, nil, nil); err != nil && !errors.Is(err, errSession) {

@@ -20,6 +20,9 @@ type Join struct {
 	// Name says to people which verifier this is; it need not be unique.
 	Name    string `json:"name"`
 	LeaseMS int64  `json:"lease_ms"`
+	// AcceptStaleMS is how old a view its owner lets it use past the lease, 0 when
+	// it refuses then.
+	AcceptStaleMS int64 `json:"accept_stale_ms,omitempty"`
 	// Over says by which way the session follows: empty is this one.
 	Over string `json:"over,omitempty"`
 }

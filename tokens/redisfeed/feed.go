@@ -66,6 +66,13 @@ func (f *Feed) Revocations() *tokens.Revocations { return f.revocations }
 func (f *Feed) Run(ctx context.Context) error {
 	client := newClient(*f.config.Redis, 2)
 	defer client.Close()
+	err := f.run(ctx, client)
+	f.revocations.Forget()
+	f.http.Leave()
+	return err
+}
+
+func (f *Feed) run(ctx context.Context, client redis.UniversalClient) error {
 	refused := 0 // joins in a row
 	for pause := firstPause; ; pause = min(2*pause, time.Second) {
 		joined, err := f.http.Join(ctx, httpfeed.OverRedis)
@@ -75,8 +82,6 @@ func (f *Feed) Run(ctx context.Context) error {
 			f.logger.Info("following the revocation log over Redis", "session", joined.Session, "position", joined.Watermark)
 			begun := time.Now()
 			err = f.follow(ctx, client, joined)
-			f.revocations.Forget()
-			f.http.Leave(joined.Session)
 			if time.Since(begun) > f.revocations.Lease() {
 				pause = firstPause
 			}
@@ -85,11 +90,16 @@ func (f *Feed) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		f.logger.Warn("not following the revocation log over Redis", "error", err)
-		switch {
-		case errors.Is(err, errSilent):
+		if errors.Is(err, errSilent) {
+			// The server still waits for this session, so that its lease goes on until
+			// another takes over.
 			f.detour(ctx, client, 0)
 			continue
-		case errors.Is(err, ErrForeign), refused > maxRefused:
+		}
+		if joined.Session != "" {
+			f.http.Abandon()
+		}
+		if errors.Is(err, ErrForeign) || refused > maxRefused {
 			// Not ours to read, or a server that does not publish: HTTP, for a while.
 			f.detour(ctx, client, foreignPause)
 			continue
@@ -138,7 +148,7 @@ func (f *Feed) detour(ctx context.Context, client redis.UniversalClient, atLeast
 			}
 		}
 	}()
-	f.http.Run(ctx)
+	f.http.Follow(ctx)
 }
 
 const (
@@ -244,7 +254,7 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 		c.polls = c.polls[1:]
 	}
 	if !fresh.IsZero() {
-		f.revocations.Confirm(fresh, floor)
+		f.http.Confirm(fresh, floor)
 		c.evidence, c.fresh = time.Now(), true
 	}
 	return nil

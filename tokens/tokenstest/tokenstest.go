@@ -113,12 +113,13 @@ func (i *Issuer) Cut(subject tokens.Subject) {
 	}
 }
 
-// Stall makes the verifiers lose contact for longer than their lease: they
-// answer 503 until [Issuer.Recover].
+// Stall makes the verifiers lose contact for longer than their lease: they answer
+// 503, or what their [tokens.Stale] says, until [Issuer.Recover]. What is revoked
+// meanwhile does not reach them.
 func (i *Issuer) Stall() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.revocations.Forget()
+	i.revocations.Lapse()
 	i.revocations.Start(nil, i.position, i.position)
 }
 

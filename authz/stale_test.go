@@ -1,0 +1,85 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+// TestReceiptTellsOfAWaiver: a verifier that loses contact and may accept for
+// longer does so, and the receipt does not say that nobody does. It is not retired
+// while it may accept. In contact it confirms like any other.
+func TestReceiptTellsOfAWaiver(t *testing.T) {
+	h := newHouse(t)
+	s := h.start(0)
+	h.stale = tokens.Stale{AcceptUntil: time.Hour}
+	waiving, network := s.gated("lenient", time.Second)
+	h.stale = tokens.Stale{}
+	c, other := s.demoKey(), s.demoKey()
+	raw, early := s.token(c), s.token(other)
+	_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", other.Key.ID, "")
+	if err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
+		t.Errorf("in contact: %+v, %v", receipt, err)
+	}
+	network.set(true)
+	_, receipt, err = s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+	if err != nil || receipt.State != keys.Waived || receipt.Confirmed != 1 || receipt.Total != 2 {
+		t.Errorf("cut off: %+v, %v", receipt, err)
+	}
+	if _, err := waiving.Verify(raw); err != nil {
+		t.Errorf("it was let accept for an hour: %v", err)
+	}
+	if _, err := waiving.Verify(early); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("revoked before it was cut off: %v", err)
+	}
+	sessions, err := s.store.Sessions(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(59 * time.Minute)
+	if gone := s.relay.silentFor(sessions, true, map[string]watch{}, later); len(gone) != 0 {
+		t.Errorf("%s may accept, and is retired", gone[0].Name)
+	}
+	if gone := s.relay.silentFor(sessions, true, map[string]watch{}, later.Add(3*time.Minute)); len(gone) != 1 || gone[0].Name != "lenient" {
+		t.Errorf("retired when it may accept no more: %+v", gone)
+	}
+	network.set(false)
+	eventually(t, "contact is back, and it knows", func() bool { _, err := waiving.Verify(raw); return errors.Is(err, tokens.ErrRevoked) })
+}
+
+// TestVerifierWithoutTheFeedAsksTheServer: its feed is cut off, introspection is
+// not. It goes on to decide, and a revocation counts at once.
+func TestVerifierWithoutTheFeedAsksTheServer(t *testing.T) {
+	h := newHouse(t)
+	s := h.start(0)
+	asking := s.key("operator", keys.Access{Scopes: []string{introspectScope}, Resources: []string{demoAPI, ManagementAudience(s.issuer)}})
+	h.stale = tokens.Stale{Introspect: &tokens.Introspection{URL: s.url + "/oauth2/introspect",
+		ClientID: asking.Key.ClientID, ClientSecret: asking.Secret.Reveal()}}
+	api, network := s.gated("asks", time.Second)
+	c := s.demoKey()
+	raw := s.token(c)
+	network.set(true)
+	eventually(t, "its view is stale", func() bool { _, err := api.Verify(raw); return errors.Is(err, tokens.ErrStale) })
+	if claims, err := api.VerifyContext(context.Background(), raw); err != nil || claims.ClientID != c.Key.ClientID {
+		t.Errorf("introspected: %+v, %v", claims, err)
+	}
+	_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+	if err != nil || receipt.State != keys.LeaseEnded {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	if _, err := api.VerifyContext(context.Background(), raw); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("introspected after the revocation: %v", err)
+	}
+	s.stop()
+	if _, err := api.VerifyContext(context.Background(), raw); !errors.Is(err, tokens.ErrStale) {
+		t.Errorf("nobody to ask: %v", err)
+	}
+	if strings.Contains(h.log.String(), raw) || strings.Contains(h.log.String(), asking.Secret.Reveal()) {
+		t.Error("a token or a secret is in the log")
+	}
+}

@@ -1,0 +1,196 @@
+package tokens
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Stale is what a verifier does while its view of the revocations is older than
+// the lease, because neither Redis nor the issuer has confirmed it. The zero value
+// refuses with [ErrStale], which is 503 with Retry-After over HTTP.
+//
+// It is never silent: each spell is logged when it begins and ends, and
+// [Verifier.Counts] says how often it decided.
+type Stale struct {
+	// Introspect asks the issuer about each token (RFC 7662), in
+	// [Verifier.VerifyContext] and the middleware. Nil does not.
+	Introspect *Introspection
+	// AcceptUntil accepts what the last view accepts, until it is this old. That
+	// waives the promise: a token may be accepted after its revocation has returned,
+	// and the receipt of such a revocation says "waived". 0 does not accept.
+	AcceptUntil time.Duration
+}
+
+// MaxAcceptUntil is the longest [Stale.AcceptUntil]: no token lives longer.
+const MaxAcceptUntil = time.Hour
+
+func (s Stale) check(config Config) error {
+	if s.AcceptUntil != 0 && (s.AcceptUntil <= config.Feed.Revocations().Lease() || s.AcceptUntil > MaxAcceptUntil) {
+		return fmt.Errorf("a stale view can be accepted until it is older than the lease of %v and at most %v, not %v",
+			config.Feed.Revocations().Lease(), MaxAcceptUntil, s.AcceptUntil)
+	}
+	if s.Introspect != nil && (s.Introspect.ClientID == "" || s.Introspect.ClientSecret == "") {
+		return errors.New("introspection needs the client id and secret of a key with the scope tokens:introspect")
+	}
+	return nil
+}
+
+// An Introspection asks the issuer whether a token is active.
+type Introspection struct {
+	// URL of the introspection endpoint; empty is the one of our server.
+	URL string
+	// ClientID and ClientSecret are a key with the scope tokens:introspect that may
+	// use the audience.
+	ClientID, ClientSecret string
+	// Client makes the requests; nil is a plain one. A request ends with its
+	// caller's context, and after two seconds.
+	Client *http.Client
+}
+
+// maxQuestions to the issuer at once: what made us stale may be its load.
+const maxQuestions = 32
+
+// Counts are the decisions of a verifier while its view was stale, since it was
+// made.
+type Counts struct {
+	Refused      uint64 // with ErrStale
+	Introspected uint64 // as the issuer said
+	Accepted     uint64 // on a stale view, under Stale.AcceptUntil
+}
+
+// Counts returns how often the verifier's [Stale] decided.
+func (v *Verifier) Counts() Counts {
+	s := v.stale
+	return Counts{s.refused.Load(), s.introspected.Load(), s.accepted.Load()}
+}
+
+// staleness is what a verifier's Stale has done.
+type staleness struct {
+	refused, introspected, accepted atomic.Uint64
+	spell                           atomic.Pointer[time.Time] // since when it has decided; nil when current
+	questions                       chan struct{}
+}
+
+func newStaleness(config Config) *staleness {
+	waiver := &config.Feed.Revocations().waiver
+	for {
+		old, until := waiver.Load(), int64(config.Stale.AcceptUntil)
+		if until <= old || waiver.CompareAndSwap(old, until) {
+			return &staleness{questions: make(chan struct{}, maxQuestions)}
+		}
+	}
+}
+
+// decide asks the revocations about a token that is good otherwise.
+func (v *Verifier) decide(t verified) error {
+	stale, err := v.config.Feed.Revocations().check(t.claims, t.kid, v.config.Stale.AcceptUntil)
+	switch {
+	case errors.Is(err, ErrStale):
+		v.stale.refused.Add(1)
+	case stale && err == nil:
+		v.stale.accepted.Add(1)
+	}
+	v.note(stale)
+	return err
+}
+
+// note logs when a spell of staleness begins, and what it did when it ends.
+func (v *Verifier) note(stale bool) {
+	since := v.stale.spell.Load()
+	if stale == (since != nil) {
+		return
+	}
+	logger, now := v.config.Logger, time.Now()
+	if stale {
+		if v.stale.spell.CompareAndSwap(nil, &now) && logger != nil {
+			logger.Error("the view of the revocations is older than the lease", "audience", v.config.Audience, "lease", v.config.Feed.Revocations().Lease(),
+				"introspects", v.config.Stale.Introspect != nil, "accepts_until", v.config.Stale.AcceptUntil)
+		}
+	} else if v.stale.spell.CompareAndSwap(since, nil) && logger != nil {
+		c := v.Counts()
+		logger.Warn("the view of the revocations is current again", "audience", v.config.Audience, "after", now.Sub(*since).Round(time.Millisecond),
+			"refused_ever", c.Refused, "introspected_ever", c.Introspected, "accepted_stale_ever", c.Accepted)
+	}
+}
+
+// VerifyContext is [Verifier.Verify], and asks the issuer while the view is stale
+// if [Stale.Introspect] says so. Without an answer, AcceptUntil decides.
+func (v *Verifier) VerifyContext(ctx context.Context, raw string) (*Claims, error) {
+	introspect := v.config.Stale.Introspect
+	if introspect == nil || v.config.Feed.Revocations().Fresh() == nil {
+		return v.Verify(raw)
+	}
+	token, err := v.read(raw)
+	if err == nil {
+		err = v.admit(token)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := v.config.Feed.Revocations().Check(token.claims, token.kid); !errors.Is(err, ErrStale) {
+		return v.Verify(raw) // what is known revoked stays so
+	}
+	v.note(true)
+	active, err := v.ask(ctx, introspect, raw)
+	if err != nil {
+		if v.config.Logger != nil {
+			v.config.Logger.Warn("introspection failed", "error", err)
+		}
+		return v.Verify(raw)
+	}
+	v.stale.introspected.Add(1)
+	if !active {
+		return nil, ErrRevoked
+	}
+	return token.own(), nil
+}
+
+// ask makes one introspection request.
+func (v *Verifier) ask(ctx context.Context, to *Introspection, raw string) (active bool, err error) {
+	select {
+	case v.stale.questions <- struct{}{}:
+		defer func() { <-v.stale.questions }()
+	default:
+		return false, fmt.Errorf("%d requests are waiting for the issuer", maxQuestions)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	endpoint := to.URL
+	if endpoint == "" {
+		endpoint = v.config.Issuer + "/oauth2/introspect"
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(url.Values{"token": {raw}}.Encode()))
+	if err != nil {
+		return false, err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.SetBasicAuth(url.QueryEscape(to.ClientID), url.QueryEscape(to.ClientSecret)) // RFC 6749 §2.3.1
+	client := http.Client{}
+	if to.Client != nil {
+		client = *to.Client
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	response, err := client.Do(request)
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Active *bool `json:"active"`
+	}
+	if response.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("the introspection endpoint answered %d", response.StatusCode)
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&answer); err != nil || answer.Active == nil {
+		return false, errors.New("the introspection endpoint's answer is not one of RFC 7662")
+	}
+	return *answer.Active, nil
+}
