@@ -187,17 +187,18 @@ func (r *Relay) keepHouse(ctx context.Context) {
 	}
 }
 
+// confirmOrphans stores receipts for cuts that nobody waits for. Whoever has applied
+// the newest has applied them all, so one wait serves.
 func (r *Relay) confirmOrphans(ctx context.Context, before time.Time) {
-	for last := uint64(0); ctx.Err() == nil; {
-		position, err := r.Log.Unconfirmed(ctx, before)
-		if err != nil || position <= last { // none, or its receipt could not be stored
-			return
-		}
-		last = position
-		receipt, err := r.await(ctx, position)
-		if err != nil {
-			return
-		}
+	positions, err := r.Log.Unconfirmed(ctx, before)
+	if err != nil || len(positions) == 0 {
+		return
+	}
+	receipt, err := r.await(ctx, positions[len(positions)-1])
+	if err != nil {
+		return
+	}
+	for _, receipt.Position = range positions {
 		r.store(ctx, receipt)
 	}
 }

@@ -83,3 +83,46 @@ func TestVerifierWithoutTheFeedAsksTheServer(t *testing.T) {
 		t.Error("a token or a secret is in the log")
 	}
 }
+
+// TestSkewedClocksLetNothingThrough: tokens of a server whose clock is fast or
+// slow, and a floor raised by one an hour ahead: what is revoked stays refused, and
+// a new token is accepted (F-06, F-35).
+func TestSkewedClocksLetNothingThrough(t *testing.T) {
+	s := newHouse(t).start(0)
+	api := s.follow("api", 0)
+	ctx := context.Background()
+	for _, skew := range []time.Duration{-time.Minute, -4 * time.Second, 0, 4 * time.Second} {
+		c := s.demoKey()
+		u, err := tokens.Inspect(s.token(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.Claims.IssuedAt += int64(skew.Seconds())
+		u.Claims.ExpiresAt += int64(skew.Seconds())
+		raw, err := s.config.Ring.Sign(tokens.ES256, &u.Claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipt, accepted := race(t, []*apiVerifier{api}, raw, func() (keys.Key, keys.Receipt, error) {
+			return s.registry.Revoke(ctx, "test", "org", c.Key.ID, "")
+		})
+		if accepted == 0 || receipt.State != keys.Confirmed {
+			t.Errorf("a clock at %v: accepted %d times before, %+v", skew, accepted, receipt)
+		}
+	}
+	live, revoked := s.demoKey(), s.demoKey()
+	before, dead := s.token(live), s.token(revoked)
+	if _, _, err := s.registry.Revoke(ctx, "test", "org", revoked.Key.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.RaiseFloor(ctx, time.Now().Add(keys.Retention+time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a floor that is too high refuses too much", func() bool { _, err := api.Verify(before); return errors.Is(err, tokens.ErrRevoked) })
+	if _, err := api.Verify(dead); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("revoked, and below the floor: %v", err)
+	}
+	if _, err := api.Verify(s.token(live)); err != nil {
+		t.Errorf("a token from after the floor: %v", err)
+	}
+}

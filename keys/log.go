@@ -30,9 +30,9 @@ type Log interface {
 	Receipt(ctx context.Context, position uint64) (Receipt, error)
 	// Confirmed stores r for the cut at r.Position, unless it has a receipt.
 	Confirmed(ctx context.Context, r Receipt) error
-	// Unconfirmed returns the oldest cut from before t that has no receipt, 0
-	// when there is none.
-	Unconfirmed(ctx context.Context, t time.Time) (position uint64, err error)
+	// Unconfirmed returns the oldest cuts from before t that have no receipt, at most
+	// a thousand, oldest first.
+	Unconfirmed(ctx context.Context, t time.Time) (positions []uint64, err error)
 
 	// Join stores a session. From its commit on, revocations wait for it.
 	Join(ctx context.Context, s Session) error

@@ -136,10 +136,11 @@ func (s *Store) Confirmed(ctx context.Context, r keys.Receipt) error {
 }
 
 // Unconfirmed implements keys.Log.
-func (s *Store) Unconfirmed(ctx context.Context, t time.Time) (position uint64, err error) {
-	err = s.read.QueryRowContext(ctx,
-		`SELECT COALESCE(MIN(seq), 0) FROM log WHERE kind = 'cut' AND confirmed_at = 0 AND at < $1`, micros(t)).Scan(&position)
-	return position, s.fail(err)
+func (s *Store) Unconfirmed(ctx context.Context, t time.Time) ([]uint64, error) {
+	rows, err := s.read.QueryContext(ctx,
+		`SELECT seq FROM log WHERE kind = 'cut' AND confirmed_at = 0 AND at < $1 ORDER BY seq LIMIT 1000`, micros(t))
+	positions, err := collect(rows, err, func(rows *sql.Rows) (position uint64, err error) { return position, rows.Scan(&position) })
+	return positions, s.fail(err)
 }
 
 // Join implements keys.Log.

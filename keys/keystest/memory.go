@@ -353,15 +353,15 @@ func (m *Memory) Confirmed(_ context.Context, r keys.Receipt) error {
 	return nil
 }
 
-func (m *Memory) Unconfirmed(_ context.Context, t time.Time) (uint64, error) {
+func (m *Memory) Unconfirmed(_ context.Context, t time.Time) (positions []uint64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.log {
-		if e.Kind == tokens.Cut && e.receipt == nil && e.at.Before(t) {
-			return e.Position, nil
+		if e.Kind == tokens.Cut && e.receipt == nil && e.at.Before(t) && len(positions) < 1000 {
+			positions = append(positions, e.Position)
 		}
 	}
-	return 0, nil
+	return positions, nil
 }
 
 func (m *Memory) Join(_ context.Context, s keys.Session) error {

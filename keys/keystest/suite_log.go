@@ -144,13 +144,13 @@ func receipts(t *testing.T, s *suite) {
 	s.must(err)
 	_, err = s.Receipt(s.ctx, one.Position)
 	s.want(err, keys.ErrNotFound)
-	oldest := func(want uint64) {
+	waiting := func(want ...uint64) {
 		t.Helper()
 		got, err := s.Unconfirmed(s.ctx, start)
 		s.must(err)
 		s.same(got, want)
 	}
-	oldest(one.Position)
+	waiting(one.Position, two.Position)
 	r := keys.Receipt{Position: one.Position, State: keys.LeaseEnded, Confirmed: 3, Total: 4, Waited: 1500 * time.Microsecond}
 	s.must(s.Confirmed(s.ctx, r))
 	other := r
@@ -159,17 +159,17 @@ func receipts(t *testing.T, s *suite) {
 	got, err := s.Receipt(s.ctx, one.Position)
 	s.must(err)
 	s.same(got, r)
-	oldest(two.Position)
+	waiting(two.Position)
 	r.Position = two.Position
 	s.must(s.Confirmed(s.ctx, r))
-	oldest(0)
+	waiting()
 	none, err := s.Unconfirmed(s.ctx, now().Add(-time.Hour))
 	s.must(err)
-	s.same(none, uint64(0))
+	s.same(none, []uint64(nil))
 }
 
 func sessions(t *testing.T, s *suite) {
-	a := keys.Session{ID: "ver_a", Name: "gateway", ClientID: "client", Via: "ver_b", Lease: 10 * time.Second, JoinedAt: now()}
+	a := keys.Session{ID: "ver_a", Name: "gateway", ClientID: "client", Via: "ver_b", Lease: 10 * time.Second, AcceptStale: time.Minute, JoinedAt: now()}
 	b := keys.Session{ID: "ver_b", Name: "server", Via: "ver_b", Lease: time.Second, JoinedAt: now().Add(time.Second)}
 	listed := func(want ...keys.Session) {
 		t.Helper()

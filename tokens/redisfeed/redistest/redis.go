@@ -81,8 +81,11 @@ func (r *Redis) Kill() {
 func (r *Redis) Signal(s syscall.Signal) { r.cmd.Process.Signal(s) }
 
 // Client returns a client for the test's own commands.
-func (r *Redis) Client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: r.Address(), MaxRetries: -1, DialTimeout: time.Second})
+func (r *Redis) Client() *redis.Client { return ClientOf(r.Address()) }
+
+// ClientOf is a client of any Redis, a Sentinel among them.
+func ClientOf(address string) *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1, DialTimeout: time.Second})
 }
 
 // Do runs a command.

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/tokens/redisfeed/redistest"
+)
+
+// TestProveFindsAVerifierThatAcceptsRevokedTokens: the proof can fail.
+func TestProveFindsAVerifierThatAcceptsRevokedTokens(t *testing.T) {
+	server := serveDemo(t, t.TempDir(), address(t))
+	gullible := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusOK) }))
+	t.Cleanup(gullible.Close)
+	code, out, talk := server.imara("", "prove", "--scope", "alerts:read", "--count", "5", "--verifiers", "1", "--gateway", gullible.URL+"/verify/x", "--json")
+	var record proofRecord
+	if err := json.Unmarshal([]byte(out), &record); err != nil || len(record.Passes) != 1 {
+		t.Fatalf("%v: %s %s", err, out, talk)
+	}
+	if pass := record.Passes[0]; code != exitError || pass.AcceptedAfter != 5 || len(pass.Violations) != 5 || pass.Violations[0].Verifier != gullible.URL+"/verify/x" {
+		t.Errorf("code %d, %+v", code, pass)
+	}
+	if !strings.Contains(talk, "the promise was broken") {
+		t.Errorf("it says %q", talk)
+	}
+	leftovers := func() {
+		t.Helper()
+		if _, list, _ := server.imara("", "keys", "list", "--status", "active"); strings.Contains(list, "prove") || !strings.Contains(list, "Demo") {
+			t.Errorf("scratch keys are left: %s", list)
+		}
+	}
+	leftovers()
+	// One that accepts nothing proves nothing.
+	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	t.Cleanup(closed.Close)
+	if code, _, talk := server.imara("", "prove", "--scope", "alerts:read", "--count", "1", "--verifiers", "0", "--gateway", closed.URL+"/verify/x"); code != exitUnavailable || !strings.Contains(talk, "accepts no good token") {
+		t.Errorf("code %d: %s", code, talk)
+	}
+	leftovers()
+}
+
+// TestProveUnderFaults: a Redis that is flushed, paused, killed, and cut off, and
+// verifiers that are paused; nothing is accepted after a revocation has returned.
+func TestProveUnderFaults(t *testing.T) {
+	redisAddress, dir := address(t), t.TempDir()
+	_, port, _ := strings.Cut(redisAddress, ":")
+	start := fmt.Sprintf("redis-server --port %s --bind 127.0.0.1 --save '' --daemonize yes --dir '%s' --pidfile '%s/pid'", port, dir, dir)
+	if out, err := exec.Command("sh", "-c", start).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("redis-cli", "-p", port, "shutdown", "nosave").Run() })
+	server := serveDemo(t, t.TempDir(), address(t), "env", "IMARA_REDIS_URL=redis://"+redisAddress)
+	code, out, talk := server.imara("", "prove", "--scope", "alerts:read", "--count", "100", "--verifiers", "3", "--lease", "1s", "--redis-url", "redis://"+redisAddress,
+		"--faults", "--harm-redis", "redis://"+redisAddress, "--restart-redis", start, "--json")
+	var record proofRecord
+	if err := json.Unmarshal([]byte(out), &record); err != nil || len(record.Passes) != 2 {
+		t.Fatalf("%v: %s %s", err, out, talk)
+	}
+	healthy, faulty := record.Passes[0], record.Passes[1]
+	if code != 0 || len(healthy.Violations) != 0 || len(faulty.Violations) != 0 {
+		t.Errorf("code %d, healthy %v, faulty %v", code, healthy.Violations, faulty.Violations)
+	}
+	if healthy.Receipts["confirmed"] != 100 || healthy.LastAcceptance.Max >= 0 || healthy.Decisions["accepted"] < 300 {
+		t.Errorf("healthy: %+v", healthy)
+	}
+	if len(faulty.Faults) != 6 || faulty.Revocations < 100 || faulty.Decisions["unknown"] == 0 {
+		t.Errorf("faulty: %+v", faulty)
+	}
+	t.Logf("under faults: %d revocations, receipts %v, decisions %v, faults %v", faulty.Revocations, faulty.Receipts, faulty.Decisions, faulty.Faults)
+}
+
+// prove prepares a proof against a server in this process, for faults of a test's own.
+func prove(t *testing.T, server *child, redisURL string, more ...string) *proof {
+	t.Helper()
+	for name, value := range server.env() {
+		t.Setenv(name, value)
+	}
+	cmd := proveCommand()
+	cmd.SetContext(t.Context())
+	f := proveFlags{program: "imara", verifiers: 2, workers: 2, scope: "alerts:read", redisURL: redisURL, lease: time.Second}
+	f.issuer, f.org, f.clientID, f.timeout = os.Getenv("IMARA_ISSUER"), os.Getenv("IMARA_ORG"), os.Getenv("IMARA_CLIENT_ID"), time.Minute
+	p, err := f.prepare(cmd)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, server.stderr)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+// under runs a proof while faults are done, until each was done twice.
+func (p *proof) under(t *testing.T, kinds ...fault) proofPass {
+	t.Helper()
+	harm := &faults{lease: time.Second, done: make(map[string]int)}
+	var failed []error
+	for _, kind := range kinds {
+		harm.kinds = append(harm.kinds, fault{kind.name, func(ctx context.Context) error {
+			err := kind.do(ctx)
+			if err != nil && ctx.Err() == nil {
+				failed = append(failed, fmt.Errorf("%s: %w", kind.name, err))
+			}
+			return err
+		}})
+	}
+	pass, err := p.pass(t.Context(), 50, 2, harm, newProgress(nil, 50))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(pass.Violations) > 0 {
+		t.Errorf("violations: %v", pass.Violations)
+	}
+	if len(failed) > 0 {
+		t.Errorf("faults that were none: %v", failed)
+	}
+	if len(pass.Faults) != len(kinds) || pass.Decisions["accepted"] == 0 {
+		t.Errorf("nothing was proved: %+v", pass)
+	}
+	t.Logf("%d revocations, receipts %v, decisions %v, faults %v", pass.Revocations, pass.Receipts, pass.Decisions, pass.Faults)
+	return pass
+}
+
+// soon waits for a condition while a proof runs, and tells whether it came.
+func soon(ctx context.Context, condition func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for !condition() {
+		if ctx.Err() != nil {
+			return false
+		}
+		rest(ctx, 5*time.Millisecond)
+	}
+	return true
+}
+
+// TestFailoverThatLosesWrites: the primary acknowledges what its replica never
+// gets, dies, and Sentinel promotes the replica (F-23).
+func TestFailoverThatLosesWrites(t *testing.T) {
+	primary := redistest.New(t)
+	replica := redistest.New(t)
+	follow := func(of, by *redistest.Redis) {
+		host, port, _ := strings.Cut(of.Address(), ":")
+		by.Do("REPLICAOF", host, port)
+	}
+	// Whoever changes its role drops its clients.
+	replication := func(r *redistest.Redis) string {
+		client := r.Client()
+		defer client.Close()
+		return client.Info(t.Context(), "replication").Val()
+	}
+	linked := func(r *redistest.Redis) bool { return strings.Contains(replication(r), "master_link_status:up") }
+	follow(primary, replica)
+	eventually(t, "the replica follows", func() bool { return linked(replica) })
+
+	sentinel := address(t)
+	config := filepath.Join(t.TempDir(), "sentinel.conf")
+	_, port, _ := strings.Cut(sentinel, ":")
+	host, primaryPort, _ := strings.Cut(primary.Address(), ":")
+	settings := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor imara %s %s 1\nsentinel down-after-milliseconds imara 500\nsentinel failover-timeout imara 1500\n",
+		port, filepath.Dir(config), host, primaryPort)
+	if err := os.WriteFile(config, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	watch := exec.Command("redis-server", config, "--sentinel")
+	var watchLog bytes.Buffer
+	watch.Stdout = &watchLog
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { watch.Process.Kill(); watch.Wait() })
+	sentinels := fmt.Sprintf("redis://%s?master_name=imara", sentinel)
+	ask := redistest.ClientOf(sentinel)
+	defer ask.Close()
+	eventually(t, "Sentinel sees the replica", func() bool {
+		list, err := ask.Do(t.Context(), "SENTINEL", "REPLICAS", "imara").Slice()
+		return err == nil && len(list) == 1
+	})
+
+	server := serveDemo(t, t.TempDir(), address(t), "env", "IMARA_REDIS_URL="+sentinels)
+	p := prove(t, server, sentinels)
+	lost := 0
+	top := func(r *redistest.Redis) int64 {
+		client := r.Client()
+		defer client.Close()
+		return client.XLen(t.Context(), "{rev:"+os.Getenv("IMARA_ISSUER")+"}:log").Val()
+	}
+	failover := func(ctx context.Context) error {
+		// From now on it gives the replica nothing.
+		primary.Do("ACL", "SETUSER", "default", "-psync", "-sync")
+		primary.Do("CLIENT", "KILL", "TYPE", "replica")
+		at := top(replica)
+		if !soon(ctx, func() bool { return top(primary) > at+3 }) {
+			return errors.New("the primary acknowledged nothing that the replica lacks")
+		}
+		primary.Kill()
+		if !soon(ctx, func() bool {
+			now, err := ask.Do(ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "imara").StringSlice()
+			return err == nil && strings.Join(now, ":") == replica.Address() && strings.Contains(replication(replica), "role:master")
+		}) {
+			return errors.New("Sentinel did not promote the replica")
+		}
+		lost++
+		// The old primary comes back empty, and Sentinel says who follows whom: it may
+		// change its mind on a busy machine.
+		primary.Start()
+		follow(replica, primary)
+		if !soon(ctx, func() bool {
+			now, err := ask.Do(ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "imara").StringSlice()
+			if err != nil || len(now) != 2 {
+				return false
+			}
+			if strings.Join(now, ":") != primary.Address() {
+				primary, replica = replica, primary
+			}
+			list, err := ask.Do(ctx, "SENTINEL", "REPLICAS", "imara").Slice()
+			return err == nil && linked(replica) && strings.Contains(fmt.Sprint(list...), "name:"+replica.Address()) && !strings.Contains(fmt.Sprint(list...), "disconnected")
+		}) {
+			return errors.New("the replica does not follow again")
+		}
+		return nil
+	}
+	pass := p.under(t, fault{"failover that loses writes", failover})
+	if lost < 2 || pass.Receipts["confirmed"] == 0 {
+		t.Errorf("%d failovers, receipts %v\n%s", lost, pass.Receipts, watchLog.String())
+	}
+}
