@@ -74,16 +74,21 @@ func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
 func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID string) (httpfeed.Joined, error) {
 	session := newSession(join.Name, time.Duration(join.LeaseMS)*time.Millisecond)
 	session.AcceptStale = time.Duration(join.AcceptStaleMS) * time.Millisecond
-	session.ClientID, session.Via = clientID, r.own()
+	own := r.own()
+	session.ClientID, session.Via = clientID, own
 	if join.Over == httpfeed.OverRedis {
 		session.Via = viaRedis
+	} else if own == "" {
+		return httpfeed.Joined{}, errNotFollowing
 	}
 	if err := r.Log.Join(ctx, session); err != nil {
 		return httpfeed.Joined{}, err
 	}
 	if join.Over == "" {
 		r.mu.Lock()
-		r.followers[session.ID] = &follower{clientID: clientID, current: time.Now()}
+		if r.session == own { // or its first poll attaches it
+			r.followers[session.ID] = &follower{clientID: clientID, current: time.Now()}
+		}
 		r.mu.Unlock()
 	}
 	snapshot, err := r.Log.Snapshot(ctx)

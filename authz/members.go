@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -107,6 +108,10 @@ func (r *Relay) report(ctx context.Context) {
 	}
 }
 
+// errNotFollowing: this server has not joined the log yet, so nobody can follow
+// through it.
+var errNotFollowing = fmt.Errorf("%w: it does not follow the log yet", tokens.ErrStale)
+
 // attached returns nil for a client's session that follows through this server,
 // now that it polls here.
 func (r *Relay) attached(ctx context.Context, session, clientID string) error {
@@ -118,6 +123,9 @@ func (r *Relay) attached(ctx context.Context, session, clientID string) error {
 			return keys.ErrNotFound
 		}
 		return nil
+	}
+	if own == "" {
+		return errNotFollowing
 	}
 	if err := r.Log.Attach(ctx, session, clientID, own); err != nil {
 		return err
