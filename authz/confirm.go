@@ -1,12 +1,14 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens/httpfeed"
+	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
 // margin is what clocks that run at different rates may differ by over a lease:
@@ -17,57 +19,72 @@ func margin(lease time.Duration) time.Duration {
 
 // Confirm implements [keys.Relay]. What the receipt says is true when it returns;
 // storing it takes as long as the revocation did, and is left to the background.
-func (r *Relay) Confirm(ctx context.Context, position uint64) (keys.Receipt, error) {
-	receipt, err := r.await(ctx, position)
+func (r *Relay) Confirm(ctx context.Context, at keys.Commit) (keys.Receipt, error) {
+	receipt, err := r.await(ctx, at)
 	if err == nil {
 		select {
 		case r.receipts <- receipt:
 		default: // the next server to start stores one for it
-			r.Logger.Warn("receipt not stored: too many are waiting", "position", position)
+			r.Logger.Warn("receipt not stored: too many are waiting", "position", at.Position)
 		}
 	}
 	return receipt, err
 }
 
-// storeReceipts stores what Confirm has left, until ctx ends and all are.
+// storeReceipts stores what Confirm has left, until ctx ends and all are. It lets
+// some gather: storing one is a commit like the next revocation's.
 func (r *Relay) storeReceipts(ctx context.Context) {
 	for {
 		select {
-		case receipt := <-r.receipts:
-			r.store(ctx, receipt)
-			continue
-		default:
+		case <-time.After(receiptInterval):
+		case <-ctx.Done():
+			r.store(ctx, r.pending())
+			return
 		}
+		r.store(ctx, r.pending())
+	}
+}
+
+const receiptInterval = 50 * time.Millisecond
+
+// pending takes the receipts that wait to be stored.
+func (r *Relay) pending() (receipts []keys.Receipt) {
+	for {
 		select {
 		case receipt := <-r.receipts:
-			r.store(ctx, receipt)
-		case <-ctx.Done():
-			return
+			receipts = append(receipts, receipt)
+		default:
+			return receipts
 		}
 	}
 }
 
-func (r *Relay) store(ctx context.Context, receipt keys.Receipt) {
+func (r *Relay) store(ctx context.Context, receipts []keys.Receipt) {
+	if len(receipts) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := r.Log.Confirmed(ctx, receipt); err != nil {
-		r.Logger.Warn("receipt not stored", "position", receipt.Position, "error", err)
+	// In one order on every server, so that none waits for another in a circle.
+	slices.SortFunc(receipts, func(a, b keys.Receipt) int { return cmp.Compare(a.Position, b.Position) })
+	if err := r.Log.Confirmed(ctx, receipts...); err != nil {
+		r.Logger.Warn("receipts not stored", "from", receipts[0].Position, "count", len(receipts), "error", err)
 	}
 }
 
 // await waits for a receipt. The caller's transaction has committed, so a lease
 // that is renewed from now on is renewed by somebody who has the entry.
-func (r *Relay) await(ctx context.Context, position uint64) (keys.Receipt, error) {
-	began := time.Now()
-	r.hurry()
+func (r *Relay) await(ctx context.Context, at keys.Commit) (keys.Receipt, error) {
+	began, position := time.Now(), at.Position
+	r.hurry(at)
 	// After the commit: a session that is stored later has the entry in its first page.
 	sessions, err := r.sessions(ctx, began)
 	if err != nil {
 		return keys.Receipt{}, err
 	}
-	r.overRedis(ctx, sessions)
+	listed, acks := time.Now(), &redisfeed.Acks{Position: position}
 	receipt := keys.Receipt{Position: position, State: keys.Confirmed, Total: len(sessions)}
-	for pause := 200 * time.Microsecond; ; pause = min(pause*3/2, 20*time.Millisecond) {
+	for pause := 100 * time.Microsecond; ; pause = min(pause*3/2, 20*time.Millisecond) {
 		silent, elsewhere, acked := r.silent(sessions, position)
 		receipt.Confirmed = len(sessions) - len(silent)
 		if len(silent) == 0 {
@@ -101,12 +118,21 @@ func (r *Relay) await(ctx context.Context, position uint64) (keys.Receipt, error
 		}
 		timer.Stop()
 		if elsewhere {
-			r.update(ctx, sessions)
+			r.acknowledged(ctx, sessions, acks)
+			// The list itself changes seldom. Servers without Redis report through it.
+			if time.Since(listed) > listInterval || slices.ContainsFunc(silent, func(s keys.Session) bool { return s.Via != viaRedis }) {
+				listed = time.Now()
+				acks.Forget()
+				r.update(ctx, sessions)
+			}
 		}
 	}
 	receipt.Waited = time.Since(began)
 	return receipt, nil
 }
+
+// listInterval is how often a wait reads again who must confirm.
+const listInterval = 20 * time.Millisecond
 
 // sessions reads who must confirm, and tries again for as long as anybody can hold
 // a lease. Then every lease has ended, but who they were is not known: no receipt.
@@ -145,7 +171,6 @@ func (r *Relay) silent(sessions []keys.Session, position uint64) (silent []keys.
 // update reads again what the sessions have applied. One that is no longer there
 // took leave, or was retired after as long a wait: it accepts nothing.
 func (r *Relay) update(ctx context.Context, sessions []keys.Session) {
-	r.overRedis(ctx, sessions)
 	stored, err := r.Log.Sessions(ctx)
 	if err != nil {
 		return // the wait goes on, and the leases with it
@@ -194,11 +219,14 @@ func (r *Relay) confirmOrphans(ctx context.Context, before time.Time) {
 	if err != nil || len(positions) == 0 {
 		return
 	}
-	receipt, err := r.await(ctx, positions[len(positions)-1])
+	receipt, err := r.await(ctx, keys.Commit{Position: positions[len(positions)-1]})
 	if err != nil {
 		return
 	}
-	for _, receipt.Position = range positions {
-		r.store(ctx, receipt)
+	receipts := make([]keys.Receipt, len(positions))
+	for i, position := range positions {
+		receipts[i] = receipt
+		receipts[i].Position = position
 	}
+	r.store(ctx, receipts)
 }

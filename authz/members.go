@@ -87,7 +87,7 @@ func (r *Relay) report(ctx context.Context) {
 			r.mu.Lock()
 			r.retired.Store(r.session == server) // not of a session that has ended since
 			r.mu.Unlock()
-			r.hurry()
+			r.hurry(keys.Commit{})
 		} else if err != nil && ctx.Err() == nil {
 			r.Logger.Warn("other servers not told what verifiers have applied", "error", err)
 		} else {
@@ -235,7 +235,7 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 			return
 		}
 	}
-	if _, err := r.Confirm(ctx, last.Position); err != nil {
+	if _, err := r.Confirm(ctx, last); err != nil {
 		return
 	}
 	for _, s := range gone {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
@@ -31,8 +32,8 @@ func (r *Relay) publish(ctx context.Context) {
 		case <-ctx.Done():
 			tick.Stop()
 			return
-		case <-r.committed:
-			if err := r.appendNew(ctx, &published); err != nil && ctx.Err() == nil {
+		case commit := <-r.committed:
+			if err := r.appendNew(ctx, &published, commit); err != nil && ctx.Err() == nil {
 				r.Logger.Warn("entry not published at once", "error", err)
 			}
 		}
@@ -53,14 +54,22 @@ func (r *Relay) publishRound(ctx context.Context, published *uint64) error {
 	return r.Publisher.Finish(ctx, round, page.Tip, page.Floor, page.Head)
 }
 
-// appendNew appends what was committed since the last round. It asks Redis nothing:
-// a round finds out what is not as it was.
-func (r *Relay) appendNew(ctx context.Context, published *uint64) error {
-	if *published == 0 {
+// appendNew appends what was committed since the last round: without a look at the
+// database when the commit is the next entry. It asks Redis nothing: a round finds
+// out what is not as it was.
+func (r *Relay) appendNew(ctx context.Context, published *uint64, commit keys.Commit) error {
+	if *published == 0 || commit.Position > 0 && commit.Position <= *published {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
+	if commit.Position == *published+1 && commit.Subject != "" {
+		if err := r.Publisher.Append(ctx, []tokens.Entry{commit}); err != nil {
+			return err
+		}
+		*published = commit.Position
+		return nil
+	}
 	page, err := r.Log.Read(ctx, *published, pageLimit)
 	if err != nil || len(page.Entries) == 0 {
 		return err
@@ -112,19 +121,13 @@ func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage,
 }
 
 // overRedis adds to sessions what those that follow over Redis have applied, and
-// makes their last poll their beat.
-//
-// It returns whether it knows: without Redis, silence there says nothing.
+// their last poll. It returns whether it knows: without Redis, silence there says
+// nothing.
 func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) bool {
 	if r.Publisher == nil {
 		return false
 	}
-	var ids []string
-	for _, s := range sessions {
-		if s.Via == viaRedis {
-			ids = append(ids, s.ID)
-		}
-	}
+	ids := idsOverRedis(sessions)
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
 	progress, err := r.Publisher.Progress(ctx, ids)
@@ -137,4 +140,32 @@ func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) bool {
 		}
 	}
 	return true
+}
+
+func idsOverRedis(sessions []keys.Session) (ids []string) {
+	for _, s := range sessions {
+		if s.Via == viaRedis {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// acknowledged adds to sessions what those that follow over Redis have applied, if
+// that may have changed since it was called with the same acks.
+func (r *Relay) acknowledged(ctx context.Context, sessions []keys.Session, acks *redisfeed.Acks) {
+	if r.Publisher == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
+	defer cancel()
+	applied, err := r.Publisher.Applied(ctx, idsOverRedis(sessions), acks)
+	if err != nil {
+		return // then their leases are waited for
+	}
+	for i, s := range sessions {
+		if s.Via == viaRedis {
+			sessions[i].Applied = max(s.Applied, applied[s.ID])
+		}
+	}
 }

@@ -44,7 +44,7 @@ type Relay struct {
 	resources atomic.Uint64
 	kick      chan struct{}
 	reporting chan struct{}     // wakes the reporter
-	committed chan struct{}     // wakes the publisher
+	committed chan keys.Commit  // for the publisher
 	receipts  chan keys.Receipt // to be stored
 	retired   atomic.Bool       // our own session has ended, says the store
 
@@ -74,7 +74,7 @@ func NewRelay(config RelayConfig) *Relay {
 		changes:     tokens.NewPositions(),
 		kick:        make(chan struct{}, 1),
 		reporting:   make(chan struct{}, 1),
-		committed:   make(chan struct{}, 1),
+		committed:   make(chan keys.Commit, 1000),
 		receipts:    make(chan keys.Receipt, 1000),
 		advanced:    make(chan struct{}),
 		acked:       make(chan struct{}),
@@ -264,14 +264,14 @@ func (r *Relay) headNow() uint64 {
 }
 
 // Publish implements [keys.Relay].
-func (r *Relay) Publish(ctx context.Context, position uint64) {
+func (r *Relay) Publish(ctx context.Context, at keys.Commit) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	// Once is enough: a round that begins after this call reads the position.
-	r.hurry()
+	r.hurry(at)
 	for {
 		advanced := r.moved()
-		if r.revocations.Watermark() >= position {
+		if r.revocations.Watermark() >= at.Position {
 			return
 		}
 		select {
@@ -282,13 +282,18 @@ func (r *Relay) Publish(ctx context.Context, position uint64) {
 	}
 }
 
-// hurry asks for a round now, and for the new entries in Redis.
-func (r *Relay) hurry() {
-	for _, wake := range []chan struct{}{r.kick, r.committed} {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
+// hurry asks for a round now, and for what was just committed in Redis.
+func (r *Relay) hurry(commit keys.Commit) {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+	if r.Publisher == nil {
+		return
+	}
+	select {
+	case r.committed <- commit:
+	default: // a round brings it
 	}
 }
 

@@ -485,7 +485,7 @@ type forgetful struct {
 	tries atomic.Int64
 }
 
-func (f *forgetful) Confirmed(context.Context, keys.Receipt) error {
+func (f *forgetful) Confirmed(context.Context, ...keys.Receipt) error {
 	f.tries.Add(1)
 	return keys.ErrUnavailable
 }

@@ -299,6 +299,9 @@ func (r *simRedis) execute(link *simLink, w []string) string {
 	case "DEL":
 		link.node.data = newSimData()
 		return integer(4)
+	case "ZADD":
+		d.wm[w[3]] = w[2]
+		return integer(1)
 	case "XREVRANGE":
 		if n := len(d.stream); n > 0 {
 			return array([]string{d.stream[n-1].render()})

@@ -340,8 +340,8 @@ func (s *simulation) verifier(ctx context.Context, i int, overRedis bool) func()
 func (s *simulation) check(ctx context.Context, v *simVerifier) {
 	for ctx.Err() == nil {
 		s.mu.Lock()
-		sample := append([]simKey(nil), s.keys[max(0, len(s.keys)-20):]...)
-		if n := len(s.keys); n > 20 {
+		sample := append([]simKey(nil), s.keys[max(0, len(s.keys)-8):]...)
+		if n := len(s.keys); n > 8 {
 			sample = append(sample, s.keys[s.rand.IntN(n)])
 		}
 		s.mu.Unlock()
@@ -362,7 +362,7 @@ func (s *simulation) check(ctx context.Context, v *simVerifier) {
 			}
 			s.mu.Unlock()
 		}
-		time.Sleep(time.Duration(1+s.number(20)) * time.Millisecond)
+		time.Sleep(time.Duration(1+s.number(40)) * time.Millisecond)
 	}
 }
 
@@ -401,8 +401,8 @@ func (s *simulation) revoke(relay *Relay, id string) string {
 	if err != nil {
 		return "not heard of"
 	}
-	relay.Publish(ctx, commit.Position)
-	receipt, err := relay.Confirm(ctx, commit.Position)
+	relay.Publish(ctx, commit)
+	receipt, err := relay.Confirm(ctx, commit)
 	if err != nil {
 		return "no receipt"
 	}

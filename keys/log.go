@@ -28,8 +28,9 @@ type Log interface {
 
 	// Receipt returns what Confirmed stored for a position.
 	Receipt(ctx context.Context, position uint64) (Receipt, error)
-	// Confirmed stores r for the cut at r.Position, unless it has a receipt.
-	Confirmed(ctx context.Context, r Receipt) error
+	// Confirmed stores receipts for the cuts at their positions, all or none. One that
+	// is there already stays.
+	Confirmed(ctx context.Context, receipts ...Receipt) error
 	// Unconfirmed returns the oldest cuts from before t that have no receipt, at most
 	// a thousand, oldest first.
 	Unconfirmed(ctx context.Context, t time.Time) (positions []uint64, err error)
@@ -96,11 +97,9 @@ func (s Session) Server() bool { return s.Via == s.ID }
 
 // A Relay carries committed entries to the verifiers.
 type Relay interface {
-	// Publish returns when this server has applied the log up to position, or
-	// does not get to it in about a second: then it will.
-	Publish(ctx context.Context, position uint64)
-	// Confirm returns when every session has applied the log up to position, or
-	// has been silent until its lease and a margin had passed since the call; the
+	// Publish returns when this server has applied the log up to a commit, or does not get to it in about a second: then it will.
+	Publish(ctx context.Context, at Commit)
+	// Confirm returns when every session has applied the log up to a commit, or has been silent until its lease and a margin had passed since the call; the
 	// receipt says so when one of these may accept for longer. The receipt that it returns is stored soon after.
-	Confirm(ctx context.Context, position uint64) (Receipt, error)
+	Confirm(ctx context.Context, at Commit) (Receipt, error)
 }

@@ -59,10 +59,10 @@ func (by Actor) entry(kind tokens.Kind, subject tokens.Subject, reason string) E
 // what it cut; a touch until this server has read it.
 func (r *Registry) settle(ctx context.Context, at Commit, clientID string) (Receipt, error) {
 	if at.Kind != tokens.Cut {
-		r.config.Relay.Publish(ctx, at.Position)
+		r.config.Relay.Publish(ctx, at)
 		return Receipt{}, nil
 	}
-	receipt, err := r.config.Relay.Confirm(ctx, at.Position)
+	receipt, err := r.config.Relay.Confirm(ctx, at)
 	receipt.ClientID = clientID
 	return receipt, err
 }

@@ -51,7 +51,7 @@ func (r *Registry) revokedBefore(ctx context.Context, by Actor, organizationID, 
 		// Whether the first commit has reached every place that it must is not known
 		// here. One more, after it, settles that.
 		if _, err = r.config.Store.Append(ctx, by.entry(touchClient(key.ClientID, "revoke again"))); err == nil {
-			receipt, err = r.config.Relay.Confirm(ctx, key.RevokedPosition)
+			receipt, err = r.config.Relay.Confirm(ctx, Commit{Position: key.RevokedPosition})
 		}
 	}
 	return r.revoked(key, receipt, err)

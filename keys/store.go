@@ -90,9 +90,5 @@ type Entry struct {
 	Reason   string
 }
 
-// A Commit is where an entry went.
-type Commit struct {
-	Position uint64
-	Kind     tokens.Kind
-	Head     uint64
-}
+// A Commit is an entry as the log has it.
+type Commit = tokens.Entry

@@ -16,7 +16,7 @@ import (
 // locks the counter until the commit: readers see positions in commit order and
 // without gaps, which a sequence would not give.
 func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, error) {
-	commit := keys.Commit{Kind: e.Kind, Head: 1 + rand.Uint64N(1<<52)}
+	commit := keys.Commit{Kind: e.Kind, Subject: e.Subject, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
 	if err := tx.QueryRowContext(ctx, `UPDATE feed SET seq = seq + 1 WHERE one = 1 RETURNING seq`).Scan(&commit.Position); err != nil {
 		return keys.Commit{}, err
 	}
@@ -128,11 +128,21 @@ func (s *Store) Receipt(ctx context.Context, position uint64) (r keys.Receipt, e
 }
 
 // Confirmed implements keys.Log.
-func (s *Store) Confirmed(ctx context.Context, r keys.Receipt) error {
-	_, err := s.write.ExecContext(ctx,
-		`UPDATE log SET confirmed_at = $2, state = $3, confirmed = $4, total = $5, waited_us = $6 WHERE seq = $1 AND confirmed_at = 0`,
-		r.Position, time.Now().UnixMicro(), string(r.State), r.Confirmed, r.Total, r.Waited.Microseconds())
-	return s.fail(err)
+func (s *Store) Confirmed(ctx context.Context, receipts ...keys.Receipt) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fail(err)
+	}
+	defer tx.Rollback()
+	for _, r := range receipts {
+		_, err := tx.ExecContext(ctx,
+			`UPDATE log SET confirmed_at = $2, state = $3, confirmed = $4, total = $5, waited_us = $6 WHERE seq = $1 AND confirmed_at = 0`,
+			r.Position, time.Now().UnixMicro(), string(r.State), r.Confirmed, r.Total, r.Waited.Microseconds())
+		if err != nil {
+			return s.fail(err)
+		}
+	}
+	return s.fail(tx.Commit())
 }
 
 // Unconfirmed implements keys.Log.
@@ -185,7 +195,7 @@ func (s *Store) Leave(ctx context.Context, id string) error {
 func (s *Store) Sessions(ctx context.Context) ([]keys.Session, error) {
 	// The row of feed is there even when no session is: none at all is a standby,
 	// which may not know yet who has joined.
-	rows, err := s.write.QueryContext(ctx,
+	rows, err := s.read.QueryContext(ctx,
 		`SELECT s.id, s.name, s.client_id, s.via, s.lease_us, s.accept_stale_us, s.joined_at, s.applied, s.beat
 		 FROM feed f LEFT JOIN sessions s ON s.id <> ''
 		 WHERE f.one = 1`+s.primary+` ORDER BY s.joined_at, s.id`)

@@ -41,9 +41,8 @@ func NewMemory() *Memory {
 }
 
 func (m *Memory) append(e keys.Entry) keys.Commit {
-	commit := keys.Commit{Position: m.tip() + 1, Kind: e.Kind, Head: 1 + rand.Uint64N(1<<52)}
-	m.log = append(m.log, logged{at: time.Now(), Entry: tokens.Entry{
-		Position: commit.Position, Subject: e.Subject, Kind: e.Kind, Terminal: e.Terminal, Head: commit.Head}})
+	commit := keys.Commit{Position: m.tip() + 1, Subject: e.Subject, Kind: e.Kind, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
+	m.log = append(m.log, logged{at: time.Now(), Entry: commit})
 	return commit
 }
 
@@ -344,11 +343,16 @@ func (m *Memory) Receipt(_ context.Context, position uint64) (keys.Receipt, erro
 	return *m.log[position-m.base-1].receipt, nil
 }
 
-func (m *Memory) Confirmed(_ context.Context, r keys.Receipt) error {
+func (m *Memory) Confirmed(_ context.Context, receipts ...keys.Receipt) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e := &m.log[r.Position-m.base-1]; e.receipt == nil {
-		e.receipt = &keys.Receipt{Position: r.Position, State: r.State, Confirmed: r.Confirmed, Total: r.Total, Waited: r.Waited}
+	for _, r := range receipts {
+		if m.head(r.Position) == 0 {
+			continue
+		}
+		if e := &m.log[r.Position-m.base-1]; e.receipt == nil {
+			e.receipt = &keys.Receipt{Position: r.Position, State: r.State, Confirmed: r.Confirmed, Total: r.Total, Waited: r.Waited}
+		}
 	}
 	return nil
 }
@@ -418,11 +422,11 @@ func (m *Memory) Sessions(context.Context) ([]keys.Session, error) {
 }
 
 // Publish implements [keys.Relay].
-func (m *Memory) Publish(context.Context, uint64) {}
+func (m *Memory) Publish(context.Context, keys.Commit) {}
 
 // Confirm implements [keys.Relay].
-func (m *Memory) Confirm(ctx context.Context, position uint64) (keys.Receipt, error) {
-	r := keys.Receipt{Position: position, State: keys.Confirmed}
+func (m *Memory) Confirm(ctx context.Context, at keys.Commit) (keys.Receipt, error) {
+	r := keys.Receipt{Position: at.Position, State: keys.Confirmed}
 	return r, m.Confirmed(ctx, r)
 }
 

@@ -169,6 +169,8 @@ type cycle struct {
 	session string
 	slot    string // what our slot in Redis holds
 	number  uint64
+	polled  time.Time // when the last poll was sent
+	acked   uint64
 	round   uint64 // of the last poll
 	head    uint64 // of the last entry
 	polls   []sent
@@ -215,6 +217,9 @@ func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined 
 // cycle is one poll and one read: apply, then remember, then confirm.
 func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle) error {
 	watermark := f.revocations.Watermark()
+	if c.fresh && watermark > c.acked && time.Since(c.polled) < f.block/2 {
+		return f.acknowledge(ctx, client, c, watermark)
+	}
 	c.number++
 	next := rand.Text() + ":" + decimal(c.number)
 	ctx, cancel := context.WithTimeout(ctx, f.block+f.revocations.Lease()/4)
@@ -232,7 +237,7 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 	if !same || round < c.round {
 		c.polls = nil // another data set: polls to the last one prove nothing here
 	}
-	c.slot, c.round = next, round
+	c.slot, c.round, c.polled, c.acked = next, round, at, watermark
 	if err := f.apply(c, read); err != nil {
 		return err
 	}
@@ -260,6 +265,37 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 	return nil
 }
 
+// acknowledge says at once what was applied, and reads on until the next poll is
+// due. What is applied is applied, whichever data set Redis holds: no poll is needed
+// for that.
+func (f *Feed) acknowledge(ctx context.Context, client redis.UniversalClient, c *cycle, watermark uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, f.block+f.revocations.Lease()/4)
+	defer cancel()
+	var entries *redis.XStreamSliceCmd
+	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.Do(ctx, "ZADD", f.keys.wm, decimal(watermark), c.session)
+		entries = f.read(ctx, pipe, watermark, f.block/2)
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return err
+	}
+	c.acked = watermark
+	return f.apply(c, messages(entries))
+}
+
+// read waits for entries after a position.
+func (f *Feed) read(ctx context.Context, pipe redis.Pipeliner, after uint64, block time.Duration) *redis.XStreamSliceCmd {
+	return pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{f.keys.log, decimal(after) + "-0"}, Count: 1000, Block: block})
+}
+
+func messages(cmd *redis.XStreamSliceCmd) (read []redis.XMessage) {
+	for _, s := range cmd.Val() {
+		read = append(read, s.Messages...)
+	}
+	return read
+}
+
 // exchange sends the poll, a look at the rounds, and a read that waits for
 // entries, in one go. It returns whether the slot was as we left it.
 func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cycle, next string, watermark uint64) (same bool, rounds []any, read []redis.XMessage, err error) {
@@ -274,7 +310,7 @@ func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cy
 		_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 			slot = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm}, c.session, c.slot, next, decimal(watermark))
 			hb = pipe.HMGet(ctx, f.keys.hb, "round", "dr", "tip", "floor", "head")
-			entries = pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{f.keys.log, decimal(watermark) + "-0"}, Count: 1000, Block: block})
+			entries = f.read(ctx, pipe, watermark, block)
 			return nil
 		})
 		if redis.HasErrorPrefix(slot.Err(), "NOSCRIPT") {
@@ -286,11 +322,8 @@ func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cy
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return false, nil, nil, err
 		}
-		for _, s := range entries.Val() {
-			read = append(read, s.Messages...)
-		}
 		ours, err := slot.Int()
-		return ours == 1, hb.Val(), read, err
+		return ours == 1, hb.Val(), messages(entries), err
 	}
 }
 

@@ -142,6 +142,44 @@ func (p *Publisher) Progress(ctx context.Context, sessions []string) (map[string
 	return progress, nil
 }
 
+// Acks is what a wait for acknowledgements of a position remembers between looks.
+type Acks struct {
+	Position uint64
+	behind   int64 // how many were, when last seen
+	seen     bool
+}
+
+// Forget makes the next look a full one: one session may have come as another
+// acknowledged.
+func (a *Acks) Forget() { a.seen = false }
+
+// Applied returns up to where sessions have applied the log, by id; nothing when as
+// many are behind as at the last look.
+func (p *Publisher) Applied(ctx context.Context, sessions []string, acks *Acks) (map[string]uint64, error) {
+	if len(sessions) == 0 {
+		return nil, nil
+	}
+	if len(sessions) > fewSessions {
+		behind, err := p.client.ZCount(ctx, p.keys.wm, "-inf", "("+decimal(acks.Position)).Result()
+		if err != nil || acks.seen && behind == acks.behind {
+			return nil, err
+		}
+		acks.behind, acks.seen = behind, true
+	}
+	scores, err := p.client.ZMScore(ctx, p.keys.wm, sessions...).Result()
+	if err != nil {
+		return nil, err
+	}
+	applied := make(map[string]uint64, len(sessions))
+	for i, id := range sessions {
+		applied[id] = uint64(scores[i])
+	}
+	return applied, nil
+}
+
+// fewSessions are asked for one by one: counting first would be another round trip.
+const fewSessions = 4
+
 // Remove forgets sessions that have ended.
 func (p *Publisher) Remove(ctx context.Context, sessions ...string) error {
 	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
