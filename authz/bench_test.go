@@ -2,9 +2,12 @@ package authz
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -56,10 +59,7 @@ func BenchmarkRevocation(b *testing.B) {
 			h := newHouse(b)
 			h.redis = redistest.New(b)
 			s := h.start(0)
-			many := 1000
-			if _, _, err := s.registry.SetPlan(context.Background(), "bench", "operator", "Enterprise", &many); err != nil {
-				b.Fatal(err)
-			}
+			s.manyKeys()
 			for i := range verifiers {
 				s.followRedis(fmt.Sprint("api ", i), 0, s.redis.Address())
 			}
@@ -89,6 +89,14 @@ func BenchmarkRevocation(b *testing.B) {
 			}
 			b.ReportMetric(float64(whole[len(whole)*99/100])/float64(wire[len(wire)*99/100]), "x-wire-p99")
 		})
+	}
+}
+
+// manyKeys lets the operator have a key for each verifier.
+func (r *running) manyKeys() {
+	many := 1000
+	if _, _, err := r.registry.SetPlan(context.Background(), "bench", "operator", "Enterprise", &many); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
@@ -128,3 +136,120 @@ func hop(b *testing.B, client *redis.Client, readers []*redis.Client) time.Durat
 	}
 	return last.Sub(begun)
 }
+
+// BenchmarkThousandVerifiers revokes keys while a thousand verifiers follow over
+// Redis, all of them in this process. One op is one revocation.
+func BenchmarkThousandVerifiers(b *testing.B) {
+	h := newHouse(b)
+	h.redis = redistest.New(b)
+	s := h.start(0)
+	follower := s.key("operator", keys.Access{Scopes: []string{feedScope}})
+	const verifiers = 1000
+	apis := make([]*apiVerifier, verifiers)
+	for i := range apis {
+		apis[i] = s.startVerifier(follower, s.redisFeed(follower, "api", 0, s.redis.Address(), ""))
+	}
+	for _, api := range apis {
+		s.waitReady(api)
+	}
+	var whole []time.Duration
+	confirmed := 0
+	for b.Loop() {
+		c := s.demoKey()
+		begun := time.Now()
+		_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		whole = append(whole, time.Since(begun))
+		if err != nil || receipt.Total != verifiers+1 {
+			b.Fatalf("%+v, %v", receipt, err)
+		}
+		if receipt.State == keys.Confirmed {
+			confirmed++
+		}
+	}
+	slices.Sort(whole)
+	b.ReportMetric(float64(whole[len(whole)/2].Milliseconds()), "whole-p50-ms")
+	b.ReportMetric(float64(whole[len(whole)-1].Milliseconds()), "whole-max-ms")
+	b.ReportMetric(100*float64(confirmed)/float64(len(whole)), "%-confirmed")
+}
+
+// BenchmarkIdleVerifier counts what a verifier with the default lease costs Redis
+// when nothing happens: the commands that Redis executes in ten seconds, those
+// inside of scripts too, with fifty verifiers and with none.
+func BenchmarkIdleVerifier(b *testing.B) {
+	const verifiers, seconds = 50, 10
+	h := newHouse(b)
+	h.redis = redistest.New(b)
+	s := h.start(0)
+	client := h.redis.Client()
+	defer client.Close()
+	spent := func() int {
+		count := func() (n int) {
+			info, err := client.Info(context.Background(), "commandstats").Result()
+			if err != nil {
+				b.Fatal(err)
+			}
+			for line := range strings.Lines(info) {
+				if _, calls, ok := strings.Cut(line, "calls="); ok {
+					text, _, _ := strings.Cut(calls, ",")
+					c, _ := strconv.Atoi(text)
+					n += c
+				}
+			}
+			return n
+		}
+		before := count()
+		<-time.After(seconds * time.Second)
+		return count() - before
+	}
+	s.manyKeys()
+	alone := spent()
+	for i := range verifiers {
+		s.followRedis(fmt.Sprint("api ", i), 0, s.redis.Address())
+	}
+	for b.Loop() {
+		b.ReportMetric(float64(spent()-alone)/(verifiers*seconds), "commands/s")
+	}
+}
+
+// BenchmarkRebuild empties Redis while a million cuts are live: the time until a
+// revocation is confirmed again by those who followed, and until a verifier that
+// begins anew is ready. One op is both.
+func BenchmarkRebuild(b *testing.B) {
+	h := newHouse(b)
+	h.redis = redistest.New(b)
+	s := h.start(0)
+	db, err := sql.Open("sqlite", filepath.Join(h.dir, "imara.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	s.stop()
+	for _, statement := range []string{
+		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
+		 INSERT INTO log (seq, subject, kind, terminal, head, at, until, actor, reason, confirmed_at, state, confirmed, total, waited_us)
+		 SELECT feed.seq + i, 'c:imara_ci_' || printf('%020d', i), 'cut', false, i, ` + now() + `, ` + now() + ` + 3600000000, '', '', 1, 'confirmed', 1, 1, 1 FROM n, feed`,
+		`UPDATE feed SET seq = seq + 1000000`,
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s = h.start(0)
+	s.followRedis("api", 0, s.redis.Address())
+	var again, fresh time.Duration
+	for b.Loop() {
+		c := s.demoKey()
+		begun := time.Now()
+		h.redis.Do("FLUSHALL")
+		if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+			b.Fatalf("%+v, %v", receipt, err)
+		}
+		again = time.Since(begun)
+		s.followRedis("new", 0, s.redis.Address())
+		fresh = time.Since(begun) - again
+	}
+	b.ReportMetric(again.Seconds(), "s-confirmed-again")
+	b.ReportMetric(fresh.Seconds(), "s-new-verifier")
+}
+
+func now() string { return strconv.FormatInt(time.Now().UnixMicro(), 10) }

@@ -36,6 +36,7 @@ type house struct {
 	store keys.Store
 	sql   *sqlstore.Store
 	log   *syncBuffer
+	dir   string
 	// issuer is the first server's; replicas share it.
 	issuer string
 	url    string // of the database, when servers share it
@@ -57,12 +58,13 @@ func (h *house) redisOptions(address, user string) *redis.UniversalOptions {
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
-	sql, err := sqlstore.OpenSQLite(t.Context(), t.TempDir())
+	dir := t.TempDir()
+	sql, err := sqlstore.OpenSQLite(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sql.Close() })
-	return &house{t: t, store: sql, sql: sql, log: &syncBuffer{}}
+	return &house{t: t, store: sql, sql: sql, dir: dir, log: &syncBuffer{}}
 }
 
 // running is a server that listens on loopback.
@@ -248,20 +250,30 @@ func (r *running) followRedis(name string, lease time.Duration, address string) 
 }
 
 func (r *running) followRedisAs(name string, lease time.Duration, address, user string) *apiVerifier {
-	t := r.t
-	t.Helper()
+	r.t.Helper()
 	key := r.key("operator", keys.Access{Scopes: []string{feedScope}})
+	return r.verifier(key, r.redisFeed(key, name, lease, address, user))
+}
+
+func (r *running) redisFeed(key keys.Created, name string, lease time.Duration, address, user string) tokens.Feed {
+	r.t.Helper()
 	feed, err := redisfeed.New(redisfeed.Config{Issuer: r.issuer, Redis: r.redisOptions(address, user),
 		HTTP: httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
 			Logger: slog.New(slog.NewJSONHandler(r.log, nil))}})
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	return r.verifier(key, feed)
+	return feed
 }
 
 // verifier runs a verifier of the demo API on a feed, and waits until it is ready.
 func (r *running) verifier(key keys.Created, feed tokens.Feed) *apiVerifier {
+	f := r.startVerifier(key, feed)
+	r.waitReady(f)
+	return f
+}
+
+func (r *running) startVerifier(key keys.Created, feed tokens.Feed) *apiVerifier {
 	t := r.t
 	t.Helper()
 	v, err := tokens.NewVerifier(tokens.Config{Issuer: r.issuer, Audience: demoAPI, Feed: feed, Stale: r.stale,
@@ -274,12 +286,16 @@ func (r *running) verifier(key keys.Created, feed tokens.Feed) *apiVerifier {
 	go func() { defer close(done); v.Run(ctx) }()
 	f := &apiVerifier{Verifier: v, feed: feed, key: key, stop: sync.OnceFunc(func() { cancel(); <-done })}
 	t.Cleanup(f.stop)
-	wait, stopWaiting := context.WithTimeout(ctx, 20*time.Second)
-	defer stopWaiting()
-	if err := v.Ready(wait); err != nil {
-		t.Fatalf("verifier: %v\n%s", err, r.log)
-	}
 	return f
+}
+
+func (r *running) waitReady(v *apiVerifier) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if err := v.Ready(ctx); err != nil {
+		r.t.Fatalf("verifier: %v\n%s", err, r.log)
+	}
 }
 
 // eventually waits for a condition by asking again, and fails when it does not come.

@@ -268,11 +268,11 @@ func (r *Relay) silentFor(sessions []keys.Session, knowsRedis bool, watched map[
 		case s.Via == viaRedis && !knowsRedis: // its time begins anew
 		default:
 			w, known := watched[s.ID]
-			if !known || w.beat != s.Beat || w.poll != s.Poll {
-				w = watch{s.Beat, s.Poll, now}
+			if !known || w.beat != s.Beat || s.Poll != "" && w.poll != s.Poll {
+				w = watch{s.Beat, s.Poll, now} // a slot that is gone is no sign of life
 			}
 			watched[s.ID], seen[s.ID] = w, true
-			if now.Sub(w.since) > patience(s, s.Via != viaRedis || s.Poll != "") {
+			if now.Sub(w.since) > patience(s, s.Via != viaRedis || w.poll != "") {
 				gone = append(gone, s)
 			}
 		}

@@ -402,7 +402,10 @@ func (r *simRedis) script(n *simNode, text string, args []string) string {
 		return integer(1)
 	case strings.Contains(text, "ZADD"):
 		same := d.ack[args[0]] == args[1]
-		d.ack[args[0]], d.wm[args[0]] = args[2], args[3]
+		d.ack[args[0]] = args[2]
+		if args[3] != "" {
+			d.wm[args[0]] = args[3]
+		}
 		if same {
 			return integer(1)
 		}

@@ -32,7 +32,8 @@ type Feed struct {
 	config      Config
 	http        *httpfeed.Feed
 	keys        names
-	block       time.Duration
+	block       time.Duration // how long a read waits: two of them make the view's age
+	slack       time.Duration // how much later its answer may come
 	logger      *slog.Logger
 	revocations *tokens.Revocations
 }
@@ -53,7 +54,8 @@ func New(config Config) (*Feed, error) {
 	if f.logger == nil {
 		f.logger = slog.New(slog.DiscardHandler)
 	}
-	f.block = min(time.Second, f.revocations.Lease()/5)
+	f.block = min(2*time.Second, f.revocations.Lease()/5)
+	f.slack = min(1250*time.Millisecond, f.revocations.Lease()/4)
 	return f, nil
 }
 
@@ -66,6 +68,8 @@ func (f *Feed) Revocations() *tokens.Revocations { return f.revocations }
 func (f *Feed) Run(ctx context.Context) error {
 	client := newClient(*f.config.Redis, 2)
 	defer client.Close()
+	// A read that waits does not hear of the context.
+	defer context.AfterFunc(ctx, func() { client.Close() })()
 	err := f.run(ctx, client)
 	f.revocations.Forget()
 	f.http.Leave()
@@ -222,7 +226,7 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 	}
 	c.number++
 	next := rand.Text() + ":" + decimal(c.number)
-	ctx, cancel := context.WithTimeout(ctx, f.block+f.revocations.Lease()/4)
+	ctx, cancel := context.WithTimeout(ctx, f.block+f.slack)
 	defer cancel()
 	at := time.Now() // before it is sent: never dated by its reply
 	same, words, read, err := f.exchange(ctx, client, c, next, watermark)
@@ -235,7 +239,9 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 	}
 	round, done, tip, floor, head := numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
 	if !same || round < c.round {
-		c.polls = nil // another data set: polls to the last one prove nothing here
+		// Another data set: polls to the last one prove nothing here, and what we said
+		// there is not known.
+		c.polls, watermark = nil, 0
 	}
 	c.slot, c.round, c.polled, c.acked = next, round, at, watermark
 	if err := f.apply(c, read); err != nil {
@@ -269,7 +275,7 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 // due. What is applied is applied, whichever data set Redis holds: no poll is needed
 // for that.
 func (f *Feed) acknowledge(ctx context.Context, client redis.UniversalClient, c *cycle, watermark uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, f.block+f.revocations.Lease()/4)
+	ctx, cancel := context.WithTimeout(ctx, f.block+f.slack)
 	defer cancel()
 	var entries *redis.XStreamSliceCmd
 	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -303,12 +309,16 @@ func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cy
 	if !c.fresh {
 		block = min(block, firstBlock) // the second poll is what the first waits for
 	}
+	said := "" // as before
+	if watermark > c.acked {
+		said = decimal(watermark)
+	}
 	for {
 		var slot *redis.Cmd
 		var hb *redis.SliceCmd
 		var entries *redis.XStreamSliceCmd
 		_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-			slot = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm}, c.session, c.slot, next, decimal(watermark))
+			slot = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm}, c.session, c.slot, next, said)
 			hb = pipe.HMGet(ctx, f.keys.hb, "round", "dr", "tip", "floor", "head")
 			entries = f.read(ctx, pipe, watermark, block)
 			return nil

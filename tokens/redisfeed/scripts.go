@@ -27,11 +27,11 @@ func keys(issuer string) names {
 // every key that is named, and a verifier needs none to the stream and the rounds.
 var (
 	// poll(ack, wm) SESSION PREVIOUS NEXT WATERMARK: compares and sets the slot, and
-	// acknowledges.
+	// acknowledges, unless the watermark is empty.
 	poll = redis.NewScript(`
 local slot = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+if ARGV[4] ~= '' then redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1]) end
 return slot == ARGV[2] and 1 or 0`)
 
 	// start(hb) PUBLISHER NONCE: begins a round.
