@@ -38,8 +38,11 @@ endif
 bench: build
 	@{ $(GO) test -run '^$$' -bench . ./tokens/ && \
 	   $(GO) test -run '^$$' -bench Strangers -benchtime 20000x ./authz/ && \
-	   $(GO) test -run '^$$' -bench . -benchtime 5x ./cmd/imara/; } | $(GO) run ./cmd/benchtable README.md
+	   $(GO) test -run '^$$' -bench . -benchtime 5x ./cmd/imara/; } | $(GO) run ./cmd/benchtable README.md figures
 
-# Ten thousand revocations with 1, 10 and 100 verifiers over Redis.
+# Ten thousand revocations with 1, 10 and 100 verifiers over Redis, and what many
+# verifiers and many revocations cost. Five minutes.
 bench-revocation: build tools
-	$(GO) test -run '^$$' -bench Revocation -benchtime 3334x -timeout 30m ./authz/
+	@{ $(GO) test -run '^$$' -bench Revocation -benchtime 3334x -timeout 30m ./authz/ && \
+	   $(GO) test -run '^$$' -bench Thousand -benchtime 10x -timeout 30m ./authz/ && \
+	   $(GO) test -run '^$$' -bench 'Idle|Rebuild' -benchtime 1x -timeout 30m ./authz/; } 2>/dev/null | $(GO) run ./cmd/benchtable README.md revocation

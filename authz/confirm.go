@@ -84,7 +84,7 @@ func (r *Relay) await(ctx context.Context, at keys.Commit) (keys.Receipt, error)
 	}
 	listed, acks := time.Now(), &redisfeed.Acks{Position: position}
 	receipt := keys.Receipt{Position: position, State: keys.Confirmed, Total: len(sessions)}
-	for pause := 100 * time.Microsecond; ; pause = min(pause*3/2, 20*time.Millisecond) {
+	for {
 		silent, elsewhere, acked := r.silent(sessions, position)
 		receipt.Confirmed = len(sessions) - len(silent)
 		if len(silent) == 0 {
@@ -105,7 +105,8 @@ func (r *Relay) await(ctx context.Context, at keys.Commit) (keys.Receipt, error)
 		// They report through Redis or the store; ours may move there meanwhile.
 		wait = min(wait, time.Second)
 		if elsewhere {
-			wait = min(wait, pause)
+			// A tenth of the wait so far is not noticed.
+			wait = min(wait, max(50*time.Microsecond, time.Since(began)/10), 20*time.Millisecond)
 		}
 		timer := time.NewTimer(wait)
 		select {

@@ -1,5 +1,6 @@
 // Command benchtable reads the output of go test -bench, passes it on, and writes
-// the figures that the README promises between its two markers.
+// one of the README's tables of figures between its two markers:
+// benchtable README.md figures
 package main
 
 import (
@@ -13,7 +14,9 @@ import (
 // row is one promise: which benchmark and unit hold it, and the words for it.
 type row struct{ benchmark, unit, what, bound string }
 
-var rows = []row{
+var tables = map[string][]row{"figures": figures, "revocation": revocation}
+
+var figures = []row{
 	{"Token", "x-bare", "CPU of the whole server per token, against a bare net/http handler that parses the same form and signs with golang-jwt", "1.6 ×"},
 	{"Token", "x-bare-same-signer", "the same, against a bare handler that signs with our own signer", ""},
 	{"Token", "cpu-us/token", "that CPU in µs", ""},
@@ -29,16 +32,30 @@ var rows = []row{
 	{"Memory", "MiB", "resident memory after a minute of load, in MiB", "60"},
 }
 
-const begin, end = "<!-- figures -->\n", "<!-- /figures -->"
+var revocation = []row{
+	{"Revocation/1", "x-wire-p99", "revoke a key until the one verifier has confirmed, against a write to a Redis stream that a blocked reader receives, p99 against p99", "5 ×"},
+	{"Revocation/10", "x-wire-p99", "the same with 10 verifiers and 10 blocked readers", "5 ×"},
+	{"Revocation/100", "x-wire-p99", "with 100", "5 ×"},
+	{"Revocation/1", "whole-p50-ms", "that revocation with one verifier in ms, p50", ""},
+	{"Revocation/1", "whole-p99-ms", "p99; of it, the commit to the disk is about a third", ""},
+	{"Revocation/100", "whole-p50-ms", "with 100 verifiers, all in one process, p50", ""},
+	{"Revocation/100", "whole-p99-ms", "p99", ""},
+	{"ThousandVerifiers", "whole-max-ms", "with 1,000 verifiers, the longest of ten, in ms", "10,000"},
+	{"ThousandVerifiers", "%-confirmed", "of these, confirmed by all within the lease, in %", "100"},
+	{"IdleVerifier", "commands/s", "commands that an idle verifier costs Redis in a second", "3"},
+	{"Rebuild", "s-confirmed-again", "Redis is emptied while 1,000,000 revocations are live: until one more is confirmed by its verifiers, in s", "10"},
+	{"Rebuild", "s-new-verifier", "until a new verifier has loaded all of them from the server, in s", "10"},
+}
 
 func main() {
-	if err := run(os.Args[1]); err != nil {
+	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(path string) error {
+func run(path, table string) error {
+	begin, end := "<!-- "+table+" -->\n", "<!-- /"+table+" -->"
 	measured := make(map[string]string)
 	cpu := "unknown CPU"
 	lines := bufio.NewScanner(os.Stdin)
@@ -62,23 +79,23 @@ func run(path string) error {
 	if err := lines.Err(); err != nil {
 		return err
 	}
-	var table strings.Builder
-	fmt.Fprintf(&table, "%s, %d cores, %s:\n\n| figure | measured | at most |\n|---|---|---|\n", cpu, runtime.NumCPU(), runtime.Version())
-	for _, r := range rows {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s, %d cores, %s:\n\n| figure | measured | at most |\n|---|---|---|\n", cpu, runtime.NumCPU(), runtime.Version())
+	for _, r := range tables[table] {
 		value, ok := measured[r.benchmark+" "+r.unit]
 		if !ok {
 			return fmt.Errorf("no %s of Benchmark%s: %s is left as it was", r.unit, r.benchmark, path)
 		}
-		fmt.Fprintf(&table, "| %s | %s | %s |\n", r.what, value, r.bound)
+		fmt.Fprintf(&text, "| %s | %s | %s |\n", r.what, value, r.bound)
 	}
-	text, err := os.ReadFile(path)
+	document, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	before, rest, okBegin := strings.Cut(string(text), begin)
+	before, rest, okBegin := strings.Cut(string(document), begin)
 	_, after, okEnd := strings.Cut(rest, end)
 	if !okBegin || !okEnd {
 		return fmt.Errorf("%s has no %s%s", path, begin, end)
 	}
-	return os.WriteFile(path, []byte(before+begin+table.String()+end+after), 0o644)
+	return os.WriteFile(path, []byte(before+begin+text.String()+end+after), 0o644)
 }
