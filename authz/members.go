@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,15 +33,14 @@ func newSession(name string, lease time.Duration) keys.Session {
 	return keys.Session{ID: "ver_" + rand.Text(), Name: name, Lease: lease, JoinedAt: time.Now()}
 }
 
-// patience is how long a session may be silent: two leases, and the time for which
-// it may accept all the same, or its receipts would not say so. One that has not
-// polled yet may still read the snapshot.
+// patience is how long a session may be silent: two leases. One that has not polled
+// yet may still read the snapshot.
 func patience(s keys.Session, polled bool) time.Duration {
 	p := 2 * s.Lease
 	if !polled {
 		p = max(p, httpfeed.JoinTimeout+s.Lease)
 	}
-	return p + s.AcceptStale
+	return p
 }
 
 // ended tells whether cuts hold a session's end: it was retired, by a server that
@@ -223,7 +223,11 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 		return
 	}
 	knows := r.overRedis(ctx, sessions)
+	maps.DeleteFunc(r.cutAt, func(id string, _ time.Time) bool {
+		return !slices.ContainsFunc(sessions, func(s keys.Session) bool { return s.ID == id })
+	})
 	gone := r.silentFor(sessions, knows, watched, time.Now())
+	gone = slices.DeleteFunc(gone, func(s keys.Session) bool { return r.waives(ctx, s) })
 	if len(gone) == 0 {
 		return
 	}
@@ -243,6 +247,30 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 			r.Logger.Error("silent verifier not removed", "session", s.ID, "error", err)
 		}
 	}
+}
+
+// waives tells whether a silent session may still accept a stale view. It is cut,
+// and stays in the list for as long after: whoever has not seen the cut has a view
+// from before it.
+func (r *Relay) waives(ctx context.Context, s keys.Session) bool {
+	if s.AcceptStale == 0 {
+		return false
+	}
+	cut, known := r.cutAt[s.ID]
+	if !known {
+		entry := keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID), Actor: "server", Reason: "silent, and may accept a stale view"}
+		if _, err := r.Log.Append(ctx, entry); err != nil {
+			return true
+		}
+		r.cutAt[s.ID] = time.Now()
+		r.Logger.Warn("verifier is silent, and it may still accept", "verifier", s.Name, "session", s.ID, "until", s.AcceptStale)
+		return true
+	}
+	if time.Since(cut) <= s.AcceptStale+margin(s.AcceptStale) {
+		return true
+	}
+	delete(r.cutAt, s.ID)
+	return false
 }
 
 // silentFor returns the sessions that this server has to retire; those over Redis

@@ -47,6 +47,8 @@ type Relay struct {
 	committed chan keys.Commit  // for the publisher
 	receipts  chan keys.Receipt // to be stored
 	retired   atomic.Bool       // our own session has ended, says the store
+	// cutAt is when silent sessions that may accept a stale view were cut.
+	cutAt map[string]time.Time
 
 	mu        sync.Mutex
 	session   string // our own
@@ -78,6 +80,7 @@ func NewRelay(config RelayConfig) *Relay {
 		receipts:    make(chan keys.Receipt, 1000),
 		advanced:    make(chan struct{}),
 		acked:       make(chan struct{}),
+		cutAt:       make(map[string]time.Time),
 	}
 }
 

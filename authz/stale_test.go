@@ -37,19 +37,30 @@ func TestReceiptTellsOfAWaiver(t *testing.T) {
 	if _, err := waiving.Verify(early); !errors.Is(err, tokens.ErrRevoked) {
 		t.Errorf("revoked before it was cut off: %v", err)
 	}
-	sessions, err := s.store.Sessions(context.Background())
-	if err != nil {
-		t.Fatal(err)
+	eventually(t, "the server finds it silent", func() bool { return strings.Contains(h.log.String(), "it may still accept") })
+	if sessions, err := s.store.Sessions(context.Background()); err != nil || len(sessions) != 2 {
+		t.Errorf("it may accept, and is not listed: %+v, %v", sessions, err)
 	}
-	later := time.Now().Add(59 * time.Minute)
-	if gone := s.relay.silentFor(sessions, true, map[string]watch{}, later); len(gone) != 0 {
-		t.Errorf("%s may accept, and is retired", gone[0].Name)
-	}
-	if gone := s.relay.silentFor(sessions, true, map[string]watch{}, later.Add(3*time.Minute)); len(gone) != 1 || gone[0].Name != "lenient" {
-		t.Errorf("retired when it may accept no more: %+v", gone)
+	more := s.demoKey()
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", more.Key.ID, ""); err != nil || receipt.State != keys.Waived {
+		t.Errorf("silent for long: %+v, %v", receipt, err)
 	}
 	network.set(false)
 	eventually(t, "contact is back, and it knows", func() bool { _, err := waiving.Verify(raw); return errors.Is(err, tokens.ErrRevoked) })
+	eventually(t, "its new session is the only one", func() bool {
+		sessions, err := s.store.Sessions(context.Background())
+		return err == nil && len(sessions) == 2
+	})
+	last := s.demoKey()
+	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", last.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
+		t.Errorf("back: %+v, %v", receipt, err)
+	}
+	if _, err := waiving.WithStale(tokens.Stale{AcceptUntil: time.Hour - 1}); err != nil {
+		t.Errorf("a bound that the issuer knows of: %v", err)
+	}
+	if _, err := tokens.NewVerifier(tokens.Config{Issuer: s.issuer, Audience: demoAPI, Feed: s.follow("strict", 0).feed, Stale: tokens.Stale{AcceptUntil: time.Hour}}); err == nil {
+		t.Error("a feed that runs takes a verifier that waives, and the issuer does not hear of it")
+	}
 }
 
 // TestVerifierWithoutTheFeedAsksTheServer: its feed is cut off, introspection is

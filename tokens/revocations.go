@@ -2,6 +2,7 @@ package tokens
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -24,7 +25,7 @@ type Feed interface {
 // time; verifiers ask it without locks.
 type Revocations struct {
 	lease  time.Duration
-	waiver atomic.Int64         // the longest Stale.AcceptUntil of its verifiers
+	waiver waiver
 	view   atomic.Pointer[view] // what checks ask
 	next   atomic.Pointer[view] // of a session that was not confirmed yet
 	ready  chan struct{}
@@ -74,9 +75,33 @@ func (r *Revocations) newest() *view {
 	return r.view.Load()
 }
 
+// waiver is the longest Stale.AcceptUntil of the verifiers. Once a feed has told the
+// issuer, it grows no more.
+type waiver struct {
+	sync.Mutex
+	until time.Duration
+	told  bool
+}
+
 // Waiver is how old a view its verifiers accept, as their owners configured it; 0
-// when they refuse past the lease. Feeds tell the issuer, whose receipts say so.
-func (r *Revocations) Waiver() time.Duration { return time.Duration(r.waiver.Load()) }
+// when they refuse past the lease. Feeds tell the issuer when they join, whose
+// receipts say so: a verifier that comes later and accepts for longer is an error.
+func (r *Revocations) Waiver() time.Duration {
+	r.waiver.Lock()
+	defer r.waiver.Unlock()
+	r.waiver.told = true
+	return r.waiver.until
+}
+
+func (r *Revocations) waive(until time.Duration) error {
+	r.waiver.Lock()
+	defer r.waiver.Unlock()
+	if until > r.waiver.until && r.waiver.told {
+		return errors.New("the feed runs: make verifiers that accept a stale view before, so that the issuer hears of it")
+	}
+	r.waiver.until = max(r.waiver.until, until)
+	return nil
+}
 
 // Age is how old the view is; the largest duration when it knows nothing.
 func (r *Revocations) Age() time.Duration { return r.view.Load().age() }
@@ -114,10 +139,10 @@ func (r *Revocations) Apply(entries []Entry) error {
 // Confirm renews the lease: the log was read at or after fresh, every entry up
 // to that reading is applied, and tokens below floor are dead. fresh must carry
 // a monotonic reading; an earlier one than is known changes nothing, and one in
-// the future is no evidence of anything.
-func (r *Revocations) Confirm(fresh time.Time, floor uint64) {
+// the future is no evidence of anything: then it returns false.
+func (r *Revocations) Confirm(fresh time.Time, floor uint64) bool {
 	if fresh.After(time.Now()) {
-		return
+		return false
 	}
 	v := r.newest()
 	if floor > v.floor.Load() {
@@ -133,6 +158,7 @@ func (r *Revocations) Confirm(fresh time.Time, floor uint64) {
 		r.next.Store(nil)
 	}
 	r.once.Do(func() { close(r.ready) })
+	return true
 }
 
 // Forget ends the session: nothing is known until the next one.

@@ -40,6 +40,11 @@ func (s Stale) check(config Config) error {
 	if s.Introspect != nil && (s.Introspect.ClientID == "" || s.Introspect.ClientSecret == "") {
 		return errors.New("introspection needs the client id and secret of a key with the scope tokens:introspect")
 	}
+	if s.Introspect != nil && s.Introspect.URL != "" {
+		if err := CheckIdentifier(s.Introspect.URL); err != nil {
+			return fmt.Errorf("introspection: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -79,14 +84,11 @@ type staleness struct {
 	questions                       chan struct{}
 }
 
-func newStaleness(config Config) *staleness {
-	waiver := &config.Feed.Revocations().waiver
-	for {
-		old, until := waiver.Load(), int64(config.Stale.AcceptUntil)
-		if until <= old || waiver.CompareAndSwap(old, until) {
-			return &staleness{questions: make(chan struct{}, maxQuestions)}
-		}
+func newStaleness(config Config) (*staleness, error) {
+	if err := config.Stale.check(config); err != nil {
+		return nil, err
 	}
+	return &staleness{questions: make(chan struct{}, maxQuestions)}, config.Feed.Revocations().waive(config.Stale.AcceptUntil)
 }
 
 // decide asks the revocations about a token that is good otherwise.

@@ -74,16 +74,17 @@ func NewVerifier(config Config) (*Verifier, error) {
 	case config.Leeway < 0 || config.Leeway > MaxLeeway:
 		return nil, fmt.Errorf("the leeway must be between 0 and %v", MaxLeeway)
 	}
-	if err := config.Stale.check(config); err != nil {
-		return nil, err
-	}
 	if config.Leeway == 0 {
 		config.Leeway = 5 * time.Second
 	}
 	if config.CacheSize == 0 {
 		config.CacheSize = 16384
 	}
-	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[string]), stale: newStaleness(config)}
+	stale, err := newStaleness(config)
+	if err != nil {
+		return nil, err
+	}
+	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[string]), stale: stale}
 	if v.keys == nil {
 		v.remote = newRemoteKeySet(config.Issuer, config.Client, config.Logger)
 		v.keys = v.remote
@@ -103,8 +104,9 @@ func (v *Verifier) WithAudience(audience string) (*Verifier, error) {
 	}
 	other := *v
 	other.config.Audience = audience
-	other.stale = newStaleness(other.config)
-	return &other, nil
+	var err error
+	other.stale, err = newStaleness(other.config)
+	return &other, err
 }
 
 // WithStale returns a verifier that does something else while its view is stale. It
@@ -112,10 +114,10 @@ func (v *Verifier) WithAudience(audience string) (*Verifier, error) {
 func (v *Verifier) WithStale(stale Stale) (*Verifier, error) {
 	other := *v
 	other.config.Stale = stale
-	if err := stale.check(other.config); err != nil {
+	var err error
+	if other.stale, err = newStaleness(other.config); err != nil {
 		return nil, err
 	}
-	other.stale = newStaleness(other.config)
 	return &other, nil
 }
 

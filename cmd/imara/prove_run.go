@@ -220,6 +220,9 @@ func (p *proof) pass(ctx context.Context, count, workers int, harm *faults, bar 
 	harming.Wait()
 	bar.end()
 	if err := context.Cause(ctx); err != nil {
+		if found := run.history.Violations(); len(found) > 0 {
+			err = fmt.Errorf("%w\n  and until then %d violations, first: %v", err, len(found), found[0])
+		}
 		return proofPass{}, err
 	}
 	pass := proofPass{Revocations: len(run.took), Receipts: run.receipts, Seconds: time.Since(begun).Seconds(),

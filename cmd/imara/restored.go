@@ -49,6 +49,6 @@ at their next request.`,
 		},
 	}
 	f.addStore(cmd.Flags())
-	cmd.Flags().DurationVar(&maxLease, "max-lease", httpfeed.MaxLease, "the longest lease that any of your verifiers is configured with")
+	cmd.Flags().DurationVar(&maxLease, "max-lease", httpfeed.MaxLease, "the longest lease that any of your verifiers is configured with, or accept:DURATION of a --stale if that is longer")
 	return cmd
 }

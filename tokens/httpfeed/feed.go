@@ -155,8 +155,7 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 // Confirm renews the lease. The first one of a session ends the session before,
 // whose lease the view no longer needs.
 func (f *Feed) Confirm(fresh time.Time, floor uint64) {
-	f.revocations.Confirm(fresh, floor)
-	if f.vouching != f.newest {
+	if f.revocations.Confirm(fresh, floor) && f.vouching != f.newest {
 		if f.vouching != "" {
 			go f.leave(f.vouching)
 		}
@@ -168,10 +167,14 @@ func (f *Feed) Confirm(fresh time.Time, floor uint64) {
 // be accepted past its lease: then the server has to know of it.
 func (f *Feed) Abandon() {
 	f.revocations.Lapse()
-	if f.revocations.Waiver() > 0 {
-		f.vouching, f.newest = "", ""
+	if f.revocations.Waiver() == 0 {
+		f.Leave()
+		return
 	}
-	f.Leave()
+	if f.newest != f.vouching {
+		go f.leave(f.newest) // it never served
+	}
+	f.newest = f.vouching // until another session serves
 }
 
 // Leave ends all sessions. The view must not be vouched for any more.
@@ -255,8 +258,16 @@ func (f *Feed) poll(ctx context.Context, session string, head uint64, wait time.
 func (f *Feed) leave(session string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if err := f.do(ctx, http.MethodDelete, "/feed/sessions/"+session, nil, nil); err != nil && !errors.Is(err, errSession) {
-		f.config.Logger.Warn("left without notice: the next revocation waits for the lease", "error", err)
+	for pause := firstPause; ; {
+		err := f.do(ctx, http.MethodDelete, "/feed/sessions/"+session, nil, nil)
+		if err == nil || errors.Is(err, errSession) {
+			return
+		}
+		var ended error
+		if pause, ended = rest(ctx, pause); ended != nil {
+			f.config.Logger.Warn("left without notice: revocations wait for its lease until it is retired", "error", err)
+			return
+		}
 	}
 }
 

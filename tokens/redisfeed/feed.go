@@ -77,7 +77,8 @@ func (f *Feed) Run(ctx context.Context) error {
 }
 
 func (f *Feed) run(ctx context.Context, client redis.UniversalClient) error {
-	refused := 0 // joins in a row
+	refused := 0                   // joins in a row
+	var afterSilence time.Duration // how long Redis is left alone: it may answer, and not to us
 	for pause := firstPause; ; pause = min(2*pause, time.Second) {
 		joined, err := f.http.Join(ctx, httpfeed.OverRedis)
 		refused++
@@ -85,7 +86,11 @@ func (f *Feed) run(ctx context.Context, client redis.UniversalClient) error {
 			refused = 0
 			f.logger.Info("following the revocation log over Redis", "session", joined.Session, "position", joined.Watermark)
 			begun := time.Now()
-			err = f.follow(ctx, client, joined)
+			var fresh bool
+			fresh, err = f.follow(ctx, client, joined)
+			if afterSilence = min(2*afterSilence+f.block, foreignPause); fresh {
+				afterSilence = 0
+			}
 			if time.Since(begun) > f.revocations.Lease() {
 				pause = firstPause
 			}
@@ -97,7 +102,7 @@ func (f *Feed) run(ctx context.Context, client redis.UniversalClient) error {
 		if errors.Is(err, errSilent) {
 			// The server still waits for this session, so that its lease goes on until
 			// another takes over.
-			f.detour(ctx, client, 0)
+			f.detour(ctx, client, afterSilence)
 			continue
 		}
 		if joined.Session != "" {
@@ -190,18 +195,18 @@ type sent struct {
 	round uint64
 }
 
-// follow polls until the session ends. Errors of Redis end nothing: the view grows
+// follow polls until the session ends, and tells whether it ever served. Errors of Redis end nothing: the view grows
 // older, and past the lease it says so by itself.
-func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined httpfeed.Joined) error {
+func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined httpfeed.Joined) (fresh bool, err error) {
 	f.revocations.Start(joined.Cuts, joined.Watermark, joined.Floor)
 	c := &cycle{session: joined.Session, head: joined.Head, evidence: time.Now()}
 	for pause := firstPause; ; {
 		err := f.cycle(ctx, client, c)
 		if ctx.Err() != nil || errors.Is(err, errSession) || errors.Is(err, ErrForeign) {
-			return err
+			return c.fresh, err
 		}
 		if silence := time.Since(c.evidence); silence > f.revocations.Lease()/2 {
-			return errors.Join(fmt.Errorf("%w for %v", errSilent, silence.Round(time.Millisecond)), err)
+			return c.fresh, errors.Join(fmt.Errorf("%w for %v", errSilent, silence.Round(time.Millisecond)), err)
 		}
 		if err == nil {
 			pause = firstPause
@@ -213,7 +218,7 @@ func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined 
 		case <-time.After(pause/2 + mathrand.N(pause)):
 			pause = min(2*pause, f.block)
 		case <-ctx.Done():
-			return ctx.Err()
+			return c.fresh, ctx.Err()
 		}
 	}
 }
