@@ -22,6 +22,8 @@ func margin(lease time.Duration) time.Duration {
 func (r *Relay) Confirm(ctx context.Context, at keys.Commit) (keys.Receipt, error) {
 	receipt, err := r.await(ctx, at)
 	if err == nil {
+		r.Logger.Info("revoked", "subject", string(at.Subject), "position", at.Position, "state", string(receipt.State),
+			"confirmed", receipt.Confirmed, "total", receipt.Total, "waited_us", receipt.Waited.Microseconds())
 		select {
 		case r.receipts <- receipt:
 		default: // the next server to start stores one for it

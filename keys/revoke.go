@@ -38,6 +38,17 @@ func (r *Registry) Revoke(ctx context.Context, by Actor, organizationID, id, rea
 	return r.revoked(key, receipt, err)
 }
 
+// Receipt returns what the revocation of a key rests on, or [ErrNotFound] when it is
+// not revoked, or not confirmed yet.
+func (r *Registry) Receipt(ctx context.Context, key Key) (Receipt, error) {
+	if key.RevokedAt.IsZero() {
+		return Receipt{}, ErrNotFound
+	}
+	receipt, err := r.config.Store.Receipt(ctx, key.RevokedPosition)
+	receipt.ClientID, receipt.RevokedAt = key.ClientID, key.RevokedAt
+	return receipt, err
+}
+
 // errAlready ends the transaction of a second revoke without a change.
 var errAlready = errors.New("already revoked")
 

@@ -1,6 +1,7 @@
 package management
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -23,6 +24,9 @@ type Key struct {
 	RevokedAt     *time.Time `json:"revoked_at,omitempty"`
 	RevokedReason string     `json:"revoked_reason,omitempty"`
 	Secrets       []Secret   `json:"secrets"`
+	// Receipt of its revocation, in the answer about one key; not there while it is
+	// not confirmed.
+	Receipt *Receipt `json:"receipt,omitempty"`
 }
 
 // A Secret as the API shows it.
@@ -139,7 +143,14 @@ func (s *server) showKey(w http.ResponseWriter, r *http.Request, c call) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, show(key))
+	shown := show(key)
+	switch receipt, err := s.Registry.Receipt(r.Context(), key); {
+	case err == nil:
+		shown.Receipt = showReceipt(receipt)
+	case !errors.Is(err, keys.ErrNotFound):
+		return err
+	}
+	return writeJSON(w, http.StatusOK, shown)
 }
 
 func (s *server) createKey(w http.ResponseWriter, r *http.Request, c call) error {
@@ -200,11 +211,14 @@ func (s *server) revokeKey(w http.ResponseWriter, r *http.Request, c call) error
 	if err != nil {
 		return err
 	}
-	answer := RevokedKey{Key: show(key), Receipt: Receipt{
-		ClientID: receipt.ClientID, RevokedAt: receipt.RevokedAt, Position: receipt.Position, State: string(receipt.State),
-		Confirmed: receipt.Confirmed, Total: receipt.Total, WaitedMS: float64(receipt.Waited.Microseconds()) / 1000}}
+	answer := RevokedKey{Key: show(key), Receipt: *showReceipt(receipt)}
 	answer.Limits.Active, answer.Limits.Max, _ = s.Registry.Limits(r.Context(), c.organization)
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+func showReceipt(r keys.Receipt) *Receipt {
+	return &Receipt{ClientID: r.ClientID, RevokedAt: r.RevokedAt, Position: r.Position, State: string(r.State),
+		Confirmed: r.Confirmed, Total: r.Total, WaitedMS: float64(r.Waited.Microseconds()) / 1000}
 }
 
 func show(k keys.Key) Key {

@@ -106,7 +106,7 @@ func TestStoryOfAKey(t *testing.T) {
 	}
 	path := "/v1/orgs/org/keys/" + id
 	shown := a.call("GET", path, me, "")
-	if shown.Code != 200 || shown.json["client_id"] != key["client_id"] || shown.json["status"] != "active" || shown.json["last_used_at"] != nil {
+	if shown.Code != 200 || shown.json["client_id"] != key["client_id"] || shown.json["status"] != "active" || shown.json["last_used_at"] != nil || shown.json["receipt"] != nil {
 		t.Errorf("%s", shown.Body)
 	}
 	rotated := a.call("POST", path+"/secrets", me, "")
@@ -140,6 +140,10 @@ func TestStoryOfAKey(t *testing.T) {
 	}
 	if receipts[0] != receipts[1] {
 		t.Errorf("two receipts: %v", receipts)
+	}
+	kept := a.call("GET", path, me, "")
+	if receipt, there := kept.json["receipt"].(map[string]any); !there || receipt["position"] != receipts[0] || receipt["state"] != "confirmed" {
+		t.Errorf("the key without its receipt: %s", kept.Body)
 	}
 	a.problem("rotate a revoked key", a.call("POST", path+"/secrets", me, ""), 409, "already_revoked")
 	for _, text := range []string{shown.Body.String(), a.call("GET", path, me, "").Body.String(), a.call("GET", "/v1/orgs/org/keys", me, "").Body.String()} {

@@ -180,7 +180,10 @@ func (f *keysFlags) show() *cobra.Command {
 	return &cobra.Command{
 		Use: "show KEY", Short: "Show a key, named by its id, client id or name", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, key, err := f.find(cmd, args[0])
+			server, key, err := f.find(cmd, args[0])
+			if err == nil {
+				err = server.do(cmd.Context(), http.MethodGet, "/keys/"+key.ID, nil, &key) // a list says less
+			}
 			if err != nil {
 				return f.fail(cmd, err)
 			}
@@ -188,6 +191,9 @@ func (f *keysFlags) show() *cobra.Command {
 				table(w, []management.Key{key})
 				for _, s := range key.Secrets {
 					fmt.Fprintf(w, "  secret …%s  %s  ends %s  last used %s\n", s.Hint, s.State, date(s.EndsAt), date(s.LastUsedAt))
+				}
+				if key.Receipt != nil {
+					fmt.Fprintf(w, "  revoked %s · %s\n", date(key.RevokedAt), confirmed(*key.Receipt))
 				}
 			})
 		},
