@@ -30,7 +30,8 @@
 // [Revocations] is a lease. A [Feed] renews it only with evidence that the
 // issuer's database was read after the feed's own request was sent, and that
 // every entry up to that reading is applied. Past the lease a verifier answers
-// 503 with Retry-After: silence must never mean "nothing was revoked". The
+// 503 with Retry-After: silence must never mean "nothing was revoked". Its owner may
+// choose otherwise with [Stale], and the issuer's receipts then say so. The
 // rejected option, a time to live on cached answers, is late by design and
 // cannot tell an empty list from a lost one.
 //

@@ -6,7 +6,7 @@
 //
 // # The exchange
 //
-//	POST   {url}/feed/sessions           {"name","lease_ms"} → 201 [Joined]
+//	POST   {url}/feed/sessions           {"name","lease_ms","accept_stale_ms"} → 201 [Joined]
 //	GET    {url}/feed/sessions/{session}?nonce=&after=&head=&wait_ms= → 200 [Page], 404 or 410: join again
 //	DELETE {url}/feed/sessions/{session} → 204
 //

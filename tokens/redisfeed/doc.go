@@ -23,6 +23,15 @@
 // another data set, no longer count. A publisher's start leaves a nonce that its
 // finish must find. A poll is a write, so that a replica refuses it.
 //
+// An acknowledgement needs no such care: what was applied is applied, whichever data
+// set hears of it. It goes out at once when entries come between polls, and with
+// the next poll else.
+//
+// While no round is finished for half a lease the feed follows the server over
+// HTTP, as another session. The view of the session before serves, and ages, until
+// the new one is confirmed; only then is the old one left, so that every view that
+// may be relied on belongs to a session that revocations wait for.
+//
 // # Keys
 //
 // One hash tag, {rev:<issuer>}, so that a cluster keeps them together:
