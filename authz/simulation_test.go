@@ -152,6 +152,9 @@ func (l *simLog) Read(ctx context.Context, after uint64, limit int) (keys.LogPag
 	}
 	page, err := l.Log.Read(ctx, after, limit)
 	l.s.pause(time.Millisecond)
+	if l.s.redis.lie == roundsAlwaysCount {
+		l.s.pause(400 * time.Millisecond) // long rounds: more of them end in another data set
+	}
 	return page, err
 }
 
