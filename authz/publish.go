@@ -161,8 +161,12 @@ func (r *Relay) acknowledged(ctx context.Context, sessions []keys.Session, acks 
 	defer cancel()
 	applied, err := r.Publisher.Applied(ctx, idsOverRedis(sessions), acks)
 	if err != nil {
-		return // then their leases are waited for
+		if !r.deaf.Swap(true) {
+			r.Logger.Error("acknowledgements not read from Redis: revocations wait for leases", "error", err)
+		}
+		return
 	}
+	r.deaf.Store(false)
 	for i, s := range sessions {
 		if s.Via == viaRedis {
 			sessions[i].Applied = max(s.Applied, applied[s.ID])

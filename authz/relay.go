@@ -47,6 +47,7 @@ type Relay struct {
 	committed chan keys.Commit  // for the publisher
 	receipts  chan keys.Receipt // to be stored
 	retired   atomic.Bool       // our own session has ended, says the store
+	deaf      atomic.Bool       // acknowledgements cannot be read from Redis
 	// cutAt is when silent sessions that may accept a stale view were cut.
 	cutAt map[string]time.Time
 

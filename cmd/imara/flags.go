@@ -13,7 +13,7 @@ import (
 )
 
 // secrets are the flags whose value may stand in the file that IMARA_…_FILE names.
-var secrets = map[string]bool{"database-url": true, "redis-url": true}
+var secrets = map[string]bool{"database-url": true, "redis-url": true, "harm-redis": true}
 
 // fromEnvironment fills in flags that were not given: --data-dir is
 // IMARA_DATA_DIR. A list has its items separated by spaces.
@@ -49,6 +49,7 @@ func fromEnvironment(cmd *cobra.Command) (err error) {
 type secretFlags struct {
 	file  string
 	stdin bool
+	given string // what standard input said, which is read once
 }
 
 func (s *secretFlags) add(flags *pflag.FlagSet) {
@@ -60,8 +61,12 @@ func (s *secretFlags) add(flags *pflag.FlagSet) {
 func (s *secretFlags) read(stdin io.Reader) (string, error) {
 	file := s.file
 	switch {
+	case s.stdin && s.given == "":
+		var err error
+		s.given, err = readSecret(stdin)
+		return s.given, err
 	case s.stdin:
-		return readSecret(stdin)
+		return s.given, nil
 	case file == "" && os.Getenv("IMARA_CLIENT_SECRET") != "":
 		return os.Getenv("IMARA_CLIENT_SECRET"), nil
 	case file == "":

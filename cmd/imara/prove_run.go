@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,7 +112,8 @@ func (f *proveFlags) start(ctx context.Context, name, audience string, credentia
 		}
 	}
 	v.cmd = exec.CommandContext(ctx, program, args...)
-	v.cmd.Env = append(os.Environ(), "IMARA_ISSUER="+f.issuer, "IMARA_URL="+f.url, "IMARA_REDIS_URL="+redisURL,
+	ours := func(setting string) bool { return strings.HasPrefix(setting, "IMARA_") }
+	v.cmd.Env = append(slices.DeleteFunc(os.Environ(), ours), "IMARA_ISSUER="+f.issuer, "IMARA_URL="+f.url, "IMARA_REDIS_URL="+redisURL,
 		"IMARA_CLIENT_ID="+credentials.ClientID, "IMARA_CLIENT_SECRET="+credentials.ClientSecret)
 	var talk bytes.Buffer
 	v.cmd.Stderr = &talk
