@@ -163,18 +163,19 @@ func (f *Feed) Confirm(fresh time.Time, floor uint64) {
 	}
 }
 
-// Abandon ends the lease at once. The sessions end too, unless the view goes on to
-// be accepted past its lease: then the server has to know of it.
+// Abandon ends the session that was joined last. If it served, the lease ends at
+// once, and the session too, unless the view goes on to be accepted past its lease:
+// then the server has to know of it. If it did not, the session before goes on.
 func (f *Feed) Abandon() {
+	if f.newest != f.vouching {
+		go f.leave(f.newest)
+		f.newest = f.vouching
+		return
+	}
 	f.revocations.Lapse()
 	if f.revocations.Waiver() == 0 {
 		f.Leave()
-		return
 	}
-	if f.newest != f.vouching {
-		go f.leave(f.newest) // it never served
-	}
-	f.newest = f.vouching // until another session serves
 }
 
 // Leave ends all sessions. The view must not be vouched for any more.
