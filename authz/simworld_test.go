@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
