@@ -26,7 +26,8 @@ type Log interface {
 	// their receipts they are the record of what was revoked.
 	RaiseFloor(ctx context.Context, t time.Time) error
 
-	// Receipt returns what Confirmed stored for a position.
+	// Receipt returns what Confirmed stored for a position, with the actor and the
+	// reason of the entry there.
 	Receipt(ctx context.Context, position uint64) (Receipt, error)
 	// Confirmed stores receipts for the cuts at their positions, all or none. One that
 	// is there already stays.

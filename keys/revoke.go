@@ -35,6 +35,7 @@ func (r *Registry) Revoke(ctx context.Context, by Actor, organizationID, id, rea
 		return Key{}, Receipt{}, err
 	}
 	receipt, err := r.settle(ctx, commit, key.ClientID)
+	receipt.By, receipt.Reason = by, reason
 	return r.revoked(key, receipt, err)
 }
 
@@ -96,6 +97,9 @@ type Receipt struct {
 	// silent until its lease had ended, and refuses since.
 	Confirmed, Total int
 	Waited           time.Duration
+	// By and Reason are who revoked, and why. They stand in the log with the cut.
+	By     Actor
+	Reason string
 }
 
 // ReceiptState says what the receipt rests on.

@@ -56,6 +56,9 @@ type Receipt struct {
 	Confirmed int       `json:"confirmed"`
 	Total     int       `json:"total"`
 	WaitedMS  float64   `json:"waited_ms"`
+	// By is the key or person that revoked.
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // KeyList is a page of keys.
@@ -218,7 +221,8 @@ func (s *server) revokeKey(w http.ResponseWriter, r *http.Request, c call) error
 
 func showReceipt(r keys.Receipt) *Receipt {
 	return &Receipt{ClientID: r.ClientID, RevokedAt: r.RevokedAt, Position: r.Position, State: string(r.State),
-		Confirmed: r.Confirmed, Total: r.Total, WaitedMS: float64(r.Waited.Microseconds()) / 1000}
+		Confirmed: r.Confirmed, Total: r.Total, WaitedMS: float64(r.Waited.Microseconds()) / 1000,
+		By: string(r.By), Reason: r.Reason}
 }
 
 func show(k keys.Key) Key {

@@ -142,7 +142,7 @@ func TestStoryOfAKey(t *testing.T) {
 		t.Errorf("two receipts: %v", receipts)
 	}
 	kept := a.call("GET", path, me, "")
-	if receipt, there := kept.json["receipt"].(map[string]any); !there || receipt["position"] != receipts[0] || receipt["state"] != "confirmed" {
+	if receipt, there := kept.json["receipt"].(map[string]any); !there || receipt["position"] != receipts[0] || receipt["state"] != "confirmed" || receipt["reason"] != "unused" || receipt["by"] == nil {
 		t.Errorf("the key without its receipt: %s", kept.Body)
 	}
 	a.problem("rotate a revoked key", a.call("POST", path+"/secrets", me, ""), 409, "already_revoked")

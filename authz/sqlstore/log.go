@@ -121,8 +121,8 @@ func (s *Store) RaiseFloor(ctx context.Context, t time.Time) error {
 func (s *Store) Receipt(ctx context.Context, position uint64) (r keys.Receipt, err error) {
 	var waited int64
 	err = s.read.QueryRowContext(ctx,
-		`SELECT seq, state, confirmed, total, waited_us FROM log WHERE seq = $1 AND confirmed_at > 0`, position).
-		Scan(&r.Position, &r.State, &r.Confirmed, &r.Total, &waited)
+		`SELECT seq, state, confirmed, total, waited_us, actor, reason FROM log WHERE seq = $1 AND confirmed_at > 0`, position).
+		Scan(&r.Position, &r.State, &r.Confirmed, &r.Total, &waited, &r.By, &r.Reason)
 	r.Waited = time.Duration(waited) * time.Microsecond
 	return r, s.fail(err)
 }

@@ -193,7 +193,7 @@ func (f *keysFlags) show() *cobra.Command {
 					fmt.Fprintf(w, "  secret …%s  %s  ends %s  last used %s\n", s.Hint, s.State, date(s.EndsAt), date(s.LastUsedAt))
 				}
 				if key.Receipt != nil {
-					fmt.Fprintf(w, "  revoked %s · %s\n", date(key.RevokedAt), confirmed(*key.Receipt))
+					fmt.Fprintf(w, "  revoked %s by %s · %s\n", date(key.RevokedAt), key.Receipt.By, confirmed(*key.Receipt))
 				}
 			})
 		},

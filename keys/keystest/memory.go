@@ -32,6 +32,7 @@ type Memory struct {
 type logged struct {
 	tokens.Entry
 	at      time.Time
+	entry   keys.Entry
 	receipt *keys.Receipt
 }
 
@@ -42,7 +43,7 @@ func NewMemory() *Memory {
 
 func (m *Memory) append(e keys.Entry) keys.Commit {
 	commit := keys.Commit{Position: m.tip() + 1, Subject: e.Subject, Kind: e.Kind, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
-	m.log = append(m.log, logged{at: time.Now(), Entry: commit})
+	m.log = append(m.log, logged{at: time.Now(), entry: e, Entry: commit})
 	return commit
 }
 
@@ -351,7 +352,8 @@ func (m *Memory) Confirmed(_ context.Context, receipts ...keys.Receipt) error {
 			continue
 		}
 		if e := &m.log[r.Position-m.base-1]; e.receipt == nil {
-			e.receipt = &keys.Receipt{Position: r.Position, State: r.State, Confirmed: r.Confirmed, Total: r.Total, Waited: r.Waited}
+			e.receipt = &keys.Receipt{Position: r.Position, State: r.State, Confirmed: r.Confirmed, Total: r.Total, Waited: r.Waited,
+				By: keys.Actor(e.entry.Actor), Reason: e.entry.Reason}
 		}
 	}
 	return nil

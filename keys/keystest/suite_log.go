@@ -136,7 +136,7 @@ func readHeads(t *testing.T, s *suite) {
 
 func receipts(t *testing.T, s *suite) {
 	start := now().Add(time.Second)
-	one, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:1"})
+	one, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:1", Actor: "ann", Reason: "it leaked"})
 	s.must(err)
 	_, err = s.Append(s.ctx, keys.Entry{Kind: tokens.Touch, Subject: "c:2"})
 	s.must(err)
@@ -158,6 +158,7 @@ func receipts(t *testing.T, s *suite) {
 	s.must(s.Confirmed(s.ctx, other))
 	got, err := s.Receipt(s.ctx, one.Position)
 	s.must(err)
+	r.By, r.Reason = "ann", "it leaked"
 	s.same(got, r)
 	waiting(two.Position)
 	r.Position = two.Position
