@@ -38,6 +38,7 @@
 // there what those who follow through it have applied, so that a revocation at
 // another can count them, and beats once a second. It retires whoever is silent
 // for two leases: its own, servers that no longer beat, and whoever they left behind.
+// Who may accept a stale view stays listed for as long after its cut.
 // A verifier that moves to another server is taken over by it.
 //
 // With Redis each server also publishes: package redisfeed has that protocol.

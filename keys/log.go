@@ -98,9 +98,12 @@ func (s Session) Server() bool { return s.Via == s.ID }
 
 // A Relay carries committed entries to the verifiers.
 type Relay interface {
-	// Publish returns when this server has applied the log up to a commit, or does not get to it in about a second: then it will.
+	// Publish returns when this server has applied the log up to a commit, or does
+	// not get to it in about a second: then it will.
 	Publish(ctx context.Context, at Commit)
-	// Confirm returns when every session has applied the log up to a commit, or has been silent until its lease and a margin had passed since the call; the
-	// receipt says so when one of these may accept for longer. The receipt that it returns is stored soon after.
+	// Confirm returns when every session has applied the log up to a commit, or has
+	// been silent until its lease and a margin had passed since the call; the receipt
+	// says so when one of these may accept for longer. The receipt that it returns is
+	// stored soon after.
 	Confirm(ctx context.Context, at Commit) (Receipt, error)
 }

@@ -195,8 +195,8 @@ type sent struct {
 	round uint64
 }
 
-// follow polls until the session ends, and tells whether it ever served. Errors of Redis end nothing: the view grows
-// older, and past the lease it says so by itself.
+// follow polls until the session ends, and tells whether it ever served. Errors of
+// Redis end nothing: the view grows older, and past the lease it says so by itself.
 func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined httpfeed.Joined) (fresh bool, err error) {
 	f.revocations.Start(joined.Cuts, joined.Watermark, joined.Floor)
 	c := &cycle{session: joined.Session, head: joined.Head, evidence: time.Now()}
