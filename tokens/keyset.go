@@ -52,17 +52,24 @@ type keySet struct {
 // issuer names (RFC 8414 §3). A nil client is one that follows no redirects. A
 // nil logger is silent.
 func newRemoteKeySet(issuer string, client *http.Client, log *slog.Logger) *remoteKeySet {
-	if client == nil {
-		client = &http.Client{}
-	}
-	bounded := *client
-	bounded.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	bounded := withoutRedirects(client)
 	bounded.Timeout = fetchTimeout
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &remoteKeySet{issuer: issuer, client: &bounded, log: log,
+	return &remoteKeySet{issuer: issuer, client: bounded, log: log,
 		loaded: make(chan struct{}), early: make(chan struct{}, 1)}
+}
+
+// withoutRedirects returns a copy of client, or of a plain one, that follows none:
+// what we ask is answered where we ask it.
+func withoutRedirects(client *http.Client) *http.Client {
+	c := http.Client{}
+	if client != nil {
+		c = *client
+	}
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &c
 }
 
 // Key implements [KeySet].

@@ -81,18 +81,25 @@ func (v *Verifier) Counts() Counts {
 type staleness struct {
 	refused, introspected, accepted atomic.Uint64
 	spell                           atomic.Pointer[time.Time] // since when it has decided; nil when current
-	questions                       chan struct{}
+	// questions and client are there to introspect, or nil.
+	questions chan struct{}
+	client    *http.Client
 }
 
 func newStaleness(config Config) (*staleness, error) {
 	if err := config.Stale.check(config); err != nil {
 		return nil, err
 	}
-	return &staleness{questions: make(chan struct{}, maxQuestions)}, config.Feed.Revocations().waive(config.Stale.AcceptUntil)
+	s := &staleness{}
+	if to := config.Stale.Introspect; to != nil {
+		s.questions, s.client = make(chan struct{}, maxQuestions), withoutRedirects(to.Client)
+	}
+	return s, config.Feed.Revocations().waive(config.Stale.AcceptUntil)
 }
 
-// decide asks the revocations about a token that is good otherwise.
-func (v *Verifier) decide(t verified) error {
+// decide asks the revocations about a token that is good otherwise, and returns its
+// claims if they let it pass.
+func (v *Verifier) decide(t verified) (*Claims, error) {
 	stale, err := v.config.Feed.Revocations().check(t.claims, t.kid, v.config.Stale.AcceptUntil)
 	switch {
 	case errors.Is(err, ErrStale):
@@ -101,7 +108,10 @@ func (v *Verifier) decide(t verified) error {
 		v.stale.accepted.Add(1)
 	}
 	v.note(stale)
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return t.own(), nil
 }
 
 // note logs when a spell of staleness begins, and what it did when it ends.
@@ -126,27 +136,20 @@ func (v *Verifier) note(stale bool) {
 // VerifyContext is [Verifier.Verify], and asks the issuer while the view is stale
 // if [Stale.Introspect] says so. Without an answer, AcceptUntil decides.
 func (v *Verifier) VerifyContext(ctx context.Context, raw string) (*Claims, error) {
-	introspect := v.config.Stale.Introspect
-	if introspect == nil || v.config.Feed.Revocations().Fresh() == nil {
-		return v.Verify(raw)
-	}
-	token, err := v.read(raw)
-	if err == nil {
-		err = v.admit(token)
-	}
+	token, err := v.good(raw)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.config.Feed.Revocations().Check(token.claims, token.kid); !errors.Is(err, ErrStale) {
-		return v.Verify(raw) // what is known revoked stays so
+	if v.config.Stale.Introspect == nil || !errors.Is(v.config.Feed.Revocations().Check(token.claims, token.kid), ErrStale) {
+		return v.decide(token)
 	}
 	v.note(true)
-	active, err := v.ask(ctx, introspect, raw)
+	active, err := v.ask(ctx, v.config.Stale.Introspect, raw)
 	if err != nil {
 		if v.config.Logger != nil {
 			v.config.Logger.Warn("introspection failed", "error", err)
 		}
-		return v.Verify(raw)
+		return v.decide(token)
 	}
 	v.stale.introspected.Add(1)
 	if !active {
@@ -175,12 +178,7 @@ func (v *Verifier) ask(ctx context.Context, to *Introspection, raw string) (acti
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.SetBasicAuth(url.QueryEscape(to.ClientID), url.QueryEscape(to.ClientSecret)) // RFC 6749 §2.3.1
-	client := http.Client{}
-	if to.Client != nil {
-		client = *to.Client
-	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	response, err := client.Do(request)
+	response, err := v.stale.client.Do(request)
 	if err != nil {
 		return false, err
 	}

@@ -102,22 +102,27 @@ func (v *Verifier) WithAudience(audience string) (*Verifier, error) {
 	if err := checkAudience(audience); err != nil {
 		return nil, err
 	}
-	other := *v
-	other.config.Audience = audience
-	var err error
-	other.stale, err = newStaleness(other.config)
-	return &other, err
+	config := v.config
+	config.Audience = audience
+	return v.with(config)
 }
 
 // WithStale returns a verifier that does something else while its view is stale. It
 // shares everything else with v, whose [Verifier.Run] must not have begun.
 func (v *Verifier) WithStale(stale Stale) (*Verifier, error) {
-	other := *v
-	other.config.Stale = stale
-	var err error
-	if other.stale, err = newStaleness(other.config); err != nil {
+	config := v.config
+	config.Stale = stale
+	return v.with(config)
+}
+
+// with returns v with another configuration, and with counts of its own.
+func (v *Verifier) with(config Config) (*Verifier, error) {
+	stale, err := newStaleness(config)
+	if err != nil {
 		return nil, err
 	}
+	other := *v
+	other.config, other.stale = config, stale
 	return &other, nil
 }
 
@@ -169,17 +174,20 @@ func (v *Verifier) Ready(ctx context.Context) error {
 // [Verifier.VerifyContext] for that. The decision is about now: before a late
 // commit, verify again.
 func (v *Verifier) Verify(raw string) (*Claims, error) {
+	token, err := v.good(raw)
+	if err != nil {
+		return nil, err
+	}
+	return v.decide(token)
+}
+
+// good returns a token that passes unless the revocations say otherwise.
+func (v *Verifier) good(raw string) (verified, error) {
 	token, err := v.read(raw)
 	if err == nil {
 		err = v.admit(token)
 	}
-	if err == nil {
-		err = v.decide(token)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return token.own(), nil
+	return token, err
 }
 
 // read returns a token whose signature and form are good, now or when it was
