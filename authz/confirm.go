@@ -36,12 +36,10 @@ func (r *Relay) Confirm(ctx context.Context, at keys.Commit) (keys.Receipt, erro
 // storeReceipts stores what Confirm has left, until ctx ends and all are. It lets
 // some gather: storing one is a commit like the next revocation's.
 func (r *Relay) storeReceipts(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-time.After(receiptInterval):
 		case <-ctx.Done():
-			r.store(ctx, r.pending())
-			return
 		}
 		r.store(ctx, r.pending())
 	}

@@ -87,7 +87,7 @@ func (r *Relay) report(ctx context.Context) {
 			r.mu.Lock()
 			r.retired.Store(r.session == server) // not of a session that has ended since
 			r.mu.Unlock()
-			r.hurry(keys.Commit{})
+			r.wake()
 		} else if err != nil && ctx.Err() == nil {
 			r.Logger.Warn("other servers not told what verifiers have applied", "error", err)
 		} else {
@@ -158,20 +158,12 @@ func (r *Relay) end(ctx context.Context, session string) error {
 	return nil
 }
 
-// A Verifier is one that must confirm every revocation, as operators see it.
+// A Verifier is one that must confirm every revocation, as operators see it. Its
+// Via is "redis", "http", or "server" for a server's own.
 type Verifier struct {
-	Session  string
-	Name     string
-	ClientID string
-	// Via is "redis", "http", or "server" for a server's own.
-	Via   string
-	Lease time.Duration
-	// AcceptStale is how old a view it may use past its lease, 0 when it refuses.
-	AcceptStale time.Duration
-	JoinedAt    time.Time
-	// Applied is the position up to which it has applied the log, Behind how many
-	// entries it lacks.
-	Applied, Behind uint64
+	keys.Session
+	// Behind is how many entries of the log it has not applied.
+	Behind uint64
 }
 
 // Verifiers lists who follows, and how far each has come.
@@ -186,12 +178,12 @@ func (r *Relay) Verifiers(ctx context.Context) ([]Verifier, error) {
 	defer r.mu.Unlock()
 	list := make([]Verifier, 0, len(sessions))
 	for _, s := range sessions {
-		v := Verifier{Session: s.ID, Name: s.Name, ClientID: s.ClientID, Via: "http", Lease: s.Lease, AcceptStale: s.AcceptStale, JoinedAt: s.JoinedAt, Applied: s.Applied}
+		v := Verifier{Session: s}
 		switch {
 		case s.Server():
 			v.Via = "server"
-		case s.Via == viaRedis:
-			v.Via = viaRedis
+		case s.Via != viaRedis:
+			v.Via = "http"
 		}
 		if f := r.followers[s.ID]; f != nil && f.position != left {
 			v.Applied = max(v.Applied, f.position)

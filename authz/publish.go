@@ -58,7 +58,7 @@ func (r *Relay) publishRound(ctx context.Context, published *uint64) error {
 // database when the commit is the next entry. It asks Redis nothing: a round finds
 // out what is not as it was.
 func (r *Relay) appendNew(ctx context.Context, published *uint64, commit keys.Commit) error {
-	if *published == 0 || commit.Position > 0 && commit.Position <= *published {
+	if *published == 0 || commit.Position <= *published {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
@@ -127,10 +127,9 @@ func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) bool {
 	if r.Publisher == nil {
 		return false
 	}
-	ids := idsOverRedis(sessions)
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
-	progress, err := r.Publisher.Progress(ctx, ids)
+	progress, err := r.Publisher.Progress(ctx, idsOverRedis(sessions))
 	if err != nil {
 		return false // then their leases are waited for
 	}

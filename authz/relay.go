@@ -286,12 +286,17 @@ func (r *Relay) Publish(ctx context.Context, at keys.Commit) {
 	}
 }
 
-// hurry asks for a round now, and for what was just committed in Redis.
-func (r *Relay) hurry(commit keys.Commit) {
+// wake asks for a round now.
+func (r *Relay) wake() {
 	select {
 	case r.kick <- struct{}{}:
 	default:
 	}
+}
+
+// hurry asks for a round now, and for what was just committed in Redis.
+func (r *Relay) hurry(commit keys.Commit) {
+	r.wake()
 	if r.Publisher == nil {
 		return
 	}

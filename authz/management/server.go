@@ -48,11 +48,11 @@ func New(config Config) http.Handler {
 		{"POST /v1/orgs/{org}/keys/{key}/secrets", "keys:write", s.rotateKey},
 		{"POST /v1/orgs/{org}/keys/{key}/revoke", "keys:write", s.revokeKey},
 		{"DELETE /v1/orgs/{org}/keys/{key}", "keys:write", s.revokeKey},
+		{"GET /v1/verifiers", "operator", s.listVerifiers},
 	} {
 		method, path, _ := strings.Cut(route.pattern, " ")
 		mux.Handle(method+" "+base+path, s.guard(route.scope, route.handle))
 	}
-	mux.Handle("GET "+base+"/v1/verifiers", s.guard("operator", s.listVerifiers))
 	mux.HandleFunc(base+"/v1/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, keys.ErrNotFound) })
 	return mux
 }

@@ -31,7 +31,7 @@ func (s *server) listVerifiers(w http.ResponseWriter, r *http.Request, _ call) e
 	}
 	list := VerifierList{Data: []Verifier{}}
 	for _, v := range verifiers {
-		list.Data = append(list.Data, Verifier{ID: v.Session, Name: v.Name, ClientID: v.ClientID, Via: v.Via,
+		list.Data = append(list.Data, Verifier{ID: v.ID, Name: v.Name, ClientID: v.ClientID, Via: v.Via,
 			LeaseMS: v.Lease.Milliseconds(), AcceptStaleMS: v.AcceptStale.Milliseconds(),
 			JoinedAt: v.JoinedAt.UTC(), Applied: v.Applied, Behind: v.Behind})
 	}

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
-
 	"math/rand/v2"
 	"net"
 	"os/exec"
@@ -96,7 +96,7 @@ func rest(ctx context.Context, d time.Duration) {
 }
 
 // errSkipped: this fault is not one of this set-up.
-var errSkipped = fmt.Errorf("skipped")
+var errSkipped = errors.New("skipped")
 
 func (f *faults) kill(ctx context.Context) error {
 	if f.restart == "" {

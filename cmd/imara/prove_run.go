@@ -259,11 +259,11 @@ func (r *proofRun) trial(ctx context.Context, faulty bool) error {
 		verifying.Go(func() {
 			for after := 0; after < 2 && ctx.Err() == nil; {
 				end := returned.Load()
-				accepted, decided := r.ask(ctx, v, id, raw)
+				accepted, _ := r.ask(ctx, v, id, raw)
 				if end != nil {
 					after++ // this one began after the return
 				}
-				if accepted || decided && end != nil || faulty {
+				if accepted || faulty {
 					first() // under faults a verifier need not know the key
 				}
 			}
@@ -360,26 +360,24 @@ func (r *proofRun) ask(ctx context.Context, v *proofVerifier, key, raw string) (
 	return false, false
 }
 
-// wireTo returns a wire to the Redis of a URL, and the URL through it.
+// wireTo returns a wire to the Redis of a URL, and the URL through it; no wire and
+// the URL as it is when there is no way in between: clients of a cluster and of
+// Sentinels find their own, and a certificate may name the host.
 func wireTo(redisURL string) (*wire, string, error) {
 	options, err := redisfeed.ParseURL(redisURL)
 	if err != nil {
 		return nil, "", usage("--redis-url: %v", err)
 	}
-	if len(options.Addrs) != 1 || options.MasterName != "" {
-		return nil, redisURL, nil // their clients find the way by themselves: it cannot be cut
-	}
-	w, err := newWire(options.Addrs[0])
-	if err != nil {
-		return nil, "", err
-	}
 	u, err := url.Parse(redisURL)
 	if err != nil {
 		return nil, "", usage("--redis-url: %v", err)
 	}
-	if host := u.Hostname(); options.TLSConfig != nil && net.ParseIP(host) == nil {
-		w.close()
-		return nil, redisURL, nil // the certificate names the host
+	if len(options.Addrs) != 1 || options.MasterName != "" || options.TLSConfig != nil && net.ParseIP(u.Hostname()) == nil {
+		return nil, redisURL, nil
+	}
+	w, err := newWire(options.Addrs[0])
+	if err != nil {
+		return nil, "", err
 	}
 	u.Host = w.address()
 	return w, u.String(), nil

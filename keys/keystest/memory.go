@@ -31,9 +31,9 @@ type Memory struct {
 
 type logged struct {
 	tokens.Entry
-	at      time.Time
-	entry   keys.Entry
-	receipt *keys.Receipt
+	at            time.Time
+	actor, reason string
+	receipt       *keys.Receipt
 }
 
 // NewMemory returns an empty store.
@@ -43,7 +43,7 @@ func NewMemory() *Memory {
 
 func (m *Memory) append(e keys.Entry) keys.Commit {
 	commit := keys.Commit{Position: m.tip() + 1, Subject: e.Subject, Kind: e.Kind, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
-	m.log = append(m.log, logged{at: time.Now(), entry: e, Entry: commit})
+	m.log = append(m.log, logged{at: time.Now(), actor: e.Actor, reason: e.Reason, Entry: commit})
 	return commit
 }
 
@@ -353,7 +353,7 @@ func (m *Memory) Confirmed(_ context.Context, receipts ...keys.Receipt) error {
 		}
 		if e := &m.log[r.Position-m.base-1]; e.receipt == nil {
 			e.receipt = &keys.Receipt{Position: r.Position, State: r.State, Confirmed: r.Confirmed, Total: r.Total, Waited: r.Waited,
-				By: keys.Actor(e.entry.Actor), Reason: e.entry.Reason}
+				By: keys.Actor(e.actor), Reason: e.reason}
 		}
 	}
 	return nil
