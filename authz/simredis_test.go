@@ -3,8 +3,6 @@ package authz
 import (
 	"bufio"
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
@@ -246,15 +244,14 @@ func (r *simRedis) execute(link *simLink, w []string) string {
 	}
 	switch strings.ToUpper(w[0]) {
 	case "SCRIPT":
-		sum := sha1.Sum([]byte(w[2]))
-		scripts[hex.EncodeToString(sum[:])] = w[2]
-		return bulk(hex.EncodeToString(sum[:]))
+		sha := redis.NewScript(w[2]).Hash()
+		scripts[sha] = w[2]
+		return bulk(sha)
 	case "EVALSHA", "EVAL":
 		text := scripts[w[1]]
 		if strings.ToUpper(w[0]) == "EVAL" {
 			text = w[1]
-			sum := sha1.Sum([]byte(text))
-			scripts[hex.EncodeToString(sum[:])] = text
+			scripts[redis.NewScript(text).Hash()] = text
 		} else if text == "" {
 			return "-NOSCRIPT No matching script.\r\n"
 		}

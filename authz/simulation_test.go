@@ -11,9 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
 // simulate runs a world for a while and returns it when everything has ended.
@@ -63,7 +62,7 @@ func simulate(t *testing.T, seed uint64, length time.Duration, lie simLie) *simu
 
 // TestSimulatedFaultsNeverBreakThePromise: twenty worlds, or IMARA_WORLDS of them.
 func TestSimulatedFaultsNeverBreakThePromise(t *testing.T) {
-	redis.SetLogger(silence{})
+	redisfeed.Quiet()
 	worlds := uint64(20)
 	if text := os.Getenv("IMARA_WORLDS"); text != "" {
 		var err error
@@ -96,7 +95,7 @@ func TestSimulatedFaultsNeverBreakThePromise(t *testing.T) {
 // bound to the data set in which they began, or a database that does not know who
 // has joined, must break the promise in some world.
 func TestSimulationCatchesALie(t *testing.T) {
-	redis.SetLogger(silence{})
+	redisfeed.Quiet()
 	for _, lie := range []simLie{roundsAlwaysCount, membersAreOld} {
 		seed := uint64(0)
 		for ; len(simulate(t, seed, simLength, lie).history.Violations()) == 0; seed++ {
@@ -107,7 +106,3 @@ func TestSimulationCatchesALie(t *testing.T) {
 		t.Logf("%s: caught in world %d", lie, seed)
 	}
 }
-
-type silence struct{}
-
-func (silence) Printf(context.Context, string, ...any) {}

@@ -68,7 +68,6 @@ type simVerifier struct {
 // simServer is a server that may die and be started again.
 type simServer struct {
 	relay *Relay
-	dead  *bool
 	stop  func()
 	cut   *simCut // from Redis
 }
@@ -232,7 +231,7 @@ func (s *simulation) start(ctx context.Context, i int) {
 	running.Go(func() { relay.Run(ctx) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.servers[i] = &simServer{relay: relay, dead: &dead, cut: cut, stop: func() {
+	s.servers[i] = &simServer{relay: relay, cut: cut, stop: func() {
 		s.mu.Lock()
 		dead = true
 		s.mu.Unlock()
@@ -248,7 +247,7 @@ func (s *simulation) server(i int) *simServer {
 	return s.servers[i]
 }
 
-// RoundTrip is the HTTP network of one verifier, to the server that it knows or,
+// roundTrip is the HTTP network of one verifier, to the server that it knows or,
 // when that is gone, to the other.
 func (v *simVerifier) roundTrip(s *simulation, r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
