@@ -74,7 +74,7 @@ func BenchmarkRevocation(b *testing.B) {
 			for b.Loop() {
 				c := s.demoKey()
 				begun := time.Now()
-				_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+				_, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 				whole = append(whole, time.Since(begun))
 				if err != nil || receipt.State != keys.Confirmed || receipt.Total != verifiers+1 {
 					b.Fatalf("%+v, %v", receipt, err)
@@ -95,7 +95,7 @@ func BenchmarkRevocation(b *testing.B) {
 // manyKeys lets the operator have a key for each verifier.
 func (r *running) manyKeys() {
 	many := 1000
-	if _, _, err := r.registry.SetPlan(context.Background(), "bench", "operator", "Enterprise", &many); err != nil {
+	if _, _, err := r.registry.SetPlan(context.Background(), keys.Program("bench"), "operator", "Enterprise", &many, ""); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -157,7 +157,7 @@ func BenchmarkThousandVerifiers(b *testing.B) {
 	for b.Loop() {
 		c := s.demoKey()
 		begun := time.Now()
-		_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		_, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 		whole = append(whole, time.Since(begun))
 		if err != nil || receipt.Total != verifiers+1 {
 			b.Fatalf("%+v, %v", receipt, err)
@@ -241,7 +241,7 @@ func BenchmarkRebuild(b *testing.B) {
 		c := s.demoKey()
 		begun := time.Now()
 		h.redis.Do("FLUSHALL")
-		if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+		if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
 			b.Fatalf("%+v, %v", receipt, err)
 		}
 		again = time.Since(begun)

@@ -3,7 +3,7 @@ package authz
 import (
 	"context"
 	"errors"
-	"sync"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +23,7 @@ type clients struct {
 	// decoy is a client that exists: reading it takes the time of one that does.
 	decoy atomic.Pointer[string]
 
-	mu   sync.Mutex
-	used map[string]time.Time // credential id -> last use, not stored yet
+	usage *usage
 }
 
 // maxClients bounds the memory of the cache: a record is about 1 KiB.
@@ -32,7 +31,7 @@ const maxClients = 20000
 
 func newClients(registry *keys.Registry, relay *Relay) (*clients, error) {
 	records, err := otter.New(&otter.Options[string, *keys.Record]{MaximumSize: maxClients})
-	return &clients{registry: registry, relay: relay, records: records, used: make(map[string]time.Time)}, err
+	return &clients{registry: registry, relay: relay, records: records, usage: newUsage(registry)}, err
 }
 
 // principal is a client that has proved who it is.
@@ -43,10 +42,20 @@ type principal struct {
 	position uint64
 }
 
-// authenticate returns the client, or why not: an error of
-// [keys.Registry.Authenticate], [keys.ErrUnavailable], or [tokens.ErrStale] when
-// this server no longer follows the log.
-func (c *clients) authenticate(ctx context.Context, id, secret string) (*principal, error) {
+// reaches tells whether the key may be used from an address.
+func reaches(record *keys.Record, from string) bool {
+	if len(record.Key.Networks) == 0 && len(record.Organization.Policy.Networks) == 0 {
+		return true
+	}
+	address, err := netip.ParseAddr(from)
+	return err == nil && record.Key.Reaches(&record.Organization, address)
+}
+
+// authenticate returns the client that uses a secret from an address, or why not:
+// an error of [keys.Registry.Authenticate], [keys.ErrNetwork],
+// [keys.ErrUnavailable], or [tokens.ErrStale] when this server no longer follows
+// the log.
+func (c *clients) authenticate(ctx context.Context, id, secret, from string) (*principal, error) {
 	if err := c.relay.revocations.Fresh(); err != nil {
 		return nil, err
 	}
@@ -64,12 +73,20 @@ func (c *clients) authenticate(ctx context.Context, id, secret string) (*princip
 		if record, position, err = c.read(ctx, id); err != nil {
 			return nil, err
 		}
-		if credential, err = c.registry.Authenticate(record, secret, now); err != nil {
-			return nil, err
-		}
+		credential, err = c.registry.Authenticate(record, secret, now)
 	}
-	c.note(credential.ID, now)
-	return &principal{record, credential, position}, nil
+	if err == nil && !reaches(record, from) {
+		err = keys.ErrNetwork
+	}
+	if err != nil {
+		if record != nil {
+			c.usage.refused(record.Key.ID, err, now, from)
+		}
+		return nil, err
+	}
+	p := &principal{record, credential, position}
+	c.usage.used(p, now, from)
+	return p, nil
 }
 
 // read reads a record and its position in one moment of the store; nil for an
@@ -96,39 +113,4 @@ func (c *clients) read(ctx context.Context, id string) (*keys.Record, uint64, er
 		return nil, 0, nil
 	}
 	return record, record.Position, nil
-}
-
-// note remembers a use for the next flush.
-func (c *clients) note(credentialID string, at time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if at.After(c.used[credentialID]) {
-		c.used[credentialID] = at
-	}
-}
-
-// flushInterval is how far LastUsedAt may be behind, and what a crash can lose of it.
-const flushInterval = 5 * time.Second
-
-// flush stores the uses until ctx ends, and once more then.
-func (c *clients) flush(ctx context.Context, failed func(error)) {
-	for ended := false; !ended; {
-		select {
-		case <-time.After(flushInterval):
-		case <-ctx.Done():
-			ended = true
-		}
-		c.mu.Lock()
-		used := c.used
-		c.used = make(map[string]time.Time)
-		c.mu.Unlock()
-		store, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		if err := c.registry.Used(store, used); err != nil {
-			failed(err)
-			for id, at := range used {
-				c.note(id, at)
-			}
-		}
-		cancel()
-	}
 }

@@ -139,7 +139,7 @@ func TestIntrospectionEndpoint(t *testing.T) {
 	if a := s.post("/oauth2/introspect", c.Key.ClientID, c.Secret.Reveal()); a.status != 400 {
 		t.Errorf("no token: %d", a.status)
 	}
-	if _, _, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil {
+	if _, _, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil {
 		t.Fatal(err)
 	}
 	if a := ask(reader, raw); a.body != inactive {

@@ -50,6 +50,8 @@ var clientErrors = []struct {
 	{keys.ErrRevoked, "invalid_client", "This key was revoked."},
 	{keys.ErrExpired, "invalid_client", "This key expired."},
 	{keys.ErrSuspended, "invalid_client", "This key is suspended."},
+	{keys.ErrPending, "invalid_client", "This key waits for approval."},
+	{keys.ErrNetwork, "unauthorized_client", "This key may not be used from this network."},
 	{keys.ErrNoAPIAccess, "unauthorized_client", "The plan of this organization does not include API access."},
 }
 

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -47,7 +48,7 @@ func decide(catalogue keys.Catalogue, key *keys.Key, scope string, resources []s
 	if err != nil {
 		return grant{}, err
 	}
-	g := grant{audience: audience, ttl: keys.MaxTokenTTL}
+	g := grant{audience: audience, ttl: cmp.Or(key.TokenTTL, keys.MaxTokenTTL)}
 	for _, a := range audience {
 		resource, _ := catalogue.Resource(a)
 		if g.algorithm != "" && g.algorithm != resource.Algorithm {

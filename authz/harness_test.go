@@ -18,6 +18,7 @@ import (
 
 	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
 	"github.com/imara/apikeys/tokens/redisfeed"
@@ -95,7 +96,7 @@ func (h *house) start(lease time.Duration) *running {
 		t.Cleanup(func() { publisher.Close() })
 	}
 	relay := NewRelay(RelayConfig{Log: h.store, Publisher: publisher, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
-	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}})
+	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,12 +140,12 @@ func (r *running) furnish() {
 		{Audience: billingAPI, Name: "Billing", TokenTTL: time.Minute, Scopes: []keys.Scope{{Name: "invoices:read"}}},
 		{Audience: "https://legacy.example.com", Name: "Legacy", Algorithm: tokens.RS256, Scopes: []keys.Scope{{Name: "legacy:read"}}},
 	} {
-		if _, err := r.registry.PutResource(ctx, "test", res); err != nil && !strings.Contains(err.Error(), "exists") {
+		if _, err := r.registry.PutResource(ctx, keys.Program("test"), res); err != nil && !strings.Contains(err.Error(), "exists") {
 			t.Fatal(err)
 		}
 	}
 	for _, o := range []keys.Organization{{ID: "org", Name: "Acme", Plan: "Enterprise"}, {ID: "operator", Name: "Operator", Plan: "Enterprise", Operator: true}} {
-		if _, err := r.registry.CreateOrganization(ctx, o); err != nil && err != keys.ErrExists {
+		if _, err := r.registry.CreateOrganization(ctx, keys.Program("test"), o); err != nil && err != keys.ErrExists {
 			t.Fatal(err)
 		}
 	}
@@ -153,7 +154,7 @@ func (r *running) furnish() {
 // key creates one in an organisation.
 func (r *running) key(organization string, access keys.Access) keys.Created {
 	r.t.Helper()
-	c, err := r.registry.Create(context.Background(), "test", organization, keys.NewKey{Name: "key " + rand.Text(), GrantRestricted: true, Access: access})
+	c, err := r.registry.Create(context.Background(), keys.Program("test"), organization, keys.NewKey{Name: "key " + rand.Text(), Access: access})
 	if err != nil {
 		r.t.Fatal(err)
 	}

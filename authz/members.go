@@ -226,7 +226,7 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 	var last keys.Commit
 	for _, s := range gone {
 		r.Logger.Warn("verifier is silent; retiring it", "verifier", s.Name, "session", s.ID)
-		last, err = r.Log.Append(ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID), Actor: "server", Reason: "silent"})
+		last, err = r.Log.Append(ctx, retirement(s, "silent"))
 		if err != nil {
 			return
 		}
@@ -250,7 +250,7 @@ func (r *Relay) waives(ctx context.Context, s keys.Session) bool {
 	}
 	cut, known := r.cutAt[s.ID]
 	if !known {
-		entry := keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID), Actor: "server", Reason: "silent, and may accept a stale view"}
+		entry := retirement(s, "silent, and may accept a stale view")
 		if _, err := r.Log.Append(ctx, entry); err != nil {
 			return true
 		}
@@ -308,4 +308,9 @@ func (r *Relay) silentFor(sessions []keys.Session, knowsRedis bool, watched map[
 		}
 	}
 	return gone
+}
+
+// retirement is the entry that ends a session.
+func retirement(s keys.Session, reason string) keys.Entry {
+	return keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID), Actor: keys.Program("server"), Action: "verifier.retire", Target: s.ID, Reason: reason}
 }

@@ -126,7 +126,7 @@ func TestRedisThatIsGoneIsGoneAround(t *testing.T) {
 	if _, err := api.Verify(raw); err != nil {
 		t.Errorf("without Redis: %v", err)
 	}
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil {
 		t.Errorf("%+v, %v", receipt, err)
 	}
 	if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrRevoked) {
@@ -149,7 +149,7 @@ func TestStreamOfAnotherDatabaseIsReplaced(t *testing.T) {
 	h.redis.Do("XADD", stream, "7-0", "v", "1", "s", "c:x", "k", "cut", "t", "0", "h", "1")
 	eventually(t, "it is noticed", func() bool { return strings.Contains(h.log.String(), "log of another database") })
 	eventually(t, "the verifier decides again", func() bool { _, err := api.Verify(raw); return err == nil })
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
 		t.Errorf("%+v, %v", receipt, err)
 	}
 	for what, fields := range map[string][]any{"a newer version": {"v", "2", "s", "c:x"}, "a stranger": {"hello", "world"}} {
@@ -186,7 +186,7 @@ func TestFullRedisIsLikeNoRedis(t *testing.T) {
 	h.redis.Do("CONFIG", "SET", "maxmemory", "1")
 	c := s.demoKey()
 	raw := s.token(c)
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil {
 		t.Errorf("%+v, %v", receipt, err)
 	}
 	if _, err := api.Verify(raw); err == nil {
@@ -214,7 +214,7 @@ func TestReplicaIsRefused(t *testing.T) {
 	if !strings.Contains(h.log.String(), "READONLY") {
 		t.Error("nobody was told")
 	}
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.Total != 2 {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.Total != 2 {
 		t.Errorf("%+v, %v", receipt, err)
 	}
 	if _, err := api.Verify(raw); err == nil {
@@ -265,7 +265,7 @@ func TestUsersWithFewRights(t *testing.T) {
 			if _, err := api.Verify(raw); err != nil {
 				t.Error(err)
 			}
-			if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+			if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
 				t.Errorf("%+v, %v", receipt, err)
 			}
 		}
@@ -301,7 +301,7 @@ func TestRedisCluster(t *testing.T) {
 		if _, err := api.Verify(raw); err != nil {
 			t.Fatalf("%v\n%s", err, h.log)
 		}
-		if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
+		if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
 			t.Fatalf("%+v, %v", receipt, err)
 		}
 	}
@@ -322,7 +322,7 @@ func TestSessionRetiredBeforeItBeganIsRefused(t *testing.T) {
 	for _, api := range []*apiVerifier{s.followRedis("over redis", 0, s.redis.Address()), s.follow("over http", 0)} {
 		c := s.demoKey()
 		receipt, _ := race(t, []*apiVerifier{api}, s.token(c), func() (keys.Key, keys.Receipt, error) {
-			return s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+			return s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 		})
 		if receipt.State != keys.Confirmed {
 			t.Errorf("%+v", receipt)
@@ -421,7 +421,7 @@ func TestServerThatDoesNotPublishIsFollowedOverHTTP(t *testing.T) {
 	api := s.followRedis("api", 0, elsewhere.Address())
 	c := s.demoKey()
 	receipt, _ := race(t, []*apiVerifier{api}, s.token(c), func() (keys.Key, keys.Receipt, error) {
-		return s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		return s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 	})
 	if receipt.State != keys.Confirmed || receipt.Total != 2 {
 		t.Errorf("%+v", receipt)

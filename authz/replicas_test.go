@@ -55,7 +55,7 @@ func TestThreeServersOnePromise(t *testing.T) {
 		at := func(n int) *running { return servers[(i+n)%3] }
 		c := at(0).demoKey()
 		receipt, accepted := race(t, apis, at(1).token(c), func() (keys.Key, keys.Receipt, error) {
-			return at(2).registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+			return at(2).registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 		})
 		sum += accepted
 		if receipt.State != keys.Confirmed || receipt.Confirmed != 9 || receipt.Total != 9 {
@@ -78,7 +78,7 @@ func TestNewKeyWorksEverywhereAtOnce(t *testing.T) {
 	for range 20 {
 		c := a.demoKey()
 		b.token(c)
-		rotated, err := a.registry.Rotate(context.Background(), "test", "org", c.Key.ID, 0)
+		rotated, err := a.registry.Rotate(context.Background(), keys.Program("test"), "org", c.Key.ID, keys.Overlap{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestDeadServerIsRetired(t *testing.T) {
 		}
 	}
 	c := alive.demoKey()
-	_, receipt, err := alive.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+	_, receipt, err := alive.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 	if err != nil || receipt.State != keys.LeaseEnded || receipt.Confirmed != 1 || receipt.Total != 3 || receipt.Waited < time.Second {
 		t.Errorf("receipt %+v, %v", receipt, err)
 	}
@@ -112,7 +112,7 @@ func TestDeadServerIsRetired(t *testing.T) {
 		return err == nil && len(sessions) == 1
 	})
 	c = alive.demoKey()
-	if _, receipt, err := alive.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 1 {
+	if _, receipt, err := alive.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 1 {
 		t.Errorf("receipt %+v, %v", receipt, err)
 	}
 }

@@ -72,7 +72,7 @@ func raceAll(t *testing.T, s *running, apis []*apiVerifier, n int, harm func(i i
 		raw := s.token(c)
 		receipt, accepted := race(t, apis, raw, func() (keys.Key, keys.Receipt, error) {
 			harm(i)
-			return s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+			return s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 		})
 		sum += accepted
 		receipts = append(receipts, receipt)
@@ -157,7 +157,7 @@ func TestVerifierWithoutContactRefusesBeforeTheRevokeReturns(t *testing.T) {
 		t.Fatal(err)
 	}
 	network.set(true)
-	_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+	_, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 	if _, late := api.Verify(raw); late == nil {
 		t.Error("accepted after the revoke returned")
 	}
@@ -175,7 +175,7 @@ func TestVerifierWithoutContactRefusesBeforeTheRevokeReturns(t *testing.T) {
 		return err == nil && len(sessions) == 2
 	})
 	d := s.demoKey()
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", d.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", d.Key.ID, ""); err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
 		t.Errorf("after it was retired: %+v, %v", receipt, err)
 	}
 	network.set(false)
@@ -196,7 +196,7 @@ func TestVerifierThatLeftIsNotWaitedFor(t *testing.T) {
 	if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrStale) {
 		t.Errorf("after it left: %v", err)
 	}
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.Total != 1 || receipt.State != keys.Confirmed {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.Total != 1 || receipt.State != keys.Confirmed {
 		t.Errorf("receipt %+v, %v", receipt, err)
 	}
 }
@@ -206,7 +206,7 @@ func (r *running) beginRevoke(c keys.Created) <-chan keys.Receipt {
 	r.t.Helper()
 	done := make(chan keys.Receipt, 1)
 	go func() {
-		_, receipt, err := r.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+		_, receipt, err := r.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 		if err != nil {
 			r.t.Error(err)
 		}
@@ -255,7 +255,7 @@ func TestVerifierFollowsThroughARestart(t *testing.T) {
 	if _, err := api.Verify(other); err != nil {
 		t.Errorf("a token that nobody revoked: %v", err)
 	}
-	_, receipt, err := second.registry.Revoke(context.Background(), "test", "org", untouched.Key.ID, "")
+	_, receipt, err := second.registry.Revoke(context.Background(), keys.Program("test"), "org", untouched.Key.ID, "")
 	if err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
 		t.Errorf("receipt at the second server: %+v, %v", receipt, err)
 	}
@@ -366,15 +366,15 @@ func TestVerifierOutlivesTheCutOfItsOwnToken(t *testing.T) {
 	s := newHouse(t).start(0)
 	api := s.follow("api", 5*time.Second)
 	raw := s.token(s.demoKey())
-	if _, _, err := s.registry.Suspend(context.Background(), "test", "operator", api.key.Key.ID, ""); err != nil {
+	if _, _, err := s.registry.Suspend(context.Background(), keys.Program("test"), "operator", api.key.Key.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.registry.Resume(context.Background(), "test", "operator", api.key.Key.ID); err != nil {
+	if _, err := s.registry.Resume(context.Background(), keys.Program("test"), "operator", api.key.Key.ID); err != nil {
 		t.Fatal(err)
 	}
 	before := api.feed.Revocations().Watermark()
 	c := s.demoKey()
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
 		t.Errorf("%+v, %v", receipt, err)
 	}
 	if _, err := api.Verify(raw); err != nil || api.feed.Revocations().Watermark() <= before {
@@ -433,7 +433,7 @@ func TestRestoredDatabaseRefusesWhatItCannotKnow(t *testing.T) {
 	c, later := s.demoKey(), s.demoKey()
 	// The token's time is after the backup: its position is beyond what follows.
 	for range 50 {
-		if _, err := s.registry.Rotate(context.Background(), "test", "org", later.Key.ID, 0); err != nil {
+		if _, err := s.registry.Rotate(context.Background(), keys.Program("test"), "org", later.Key.ID, keys.Overlap{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -452,7 +452,7 @@ func TestRestoredDatabaseRefusesWhatItCannotKnow(t *testing.T) {
 	if _, err := after.Verify(fresh); err != nil {
 		t.Errorf("a new token: %v", err)
 	}
-	if _, receipt, err := again.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.Total != 2 {
+	if _, receipt, err := again.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.Total != 2 {
 		t.Errorf("%+v, %v", receipt, err)
 	}
 	if _, err := after.Verify(fresh); !errors.Is(err, tokens.ErrRevoked) {
@@ -473,7 +473,7 @@ func TestReceiptThatCannotBeStoredIsNotTriedForEver(t *testing.T) {
 	s := h.start(0)
 	eventually(t, "it was tried", func() bool { return store.tries.Load() > 0 })
 	c := s.demoKey()
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
 		t.Errorf("%+v, %v", receipt, err)
 	}
 	if n := store.tries.Load(); n > 3 {
@@ -499,13 +499,13 @@ func TestResumedKeyWorksAtOnceAndOldTokensStayDead(t *testing.T) {
 	c := s.demoKey()
 	for range 20 {
 		old := s.token(c)
-		if _, _, err := s.registry.Suspend(context.Background(), "test", "org", c.Key.ID, ""); err != nil {
+		if _, _, err := s.registry.Suspend(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := api.Verify(old); !errors.Is(err, tokens.ErrRevoked) {
 			t.Fatalf("suspended: %v", err)
 		}
-		if _, err := s.registry.Resume(context.Background(), "test", "org", c.Key.ID); err != nil {
+		if _, err := s.registry.Resume(context.Background(), keys.Program("test"), "org", c.Key.ID); err != nil {
 			t.Fatal(err)
 		}
 		fresh := s.token(c)
@@ -541,7 +541,7 @@ func TestNoFalseDenials(t *testing.T) {
 	})
 	for range 50 {
 		d := s.demoKey()
-		if _, _, err := s.registry.Revoke(context.Background(), "test", "org", d.Key.ID, ""); err != nil {
+		if _, _, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", d.Key.ID, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -53,7 +53,11 @@ func ManagementAudience(issuer string) string { return issuer + "/v1" }
 func ManagementScopes() []keys.Scope {
 	return []keys.Scope{
 		{Name: "keys:read", Description: "See the organisation's API keys"},
-		{Name: "keys:write", Description: "Create, rotate and revoke the organisation's API keys"},
+		{Name: "keys:write", Description: "Create, change, rotate and revoke the organisation's API keys", Dangerous: true},
+		{Name: "org:read", Description: "See the organisation, its members, plan and policy"},
+		{Name: "org:write", Description: "Change the organisation's members and policy", Dangerous: true},
+		{Name: "audit:read", Description: "Read and export the organisation's audit log", Dangerous: true},
+		{Name: "members:act", Description: "Act for a member, with the member's role", Dangerous: true},
 		{Name: feedScope, Description: "Follow the revocation log, as every verifier does", Restricted: true},
 		{Name: introspectScope, Description: "Ask about any token for the resources of the key", Restricted: true},
 		{Name: "operator", Description: "Act on every organisation", Restricted: true},
@@ -116,8 +120,9 @@ func (s *Server) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.config.Ring.Run(ctx) })
 	background.Go(func() {
-		s.clients.flush(ctx, func(err error) { s.config.Logger.Error("last use not stored", "error", err) })
+		s.clients.usage.run(ctx, func(err error) { s.config.Logger.Error("usage not stored", "error", err) })
 	})
+	background.Go(func() { s.checkpoint(ctx) })
 	err := s.config.Relay.Run(ctx)
 	background.Wait()
 	return err

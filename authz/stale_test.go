@@ -22,12 +22,12 @@ func TestReceiptTellsOfAWaiver(t *testing.T) {
 	h.stale = tokens.Stale{}
 	c, other := s.demoKey(), s.demoKey()
 	raw, early := s.token(c), s.token(other)
-	_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", other.Key.ID, "")
+	_, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", other.Key.ID, "")
 	if err != nil || receipt.State != keys.Confirmed || receipt.Total != 2 {
 		t.Errorf("in contact: %+v, %v", receipt, err)
 	}
 	network.set(true)
-	_, receipt, err = s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+	_, receipt, err = s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 	if err != nil || receipt.State != keys.Waived || receipt.Confirmed != 1 || receipt.Total != 2 {
 		t.Errorf("cut off: %+v, %v", receipt, err)
 	}
@@ -42,13 +42,13 @@ func TestReceiptTellsOfAWaiver(t *testing.T) {
 		t.Errorf("it may accept, and is not listed: %+v, %v", sessions, err)
 	}
 	more := s.demoKey()
-	if _, receipt, err := s.registry.Revoke(context.Background(), "test", "org", more.Key.ID, ""); err != nil || receipt.State != keys.Waived {
+	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", more.Key.ID, ""); err != nil || receipt.State != keys.Waived {
 		t.Errorf("silent for long: %+v, %v", receipt, err)
 	}
 	network.set(false)
 	eventually(t, "contact is back, and it knows", func() bool { _, err := waiving.Verify(raw); return errors.Is(err, tokens.ErrRevoked) })
 	eventually(t, "its new session is the only one, and confirms", func() bool {
-		_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", s.demoKey().Key.ID, "")
+		_, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", s.demoKey().Key.ID, "")
 		return err == nil && receipt.State == keys.Confirmed && receipt.Total == 2
 	})
 	if _, err := waiving.WithStale(tokens.Stale{AcceptUntil: time.Hour - 1}); err != nil {
@@ -75,7 +75,7 @@ func TestVerifierWithoutTheFeedAsksTheServer(t *testing.T) {
 	if claims, err := api.VerifyContext(context.Background(), raw); err != nil || claims.ClientID != c.Key.ClientID {
 		t.Errorf("introspected: %+v, %v", claims, err)
 	}
-	_, receipt, err := s.registry.Revoke(context.Background(), "test", "org", c.Key.ID, "")
+	_, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
 	if err != nil || receipt.State != keys.LeaseEnded {
 		t.Errorf("%+v, %v", receipt, err)
 	}
@@ -111,7 +111,7 @@ func TestSkewedClocksLetNothingThrough(t *testing.T) {
 			t.Fatal(err)
 		}
 		receipt, accepted := race(t, []*apiVerifier{api}, raw, func() (keys.Key, keys.Receipt, error) {
-			return s.registry.Revoke(ctx, "test", "org", c.Key.ID, "")
+			return s.registry.Revoke(ctx, keys.Program("test"), "org", c.Key.ID, "")
 		})
 		if accepted == 0 || receipt.State != keys.Confirmed {
 			t.Errorf("a clock at %v: accepted %d times before, %+v", skew, accepted, receipt)
@@ -119,7 +119,7 @@ func TestSkewedClocksLetNothingThrough(t *testing.T) {
 	}
 	live, revoked := s.demoKey(), s.demoKey()
 	before, dead := s.token(live), s.token(revoked)
-	if _, _, err := s.registry.Revoke(ctx, "test", "org", revoked.Key.ID, ""); err != nil {
+	if _, _, err := s.registry.Revoke(ctx, keys.Program("test"), "org", revoked.Key.ID, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.store.RaiseFloor(ctx, time.Now().Add(keys.Retention+time.Hour)); err != nil {

@@ -232,12 +232,24 @@ func TestWhyARightSecretGetsNoToken(t *testing.T) {
 		change            func(keys.Key) error
 		code, description string
 	}{
-		"revoked":     {func(k keys.Key) error { _, _, err := s.registry.Revoke(ctx, "test", "org", k.ID, ""); return err }, "invalid_client", "This key was revoked."},
-		"suspended":   {func(k keys.Key) error { _, _, err := s.registry.Suspend(ctx, "test", "org", k.ID, ""); return err }, "invalid_client", "This key is suspended."},
-		"rotated":     {func(k keys.Key) error { _, err := s.registry.Rotate(ctx, "test", "org", k.ID, 0); return err }, "invalid_client", "This secret was replaced and has ended. Use the new one."},
-		"no API plan": {func(keys.Key) error { _, _, err := s.registry.SetPlan(ctx, "test", "org", "Free", nil); return err }, "unauthorized_client", "The plan of this organization does not include API access."},
+		"revoked": {func(k keys.Key) error {
+			_, _, err := s.registry.Revoke(ctx, keys.Program("test"), "org", k.ID, "")
+			return err
+		}, "invalid_client", "This key was revoked."},
+		"suspended": {func(k keys.Key) error {
+			_, _, err := s.registry.Suspend(ctx, keys.Program("test"), "org", k.ID, "")
+			return err
+		}, "invalid_client", "This key is suspended."},
+		"rotated": {func(k keys.Key) error {
+			_, err := s.registry.Rotate(ctx, keys.Program("test"), "org", k.ID, keys.Overlap{})
+			return err
+		}, "invalid_client", "This secret was replaced and has ended. Use the new one."},
+		"no API plan": {func(keys.Key) error {
+			_, _, err := s.registry.SetPlan(ctx, keys.Program("test"), "org", "Free", nil, "")
+			return err
+		}, "unauthorized_client", "The plan of this organization does not include API access."},
 	} {
-		if _, _, err := s.registry.SetPlan(ctx, "test", "org", "Enterprise", nil); err != nil {
+		if _, _, err := s.registry.SetPlan(ctx, keys.Program("test"), "org", "Enterprise", nil, ""); err != nil {
 			t.Fatal(err)
 		}
 		c := s.demoKey()
@@ -261,7 +273,7 @@ func TestTokenNeverOutlivesItsKeyOrSecret(t *testing.T) {
 	s := newHouse(t).start(0)
 	short := s.key("org", keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: time.Now().Add(100 * time.Second)})
 	rotated := s.demoKey()
-	if _, err := s.registry.Rotate(context.Background(), "test", "org", rotated.Key.ID, 100*time.Second); err != nil {
+	if _, err := s.registry.Rotate(context.Background(), keys.Program("test"), "org", rotated.Key.ID, keys.Overlap{Max: 100 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []keys.Created{short, rotated} {
@@ -307,10 +319,10 @@ func TestSteadyStateReadsNoDatabase(t *testing.T) {
 	if n := store.records.Load() - before; n != 0 || store.catalogues.Load() != catalogues {
 		t.Errorf("%d reads of the key, %d of the catalogue", n, store.catalogues.Load()-catalogues)
 	}
-	if _, err := s.registry.Rotate(context.Background(), "test", "org", c.Key.ID, time.Hour); err != nil {
+	if _, err := s.registry.Rotate(context.Background(), keys.Program("test"), "org", c.Key.ID, keys.Overlap{Max: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.registry.Rotate(context.Background(), "test", "org", other.Key.ID, time.Hour); err != nil {
+	if _, err := s.registry.Rotate(context.Background(), keys.Program("test"), "org", other.Key.ID, keys.Overlap{Max: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	for range 10 {
@@ -330,14 +342,16 @@ func TestNewSecretAndNewScopeWorkAtOnce(t *testing.T) {
 	c := s.demoKey()
 	live := s.token(c)
 	for range 20 {
-		rotated, err := s.registry.Rotate(context.Background(), "test", "org", c.Key.ID, 0)
+		rotated, err := s.registry.Rotate(context.Background(), keys.Program("test"), "org", c.Key.ID, keys.Overlap{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.Secret = rotated.Secret
 		s.token(c)
 	}
-	_, _, err := s.registry.ChangeAccess(context.Background(), "test", "org", c.Key.ID, keys.Access{Scopes: []string{"alerts:read", "alerts:write", "invoices:read"}})
+	_, _, err := s.registry.Edit(context.Background(), keys.Program("test"), "org", c.Key.ID, func(e *keys.KeyEdit) {
+		e.Access = keys.Access{Scopes: []string{"alerts:read", "alerts:write", "invoices:read"}}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

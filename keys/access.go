@@ -2,59 +2,133 @@ package keys
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/imara/apikeys/tokens"
 )
 
-// touchClient and cutClient are the entries of a change to one key.
-func touchClient(clientID, reason string) (tokens.Kind, tokens.Subject, string) {
-	return tokens.Touch, tokens.Client(clientID), reason
+// A KeyEdit is what can be changed of a key.
+type KeyEdit struct {
+	Name, Description, OwnerID string
+	Access
 }
 
-func cutClient(clientID, reason string) (tokens.Kind, tokens.Subject, string) {
-	return tokens.Cut, tokens.Client(clientID), reason
+// editAttempts of an edit that meets others.
+const editAttempts = 5
+
+// Edit lets edit change a key. It adds no restricted scope that the key does not
+// have. If anything is taken away, every token it has is cut and the receipt says
+// how far that has reached; otherwise the receipt is zero. Extending an expired key
+// takes a free slot. Errors: [ErrNotFound], [ErrRevoked], [ErrChanged],
+// [LimitError], [ErrNameTaken], [ErrScope], [ErrLifetime], [ErrForbidden], an
+// [InputError].
+func (r *Registry) Edit(ctx context.Context, by Actor, organizationID, id string, edit func(*KeyEdit)) (Key, Receipt, error) {
+	asked := by.IfMatch
+	for attempt := 1; ; attempt++ {
+		key, receipt, err := r.edit(ctx, by, organizationID, id, edit)
+		if !errors.Is(err, ErrChanged) || asked != "" || attempt == editAttempts {
+			return key, receipt, err
+		}
+	}
 }
 
-// ChangeAccess replaces what a key may do and when it ends. It adds no restricted
-// scope that the key does not have. If anything is taken
-// away, every token it has is cut and the receipt says how far that has reached;
-// otherwise the receipt is zero. Extending an expired key takes a free slot.
-// Errors: [ErrNotFound], [ErrRevoked], [LimitError], [ErrNameTaken], an [InputError].
-func (r *Registry) ChangeAccess(ctx context.Context, by Actor, organizationID, id string, a Access) (Key, Receipt, error) {
+// edit checks against what it reads, and changes nothing when that is not what is
+// stored any more.
+func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string, edit func(*KeyEdit)) (Key, Receipt, error) {
 	o, err := r.config.Store.Organization(ctx, organizationID)
 	if err != nil {
 		return Key{}, Receipt{}, err
 	}
-	key, err := r.config.Store.Key(ctx, organizationID, id)
+	old, err := r.config.Store.Key(ctx, organizationID, id)
 	if err != nil {
 		return Key{}, Receipt{}, err
 	}
-	had := func(scope string) bool { return slices.Contains(key.Scopes, scope) }
-	if a, err = r.checkAccess(ctx, o, a, had); err != nil {
+	e := KeyEdit{old.Name, old.Description, old.OwnerID, old.Access}
+	e.Scopes, e.Resources, e.Networks = slices.Clone(e.Scopes), slices.Clone(e.Resources), slices.Clone(e.Networks)
+	edit(&e)
+	owner := e.OwnerID
+	if owner == old.OwnerID {
+		owner = "" // it may have left; that is not this edit's matter
+	} else if by.Role == Developer {
+		return Key{}, Receipt{}, fmt.Errorf("%w: a developer does not hand over keys", ErrForbidden)
+	}
+	if err := r.checkNames(ctx, organizationID, e.Name, e.Description, owner); err != nil {
 		return Key{}, Receipt{}, err
 	}
-	return r.change(ctx, organizationID, id, func(o Organization, active int, k *Key) (Entry, error) {
-		if !k.RevokedAt.IsZero() {
-			return Entry{}, ErrRevoked
+	if !e.Access.equal(old.Access) {
+		if err := r.checkEdit(ctx, by, o, &e, old.Access); err != nil {
+			return Key{}, Receipt{}, err
 		}
-		if !k.Counts(now()) {
+	}
+	if by.IfMatch == "" {
+		by.IfMatch = old.Version()
+	}
+	return r.change(ctx, by, "key.edit", organizationID, id, func(o Organization, active int, k *Key, entry *Entry) error {
+		if !k.RevokedAt.IsZero() {
+			return ErrRevoked
+		}
+		if !k.Counts(now()) && !e.ExpiresAt.Equal(k.ExpiresAt) {
 			if err := r.admit(o, active); err != nil {
-				return Entry{}, err
+				return err
 			}
 		}
-		entry := by.entry(touchClient(k.ClientID, "access"))
-		if !k.Access.within(a) {
+		if !k.Access.within(e.Access) {
 			entry.Kind = tokens.Cut
 		}
-		k.Access = a
-		return entry, nil
+		k.Name, k.Description, k.OwnerID, k.Access = e.Name, e.Description, e.OwnerID, e.Access
+		return nil
 	})
 }
 
+// checkEdit checks another access of a key.
+func (r *Registry) checkEdit(ctx context.Context, by Actor, o Organization, e *KeyEdit, old Access) error {
+	access, _, err := r.checkAccess(ctx, by, o, e.Access, old.Scopes)
+	if err != nil {
+		return err
+	}
+	e.Access = access
+	if err := o.Policy.admits(access, now()); err != nil {
+		return err
+	}
+	if !o.Policy.Approval {
+		return nil
+	}
+	catalogue, err := r.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range access.Scopes {
+		if scope, _, _ := catalogue.Scope(name); scope.Writes() && !slices.Contains(old.Scopes, name) {
+			return fmt.Errorf("%w: the policy wants a key with %s approved, so create one", ErrForbidden, name)
+		}
+	}
+	return nil
+}
+
 // change runs one change of a key and settles its entry.
-func (r *Registry) change(ctx context.Context, organizationID, id string, f ChangeKey) (Key, Receipt, error) {
-	key, commit, err := r.config.Store.ChangeKey(ctx, organizationID, id, f)
+func (r *Registry) change(ctx context.Context, by Actor, action Action, organizationID, id string, f func(o Organization, active int, k *Key, e *Entry) error) (Key, Receipt, error) {
+	var would Key
+	key, commit, err := r.config.Store.ChangeKey(ctx, organizationID, id, func(o Organization, active int, k *Key) (Entry, error) {
+		if err := by.mayKey(action, k); err != nil {
+			return Entry{}, err
+		}
+		if err := by.agree(k.Version()); err != nil {
+			return Entry{}, err
+		}
+		before := k.fields()
+		entry := by.did(action, organizationID, k.ID, tokens.Touch, tokens.Client(k.ClientID))
+		if err := f(o, active, k, &entry); err != nil {
+			return Entry{}, err
+		}
+		entry.Changes = diff(before, k.fields())
+		would = *k
+		return entry, by.trial()
+	})
+	if errors.Is(err, errTrial) {
+		return would, Receipt{}, nil
+	}
 	if err != nil {
 		return Key{}, Receipt{}, err
 	}

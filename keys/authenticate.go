@@ -2,7 +2,9 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -52,8 +54,39 @@ func (r *Registry) Authenticate(record *Record, secret string, t time.Time) (Cre
 	return stored, nil
 }
 
-// Used records when credentials were last used, by credential id. Older times
-// than are known change nothing.
-func (r *Registry) Used(ctx context.Context, last map[string]time.Time) error {
-	return r.config.Store.UseCredentials(ctx, last)
+// A Use of a secret: when, and from which address.
+type Use struct {
+	At   time.Time
+	From string
+}
+
+// FirstUse starts the end of the secrets that wait for a newer one to be used:
+// from the use of it at time t, each has the time that its rotation left it.
+func (r *Registry) FirstUse(ctx context.Context, k Key, credentialID string, t time.Time) error {
+	_, _, err := r.change(ctx, Program("server"), "secret.first_use", k.OrganizationID, k.ID, func(_ Organization, _ int, k *Key, e *Entry) error {
+		e.Reason = "secret " + credentialID
+		if !k.Awaits(credentialID) {
+			return errAlready
+		}
+		for i := range k.Credentials {
+			old := &k.Credentials[i]
+			if end := t.Add(old.EndsAfterUse).Truncate(time.Microsecond); old.ID != credentialID && old.EndsAfterUse > 0 {
+				old.EndsAfterUse = 0
+				if end.Before(old.EndsAt) {
+					old.EndsAt = end
+				}
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errAlready) {
+		return nil
+	}
+	return err
+}
+
+// Awaits tells whether the first use of a secret makes older ones end.
+func (k *Key) Awaits(credentialID string) bool {
+	newest := len(k.Credentials) > 0 && k.Credentials[0].ID == credentialID
+	return newest && slices.ContainsFunc(k.Credentials[1:], func(c Credential) bool { return c.EndsAfterUse > 0 })
 }

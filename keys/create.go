@@ -3,54 +3,95 @@ package keys
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/imara/apikeys/tokens"
 )
 
 // NewKey is what a customer says of a key to create.
 type NewKey struct {
-	Name    string
-	OwnerID string // a member of the organisation, or empty
+	Name        string
+	Description string
+	OwnerID     string // a member of the organisation, or empty
+	// Preset, unless empty, is the id or name of one whose scopes are added.
+	Preset string
 	Access
-	// GrantRestricted: the caller is the operator, who may grant restricted scopes.
-	GrantRestricted bool
 }
 
-// Created is a new key, and the only sight of its secret.
+// Created is a new key, and the only sight of its secret. A key that waits for
+// approval has none yet.
 type Created struct {
 	Key    Key
 	Secret Secret
 }
 
-// Create makes a key with its first secret. Errors: [LimitError],
-// [ErrNoAPIAccess], [ErrNameTaken], an [InputError], [ErrNotFound] for the
-// organisation. However many creates run at once, a limit is never exceeded.
+// Create makes a key with its first secret, or without one when the
+// organisation's policy wants it approved. Errors: [LimitError], [ErrNoAPIAccess],
+// [ErrNameTaken], [ErrScope], [ErrLifetime], [ErrForbidden], an [InputError],
+// [ErrNotFound] for the organisation. However many creates run at once, a limit is
+// never exceeded.
 func (r *Registry) Create(ctx context.Context, by Actor, organizationID string, n NewKey) (Created, error) {
-	if err := checkText("name", n.Name, 80); err != nil {
+	if err := by.May("key.create"); err != nil {
 		return Created{}, err
 	}
 	o, err := r.config.Store.Organization(ctx, organizationID)
 	if err != nil {
 		return Created{}, err
 	}
-	access, err := r.checkAccess(ctx, o, n.Access, func(string) bool { return n.GrantRestricted })
+	if by.MemberID != "" && len(o.Policy.Creators) > 0 && !slices.Contains(o.Policy.Creators, by.Role) {
+		return Created{}, fmt.Errorf("%w: the organisation's policy lets only %v create keys", ErrForbidden, o.Policy.Creators)
+	}
+	if by.Role == Developer && n.OwnerID == "" {
+		n.OwnerID = by.MemberID
+	}
+	if by.Role == Developer && n.OwnerID != by.MemberID {
+		return Created{}, fmt.Errorf("%w: a developer creates keys of its own", ErrForbidden)
+	}
+	if err := r.checkNames(ctx, organizationID, n.Name, n.Description, n.OwnerID); err != nil {
+		return Created{}, err
+	}
+	if err := r.addPreset(ctx, n.Preset, &n.Access); err != nil {
+		return Created{}, err
+	}
+	access, writes, err := r.checkAccess(ctx, by, o, n.Access, nil)
 	if err != nil {
 		return Created{}, err
 	}
-	if err := r.checkOwner(ctx, organizationID, n.OwnerID); err != nil {
+	at := now()
+	if err := o.Policy.admits(access, at); err != nil {
 		return Created{}, err
 	}
-	secret, at := newSecret(), now()
 	key := Key{
 		ID:             "key_" + rand.Text(),
 		OrganizationID: organizationID,
 		ClientID:       clientPrefix + random62(clientIDLength),
 		Name:           n.Name,
+		Description:    n.Description,
 		OwnerID:        n.OwnerID,
 		Access:         access,
 		CreatedAt:      at,
-		Credentials:    []Credential{r.config.Peppers.credential(secret, at)},
 	}
-	entry := by.entry(touchClient(key.ClientID, "create"))
-	commit, err := r.config.Store.CreateKey(ctx, key, entry, r.admit)
+	var secret Secret
+	if o.Policy.Approval && writes {
+		key.Pending, key.RequestedBy = true, by.Name()
+	} else {
+		secret = newSecret()
+		key.Credentials = []Credential{r.config.Peppers.credential(secret, at)}
+	}
+	entry := by.did("key.create", organizationID, key.ID, tokens.Touch, tokens.Client(key.ClientID))
+	entry.Changes = diff(nil, key.fields())
+	commit, err := r.config.Store.CreateKey(ctx, key, entry, func(o Organization, active int) error {
+		if err := r.admit(o, active); err != nil {
+			return err
+		}
+		return by.trial()
+	})
+	if errors.Is(err, errTrial) {
+		return Created{Key: key}, nil
+	}
 	if err != nil {
 		return Created{}, err
 	}
@@ -58,18 +99,39 @@ func (r *Registry) Create(ctx context.Context, by Actor, organizationID string, 
 	return Created{key, secret}, err
 }
 
-func (r *Registry) checkOwner(ctx context.Context, organizationID, memberID string) error {
-	if memberID == "" {
-		return nil
-	}
-	members, err := r.config.Store.Members(ctx, organizationID)
-	if err != nil {
+// checkNames checks what people read of a key.
+func (r *Registry) checkNames(ctx context.Context, organizationID, name, description, ownerID string) error {
+	if err := checkText("name", name, 80); err != nil {
 		return err
 	}
-	for _, m := range members {
-		if m.ID == memberID {
-			return nil
+	if description != "" {
+		if err := checkText("description", description, 500); err != nil {
+			return err
 		}
 	}
-	return invalid("owner", "there is no member %q", memberID)
+	if ownerID == "" {
+		return nil
+	}
+	_, err := r.Member(ctx, organizationID, ownerID)
+	if errors.Is(err, ErrNotFound) {
+		return invalid("owner", "there is no member %q", ownerID)
+	}
+	return err
+}
+
+// Approve lets a key that waits begin. Who asked for it then collects its first
+// secret with [Registry.Rotate]. Errors: [ErrNotFound] when it does not wait,
+// [ErrForbidden] for who asked.
+func (r *Registry) Approve(ctx context.Context, by Actor, organizationID, id string) (Key, error) {
+	key, _, err := r.change(ctx, by, "key.approve", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
+		switch {
+		case k.Status(time.Now()) != Pending:
+			return fmt.Errorf("%w: the key does not wait for approval", ErrNotFound)
+		case k.RequestedBy == by.Name():
+			return fmt.Errorf("%w: who asks for a key does not approve it", ErrForbidden)
+		}
+		k.Pending = false
+		return nil
+	})
+	return key, err
 }

@@ -28,6 +28,24 @@ var (
 	ErrSecretEnded = errors.New("secret ended")
 	// ErrRotating: the key already has two live secrets.
 	ErrRotating = errors.New("a rotation is in progress")
+	// ErrNetwork: the key may not be used from this address.
+	ErrNetwork = errors.New("not from this network")
+	// ErrPending: the key waits for approval.
+	ErrPending = errors.New("the key waits for approval")
+	// ErrForbidden: the actor's role, or the organisation's policy, does not allow it.
+	ErrForbidden = errors.New("not allowed")
+	// ErrChanged: what was to be changed has another version by now.
+	ErrChanged = errors.New("it was changed meanwhile")
+	// ErrLastOwner: the organisation would have no Owner.
+	ErrLastOwner = errors.New("the last owner stays")
+	// ErrOwnsKeys: keys must go to another member first.
+	ErrOwnsKeys = errors.New("the member owns keys")
+	// ErrLifetime: the organisation's policy wants the key to end earlier.
+	ErrLifetime = errors.New("the policy limits how long keys live")
+	// ErrRepeated: the same request has been carried out.
+	ErrRepeated = errors.New("carried out before")
+	// ErrInUse: active keys use it.
+	ErrInUse = errors.New("active keys use it")
 	// ErrScope: the scope is restricted, and not for this organisation or not for
 	// this caller to grant.
 	ErrScope = errors.New("the scope may not be granted")

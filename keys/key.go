@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	"golang.org/x/text/secure/precis"
@@ -12,9 +14,14 @@ type Key struct {
 	OrganizationID string
 	ClientID       string
 	Name           string
+	Description    string
 	// OwnerID is the member who answers for it; empty when it has none.
 	OwnerID string
 	Access
+	// Pending: it waits for approval, and has no secret. RequestedBy is who asked
+	// for such a key, and collects its first secret.
+	Pending       bool
+	RequestedBy   string
 	CreatedAt     time.Time
 	SuspendedAt   time.Time // zero: not suspended
 	RevokedAt     time.Time // zero: not revoked
@@ -28,9 +35,10 @@ type Key struct {
 // Status of a key at a moment.
 type Status string
 
-// The statuses. Active and Suspended keys take a slot of the plan.
+// The statuses. Active, Pending and Suspended keys take a slot of the plan.
 const (
 	Active    Status = "active"
+	Pending   Status = "pending"
 	Suspended Status = "suspended"
 	Expired   Status = "expired"
 	Revoked   Status = "revoked"
@@ -45,6 +53,8 @@ func (k *Key) Status(t time.Time) Status {
 		return Expired
 	case !k.SuspendedAt.IsZero():
 		return Suspended
+	case k.Pending:
+		return Pending
 	}
 	return Active
 }
@@ -53,7 +63,7 @@ func (k *Key) Status(t time.Time) Status {
 // revoked nor expired.
 func (k *Key) Counts(t time.Time) bool {
 	s := k.Status(t)
-	return s == Active || s == Suspended
+	return s != Expired && s != Revoked
 }
 
 // usable returns why the key cannot be used at time t, or nil.
@@ -65,8 +75,40 @@ func (k *Key) usable(t time.Time) error {
 		return ErrExpired
 	case Suspended:
 		return ErrSuspended
+	case Pending:
+		return ErrPending
 	}
 	return nil
+}
+
+// fields are what changes are told by, and what a version is made of.
+func (k *Key) fields() map[string]string {
+	f := map[string]string{"name": k.Name, "description": k.Description, "owner": k.OwnerID,
+		"scopes": strings.Join(k.Scopes, " "), "resources": strings.Join(k.Resources, " "), "networks": joined(k.Networks),
+		"expires_at": stamp(k.ExpiresAt), "suspended_at": stamp(k.SuspendedAt), "revoked_at": stamp(k.RevokedAt)}
+	if k.TokenTTL > 0 {
+		f["token_ttl"] = k.TokenTTL.String()
+	}
+	if k.Pending {
+		f["pending"] = "true"
+	}
+	for _, c := range k.Credentials {
+		f["secret."+c.ID] = cmp.Or(stamp(c.EndsAt), "active")
+	}
+	return f
+}
+
+// Version changes whenever the key does; not when it is used.
+func (k *Key) Version() string { return version(k.fields()) }
+
+// LastUsedAt is the last use of any of its secrets.
+func (k *Key) LastUsedAt() (last time.Time) {
+	for _, c := range k.Credentials {
+		if c.LastUsedAt.After(last) {
+			last = c.LastUsedAt
+		}
+	}
+	return last
 }
 
 // live counts the secrets that count at time t.

@@ -3,7 +3,9 @@ package keys
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,33 +20,34 @@ type Organization struct {
 	// Plan is the name of one of the configured plans.
 	Plan string
 	// CustomLimit replaces the plan's limit for this organisation; nil does not.
-	CustomLimit *int
+	CustomLimit *CustomLimit
+	// LimitRequest is the newest wish for another limit, nil when there was none.
+	LimitRequest *LimitRequest
+	Policy       Policy
 	// Operator marks the organisation that runs this server. Its keys may hold
 	// restricted scopes.
 	Operator  bool
 	CreatedAt time.Time
 }
 
-// Role of a member.
-type Role string
+// A CustomLimit of active keys, and who set it, why and when.
+type CustomLimit struct {
+	MaxKeys int
+	By      string
+	Reason  string
+	At      time.Time
+}
 
-// The roles of an organisation's members.
-const (
-	Owner     Role = "owner"
-	Admin     Role = "admin"
-	Developer Role = "developer"
-	Auditor   Role = "auditor"
-	Billing   Role = "billing"
-)
-
-// A Member is a person in an organisation.
-type Member struct {
-	ID             string
-	OrganizationID string
-	Name           string
-	Email          string
-	Role           Role
-	CreatedAt      time.Time
+// A LimitRequest asks for another limit of active keys.
+type LimitRequest struct {
+	MaxKeys int
+	Reason  string
+	By      string
+	At      time.Time
+	// Answer is empty while it is open, then granted or declined.
+	Answer     string
+	AnsweredBy string
+	AnsweredAt time.Time
 }
 
 // A Plan limits what an organisation may have.
@@ -66,9 +69,31 @@ func DefaultPlans() []Plan {
 	}
 }
 
+// Plans are the configured ones, in their order.
+func (r *Registry) Plans() []Plan { return r.config.Plans }
+
+// fields are what changes are told by.
+func (o *Organization) fields() map[string]string {
+	f := map[string]string{"name": o.Name, "plan": o.Plan}
+	if o.CustomLimit != nil {
+		f["custom_limit"] = strconv.Itoa(o.CustomLimit.MaxKeys)
+	}
+	if l := o.LimitRequest; l != nil {
+		f["limit_request"] = strings.TrimSpace(fmt.Sprintf("%d %s", l.MaxKeys, l.Answer))
+	}
+	o.Policy.describe(f)
+	return f
+}
+
+// Version changes whenever the organisation does.
+func (o *Organization) Version() string { return version(o.fields()) }
+
 // CreateOrganization stores a new organisation. An empty ID is filled in.
 // Errors: [ErrExists], an [InputError].
-func (r *Registry) CreateOrganization(ctx context.Context, o Organization) (Organization, error) {
+func (r *Registry) CreateOrganization(ctx context.Context, by Actor, o Organization) (Organization, error) {
+	if err := by.May("organization.create"); err != nil {
+		return Organization{}, err
+	}
 	if o.ID == "" {
 		o.ID = "org_" + rand.Text()
 	}
@@ -79,7 +104,17 @@ func (r *Registry) CreateOrganization(ctx context.Context, o Organization) (Orga
 		return Organization{}, err
 	}
 	o.CreatedAt = now()
-	return o, r.config.Store.CreateOrganization(ctx, o)
+	entry := by.did("organization.create", o.ID, o.ID, tokens.Touch, tokens.Organization(o.ID))
+	entry.Changes = diff(nil, o.fields())
+	if by.DryRun {
+		return o, nil
+	}
+	commit, err := r.config.Store.CreateOrganization(ctx, o, entry)
+	if err != nil {
+		return Organization{}, err
+	}
+	_, err = r.settle(ctx, commit, "")
+	return o, err
 }
 
 // Organization returns one, or [ErrNotFound].
@@ -87,27 +122,115 @@ func (r *Registry) Organization(ctx context.Context, id string) (Organization, e
 	return r.config.Store.Organization(ctx, id)
 }
 
-// SetPlan moves an organisation to a plan, with a limit of its own or nil. No
-// key is revoked by a smaller plan: creation stops until the organisation is
-// below its limit. A plan without API access refuses new tokens and cuts the old
-// ones; the receipt says how far that has reached, and is zero otherwise.
-func (r *Registry) SetPlan(ctx context.Context, by Actor, id, plan string, customLimit *int) (Organization, Receipt, error) {
-	if err := r.checkPlan(plan, customLimit); err != nil {
+// Organizations returns at most limit of them in the order of their ids, after one.
+func (r *Registry) Organizations(ctx context.Context, after string, limit int) ([]Organization, error) {
+	return r.config.Store.Organizations(ctx, after, limit)
+}
+
+// changeOrganization runs one change and settles its entry.
+func (r *Registry) changeOrganization(ctx context.Context, by Actor, action Action, id string, f func(*Organization, *Entry) error) (Organization, Receipt, error) {
+	if err := by.May(action); err != nil {
 		return Organization{}, Receipt{}, err
 	}
+	var would Organization
 	o, at, err := r.config.Store.ChangeOrganization(ctx, id, func(o *Organization) (Entry, error) {
-		entry := by.entry(tokens.Touch, tokens.Organization(o.ID), "plan "+plan)
-		if r.plans[o.Plan].APIAccess && !r.plans[plan].APIAccess {
-			entry.Kind = tokens.Cut
+		if err := by.agree(o.Version()); err != nil {
+			return Entry{}, err
 		}
-		o.Plan, o.CustomLimit = plan, customLimit
-		return entry, nil
+		before := o.fields()
+		entry := by.did(action, o.ID, o.ID, tokens.Touch, tokens.Organization(o.ID))
+		if err := f(o, &entry); err != nil {
+			return Entry{}, err
+		}
+		entry.Changes = diff(before, o.fields())
+		would = *o
+		return entry, by.trial()
 	})
+	if errors.Is(err, errTrial) {
+		return would, Receipt{}, nil
+	}
 	if err != nil {
 		return Organization{}, Receipt{}, err
 	}
 	receipt, err := r.settle(ctx, at, "")
 	return o, receipt, err
+}
+
+// Rename gives an organisation another name.
+func (r *Registry) Rename(ctx context.Context, by Actor, id, name string) (Organization, error) {
+	if err := checkText("name", name, 80); err != nil {
+		return Organization{}, err
+	}
+	o, _, err := r.changeOrganization(ctx, by, "organization.rename", id, func(o *Organization, _ *Entry) error {
+		o.Name = name
+		return nil
+	})
+	return o, err
+}
+
+// SetPlan moves an organisation to a plan, with a limit of its own or nil, and
+// says why. No key is revoked by a smaller plan: creation stops until the
+// organisation is below its limit. A plan without API access refuses new tokens
+// and cuts the old ones; the receipt says how far that has reached, and is zero
+// otherwise.
+func (r *Registry) SetPlan(ctx context.Context, by Actor, id, plan string, maxKeys *int, reason string) (Organization, Receipt, error) {
+	var custom *CustomLimit
+	if maxKeys != nil {
+		custom = &CustomLimit{MaxKeys: *maxKeys, By: by.Name(), Reason: reason, At: now()}
+	}
+	if err := r.checkPlan(plan, custom); err != nil {
+		return Organization{}, Receipt{}, err
+	}
+	if err := checkReason(reason); err != nil {
+		return Organization{}, Receipt{}, err
+	}
+	return r.changeOrganization(ctx, by, "plan.set", id, func(o *Organization, e *Entry) error {
+		if r.plans[o.Plan].APIAccess && !r.plans[plan].APIAccess {
+			e.Kind = tokens.Cut
+		}
+		e.Reason = reason
+		o.Plan, o.CustomLimit = plan, custom
+		return nil
+	})
+}
+
+// RequestLimit asks the operator for another limit of active keys. A request that
+// is open is replaced.
+func (r *Registry) RequestLimit(ctx context.Context, by Actor, id string, maxKeys int, reason string) (Organization, error) {
+	if maxKeys < 1 {
+		return Organization{}, invalid("max_keys", "it must be at least 1")
+	}
+	if err := checkText("reason", reason, 500); err != nil {
+		return Organization{}, err
+	}
+	o, _, err := r.changeOrganization(ctx, by, "limit.request", id, func(o *Organization, e *Entry) error {
+		e.Reason = reason
+		o.LimitRequest = &LimitRequest{MaxKeys: maxKeys, Reason: reason, By: by.Name(), At: now()}
+		return nil
+	})
+	return o, err
+}
+
+// AnswerLimit grants or declines the open request, and sets the custom limit when
+// it grants. [ErrNotFound] when none is open.
+func (r *Registry) AnswerLimit(ctx context.Context, by Actor, id string, grant bool, reason string) (Organization, error) {
+	if err := checkReason(reason); err != nil {
+		return Organization{}, err
+	}
+	o, _, err := r.changeOrganization(ctx, by, "limit.answer", id, func(o *Organization, e *Entry) error {
+		if o.LimitRequest == nil || o.LimitRequest.Answer != "" {
+			return ErrNotFound
+		}
+		answered := *o.LimitRequest
+		answered.Answer, answered.AnsweredBy, answered.AnsweredAt = "declined", by.Name(), now()
+		if grant {
+			answered.Answer = "granted"
+			o.CustomLimit = &CustomLimit{MaxKeys: answered.MaxKeys, By: by.Name(), Reason: reason, At: now()}
+		}
+		e.Reason, o.LimitRequest = reason, &answered
+		return nil
+	})
+	return o, err
 }
 
 // Limits says how many active keys an organisation has and may have.
@@ -123,7 +246,7 @@ func (r *Registry) limit(o Organization) int {
 	case !plan.APIAccess:
 		return 0
 	case o.CustomLimit != nil:
-		return *o.CustomLimit
+		return o.CustomLimit.MaxKeys
 	}
 	return plan.MaxKeys
 }
@@ -139,36 +262,14 @@ func (r *Registry) admit(o Organization, active int) error {
 	return nil
 }
 
-func (r *Registry) checkPlan(plan string, customLimit *int) error {
+func (r *Registry) checkPlan(plan string, custom *CustomLimit) error {
 	if _, ok := r.plans[plan]; !ok {
 		return invalid("plan", "there is no plan %q", plan)
 	}
-	if customLimit != nil && *customLimit < 0 {
+	if custom != nil && custom.MaxKeys < 0 {
 		return invalid("custom_limit", "it cannot be negative")
 	}
 	return nil
-}
-
-// AddMember stores a new member of an organisation. An empty ID is filled in.
-func (r *Registry) AddMember(ctx context.Context, m Member) (Member, error) {
-	if m.ID == "" {
-		m.ID = "mem_" + rand.Text()
-	}
-	if err := checkText("name", m.Name, 80); err != nil {
-		return Member{}, err
-	}
-	switch m.Role {
-	case Owner, Admin, Developer, Auditor, Billing:
-	default:
-		return Member{}, invalid("role", "there is no role %q", m.Role)
-	}
-	m.CreatedAt = now()
-	return m, r.config.Store.AddMember(ctx, m)
-}
-
-// Members returns those of an organisation, the oldest first.
-func (r *Registry) Members(ctx context.Context, organizationID string) ([]Member, error) {
-	return r.config.Store.Members(ctx, organizationID)
 }
 
 // checkText accepts 1 to limit characters of any script, without control
@@ -185,4 +286,12 @@ func checkText(field, text string, limit int) error {
 		return invalid(field, "remove the space around it")
 	}
 	return nil
+}
+
+// checkReason accepts no text, or 1 to 500 characters of it.
+func checkReason(reason string) error {
+	if reason == "" {
+		return nil
+	}
+	return checkText("reason", reason, 500)
 }

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ type Config struct {
 	Peppers Peppers
 	// Plans that organisations can be on; nil is [DefaultPlans].
 	Plans []Plan
+	// CheckpointKey signs checkpoints of the audit log. It is not in the store.
+	CheckpointKey ed25519.PrivateKey
 }
 
 // A Registry is all organisations and keys of a server, and the rules they obey.
@@ -28,6 +31,9 @@ type Registry struct {
 func New(config Config) (*Registry, error) {
 	if config.Store == nil || config.Relay == nil {
 		return nil, errors.New("keys: a store and a relay are required")
+	}
+	if len(config.CheckpointKey) != ed25519.PrivateKeySize {
+		return nil, errors.New("keys: a key that signs checkpoints is required")
 	}
 	if len(config.Peppers) == 0 {
 		return nil, errors.New("keys: a pepper is required")
@@ -47,14 +53,6 @@ func New(config Config) (*Registry, error) {
 	return r, nil
 }
 
-// Actor names who makes a change, for the log: a client id or a member.
-type Actor string
-
-// entry is a log entry by this actor.
-func (by Actor) entry(kind tokens.Kind, subject tokens.Subject, reason string) Entry {
-	return Entry{Kind: kind, Subject: subject, Actor: string(by), Reason: reason}
-}
-
 // settle makes a committed entry known. A cut waits until no verifier accepts
 // what it cut; a touch until this server has read it.
 func (r *Registry) settle(ctx context.Context, at Commit, clientID string) (Receipt, error) {
@@ -72,8 +70,7 @@ func (r *Registry) Key(ctx context.Context, organizationID, id string) (Key, err
 	return r.config.Store.Key(ctx, organizationID, id)
 }
 
-// Keys returns keys of the organisation, the newest first, after the one with
-// which an earlier page ended.
+// Keys returns a page of the organisation's keys.
 func (r *Registry) Keys(ctx context.Context, organizationID string, page Page) ([]Key, error) {
 	return r.config.Store.Keys(ctx, organizationID, page)
 }

@@ -23,12 +23,12 @@ const api = "https://api.example.com"
 func newRegistry(t *testing.T, plan string) (*keys.Registry, *keystest.Memory) {
 	t.Helper()
 	store := keystest.NewMemory()
-	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: []byte(strings.Repeat("p", 32))}})
+	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: []byte(strings.Repeat("p", 32))}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []keys.Organization{{ID: "org", Name: "Acme", Plan: plan}, {ID: "operator", Name: "Operator", Plan: plan, Operator: true}} {
-		if _, err := r.CreateOrganization(t.Context(), o); err != nil {
+		if _, err := r.CreateOrganization(t.Context(), keys.Program("test"), o); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,7 +36,7 @@ func newRegistry(t *testing.T, plan string) (*keys.Registry, *keystest.Memory) {
 		{Audience: api, Name: "API", Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}, {Name: "secret:all", Restricted: true}}},
 		{Audience: "https://billing.example.com", Name: "Billing", Scopes: []keys.Scope{{Name: "invoices:read"}}},
 	} {
-		if _, err := r.PutResource(t.Context(), "test", res); err != nil {
+		if _, err := r.PutResource(t.Context(), keys.Program("test"), res); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,7 +48,7 @@ func create(t *testing.T, r *keys.Registry, name string, scopes ...string) keys.
 	if scopes == nil {
 		scopes = []string{"alerts:read"}
 	}
-	c, err := r.Create(t.Context(), "test", "org", keys.NewKey{Name: name, Access: keys.Access{Scopes: scopes}})
+	c, err := r.Create(t.Context(), keys.Program("test"), "org", keys.NewKey{Name: name, Access: keys.Access{Scopes: scopes}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,17 +101,17 @@ func TestLifeOfAKey(t *testing.T) {
 	}
 	step("create", tokens.Touch, login(t, r, c.Key.ClientID, c.Secret.Reveal()))
 
-	second, err := r.Rotate(ctx, "test", "org", id, time.Hour)
+	second, err := r.Rotate(ctx, keys.Program("test"), "org", id, keys.Overlap{Max: time.Hour})
 	step("rotate", tokens.Touch, err)
 	for _, s := range []keys.Secret{c.Secret, second.Secret} {
 		if err := login(t, r, c.Key.ClientID, s.Reveal()); err != nil {
 			t.Errorf("during the overlap: %v", err)
 		}
 	}
-	if _, err := r.Rotate(ctx, "test", "org", id, time.Hour); !errors.Is(err, keys.ErrRotating) {
+	if _, err := r.Rotate(ctx, keys.Program("test"), "org", id, keys.Overlap{Max: time.Hour}); !errors.Is(err, keys.ErrRotating) {
 		t.Errorf("third secret: %v", err)
 	}
-	third, err := r.Rotate(ctx, "test", "org", id, 0)
+	third, err := r.Rotate(ctx, keys.Program("test"), "org", id, keys.Overlap{})
 	step("rotate at once", tokens.Touch, err)
 	for _, s := range []keys.Secret{c.Secret, second.Secret} {
 		if err := login(t, r, c.Key.ClientID, s.Reveal()); !errors.Is(err, keys.ErrSecretEnded) {
@@ -119,44 +119,44 @@ func TestLifeOfAKey(t *testing.T) {
 		}
 	}
 
-	_, receipt, err := r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read", "alerts:write", "invoices:read"}})
+	_, receipt, err := r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read", "alerts:write", "invoices:read"}}))
 	step("widen", tokens.Touch, err)
 	if receipt != (keys.Receipt{}) {
 		t.Errorf("a receipt for nothing: %+v", receipt)
 	}
-	_, receipt, err = r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}})
+	_, receipt, err = r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read"}}))
 	step("narrow", tokens.Cut, err)
 	if receipt.State != keys.Confirmed || receipt.Position == 0 {
 		t.Errorf("narrowed: %+v", receipt)
 	}
-	_, _, err = r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: time.Now().Add(time.Hour)})
+	_, _, err = r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: time.Now().Add(time.Hour)}))
 	step("an earlier end", tokens.Cut, err)
-	_, _, err = r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}})
+	_, _, err = r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read"}}))
 	step("no end", tokens.Touch, err)
 
-	_, _, err = r.Suspend(ctx, "test", "org", id, "holiday")
+	_, _, err = r.Suspend(ctx, keys.Program("test"), "org", id, "holiday")
 	step("suspend", tokens.Cut, err)
 	if err := login(t, r, c.Key.ClientID, third.Secret.Reveal()); !errors.Is(err, keys.ErrSuspended) {
 		t.Errorf("suspended: %v", err)
 	}
-	_, err = r.Resume(ctx, "test", "org", id)
+	_, err = r.Resume(ctx, keys.Program("test"), "org", id)
 	step("resume", tokens.Touch, err)
 	step("resumed", tokens.Touch, func() error {
-		_, _, err := r.EndSecret(ctx, "test", "org", id, second.Secret.CredentialID(), false)
+		_, _, err := r.EndSecret(ctx, keys.Program("test"), "org", id, second.Secret.CredentialID(), false)
 		return errors.Join(err, login(t, r, c.Key.ClientID, third.Secret.Reveal()))
 	}())
-	_, _, err = r.EndSecret(ctx, "test", "org", id, third.Secret.CredentialID(), true)
+	_, _, err = r.EndSecret(ctx, keys.Program("test"), "org", id, third.Secret.CredentialID(), true)
 	step("leak", tokens.Cut, err)
 	if err := login(t, r, c.Key.ClientID, third.Secret.Reveal()); !errors.Is(err, keys.ErrSecretEnded) {
 		t.Errorf("leaked: %v", err)
 	}
 
-	key, receipt, err := r.Revoke(ctx, "test", "org", id, "done")
+	key, receipt, err := r.Revoke(ctx, keys.Program("test"), "org", id, "done")
 	step("revoke", tokens.Cut, err)
 	if receipt.ClientID != key.ClientID || receipt.Position != key.RevokedPosition || !receipt.RevokedAt.Equal(key.RevokedAt) {
 		t.Errorf("receipt %+v of %+v", receipt, key)
 	}
-	_, again, err := r.Revoke(ctx, "test", "org", id, "twice")
+	_, again, err := r.Revoke(ctx, keys.Program("test"), "org", id, "twice")
 	if err != nil || again.Position != receipt.Position {
 		t.Errorf("revoked again: %+v, %v", again, err)
 	}
@@ -164,10 +164,10 @@ func TestLifeOfAKey(t *testing.T) {
 		t.Errorf("revoked: %v", err)
 	}
 	for name, err := range map[string]error{
-		"resume":        errorOf2(r.Resume(ctx, "test", "org", id)),
-		"suspend":       errorOf3(r.Suspend(ctx, "test", "org", id, "")),
-		"rotate":        errorOf2(r.Rotate(ctx, "test", "org", id, 0)),
-		"change access": errorOf3(r.ChangeAccess(ctx, "test", "org", id, keys.Access{Scopes: []string{"alerts:read"}})),
+		"resume":        errorOf2(r.Resume(ctx, keys.Program("test"), "org", id)),
+		"suspend":       errorOf3(r.Suspend(ctx, keys.Program("test"), "org", id, "")),
+		"rotate":        errorOf2(r.Rotate(ctx, keys.Program("test"), "org", id, keys.Overlap{})),
+		"change access": errorOf3(r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read"}}))),
 	} {
 		if !errors.Is(err, keys.ErrRevoked) {
 			t.Errorf("%s of a revoked key: %v", name, err)
@@ -178,6 +178,9 @@ func TestLifeOfAKey(t *testing.T) {
 	}
 }
 
+// access replaces the access of a key.
+func access(a keys.Access) func(*keys.KeyEdit) { return func(e *keys.KeyEdit) { e.Access = a } }
+
 func errorOf2[T any](_ T, err error) error         { return err }
 func errorOf3[T, U any](_ T, _ U, err error) error { return err }
 
@@ -187,7 +190,7 @@ func TestPlansLimitActiveKeys(t *testing.T) {
 		for i := range limit {
 			create(t, r, plan+string(rune('a'+i)))
 		}
-		_, err := r.Create(t.Context(), "test", "org", keys.NewKey{Name: "one more", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+		_, err := r.Create(t.Context(), keys.Program("test"), "org", keys.NewKey{Name: "one more", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 		var full *keys.LimitError
 		switch {
 		case plan == "Free" && errors.Is(err, keys.ErrNoAPIAccess):
@@ -208,7 +211,7 @@ func TestSixtyFourCreatesForOneSlot(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 64 {
 		all.Go(func() {
-			_, err := r.Create(context.Background(), "test", "org", keys.NewKey{Name: fmt.Sprint("key ", i), Access: keys.Access{Scopes: []string{"alerts:read"}}})
+			_, err := r.Create(context.Background(), keys.Program("test"), "org", keys.NewKey{Name: fmt.Sprint("key ", i), Access: keys.Access{Scopes: []string{"alerts:read"}}})
 			var full *keys.LimitError
 			if err == nil {
 				made.Add(1)
@@ -234,14 +237,14 @@ func TestPlanChanges(t *testing.T) {
 	}
 	set := func(plan string, custom *int) keys.Receipt {
 		t.Helper()
-		_, receipt, err := r.SetPlan(ctx, "support", "org", plan, custom)
+		_, receipt, err := r.SetPlan(ctx, keys.Program("support"), "org", plan, custom, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return receipt
 	}
 	more := func() error {
-		_, err := r.Create(ctx, "test", "org", keys.NewKey{Name: "more", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+		_, err := r.Create(ctx, keys.Program("test"), "org", keys.NewKey{Name: "more", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 		return err
 	}
 	set("Starter", nil)
@@ -267,15 +270,15 @@ func TestPlanChanges(t *testing.T) {
 	if err := login(t, r, first.Key.ClientID, first.Secret.Reveal()); err != nil {
 		t.Errorf("with API access again: %v", err)
 	}
-	want := []tokens.Kind{tokens.Touch, tokens.Touch, tokens.Cut, tokens.Touch}
+	want := []tokens.Kind{tokens.Touch, tokens.Touch, tokens.Touch, tokens.Cut, tokens.Touch}
 	if got := entries(t, store, tokens.Organization("org")); !slices.Equal(got, want) {
 		t.Errorf("log %v, want %v", got, want)
 	}
-	if _, _, err := r.SetPlan(ctx, "support", "org", "Platinum", nil); err == nil {
+	if _, _, err := r.SetPlan(ctx, keys.Program("support"), "org", "Platinum", nil, ""); err == nil {
 		t.Error("a plan that does not exist")
 	}
 	minus := -1
-	if _, _, err := r.SetPlan(ctx, "support", "org", "Free", &minus); err == nil {
+	if _, _, err := r.SetPlan(ctx, keys.Program("support"), "org", "Free", &minus, ""); err == nil {
 		t.Error("a negative limit")
 	}
 }
@@ -319,7 +322,7 @@ func TestKeyEndsWithItsTime(t *testing.T) {
 		r, _ := newRegistry(t, "Starter")
 		ctx := t.Context()
 		ends := time.Now().Add(time.Hour)
-		c, err := r.Create(ctx, "test", "org", keys.NewKey{Name: "Short", Access: keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: ends}})
+		c, err := r.Create(ctx, keys.Program("test"), "org", keys.NewKey{Name: "Short", Access: keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: ends}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,10 +338,10 @@ func TestKeyEndsWithItsTime(t *testing.T) {
 		create(t, r, "other")
 		var full *keys.LimitError
 		extended := keys.Access{Scopes: []string{"alerts:read"}}
-		if _, _, err := r.ChangeAccess(ctx, "test", "org", c.Key.ID, extended); !errors.As(err, &full) {
+		if _, _, err := r.Edit(ctx, keys.Program("test"), "org", c.Key.ID, access(extended)); !errors.As(err, &full) {
 			t.Errorf("extended without a free slot: %v", err)
 		}
-		if _, err := r.Rotate(ctx, "test", "org", c.Key.ID, 0); !errors.Is(err, keys.ErrExpired) {
+		if _, err := r.Rotate(ctx, keys.Program("test"), "org", c.Key.ID, keys.Overlap{}); !errors.Is(err, keys.ErrExpired) {
 			t.Errorf("rotated after its end: %v", err)
 		}
 		list, err := r.Keys(ctx, "org", keys.Page{Status: keys.Active})
@@ -346,11 +349,11 @@ func TestKeyEndsWithItsTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, k := range list {
-			if _, _, err := r.Revoke(ctx, "test", "org", k.ID, ""); err != nil {
+			if _, _, err := r.Revoke(ctx, keys.Program("test"), "org", k.ID, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, _, err := r.ChangeAccess(ctx, "test", "org", c.Key.ID, extended); err != nil {
+		if _, _, err := r.Edit(ctx, keys.Program("test"), "org", c.Key.ID, access(extended)); err != nil {
 			t.Errorf("extended: %v", err)
 		}
 		if err := login(t, r, c.Key.ClientID, c.Secret.Reveal()); err != nil {
@@ -382,13 +385,13 @@ func TestBadInputNamesItsField(t *testing.T) {
 		{"past", "expires_at", keys.NewKey{Name: "a", Access: keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: time.Now().Add(-time.Second)}}},
 		{"unknown owner", "owner", keys.NewKey{Name: "a", OwnerID: "mem", Access: keys.Access{Scopes: []string{"alerts:read"}}}},
 	} {
-		_, err := r.Create(t.Context(), "test", "org", row.key)
+		_, err := r.Create(t.Context(), keys.Program("test"), "org", row.key)
 		var input *keys.InputError
 		if !errors.As(err, &input) || input.Field != row.field {
 			t.Errorf("%s: %v, want field %s", row.name, err, row.field)
 		}
 	}
-	if _, err := r.Create(t.Context(), "test", "nobody", keys.NewKey{Name: "a"}); !errors.Is(err, keys.ErrNotFound) {
+	if _, err := r.Create(t.Context(), keys.Program("test"), "nobody", keys.NewKey{Name: "a"}); !errors.Is(err, keys.ErrNotFound) {
 		t.Errorf("no such organisation: %v", err)
 	}
 	if after, err := store.Read(t.Context(), 0, 1); err != nil || after.Tip != before.Tip {
@@ -401,19 +404,19 @@ func TestBadInputNamesItsField(t *testing.T) {
 		want         error
 	}{"customer": {"org", false, keys.ErrScope}, "customer, by the operator": {"org", true, keys.ErrScope},
 		"operator's, by another key": {"operator", false, keys.ErrScope}, "operator's, by the operator": {"operator", true, nil}} {
-		created, err := r.Create(t.Context(), "test", row.organization, keys.NewKey{Name: "a", Access: secret, GrantRestricted: row.byOperator})
+		created, err := r.Create(t.Context(), keys.Actor{ClientID: "test", Operator: row.byOperator}, row.organization, keys.NewKey{Name: "a", Access: secret})
 		if !errors.Is(err, row.want) {
 			t.Errorf("a restricted scope, %s: %v", name, err)
 		}
 		if row.want == nil {
-			plain, err := r.Create(t.Context(), "test", row.organization, keys.NewKey{Name: "b", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+			plain, err := r.Create(t.Context(), keys.Program("test"), row.organization, keys.NewKey{Name: "b", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := r.ChangeAccess(t.Context(), "test", row.organization, plain.Key.ID, secret); !errors.Is(err, keys.ErrScope) {
+			if _, _, err := r.Edit(t.Context(), keys.Actor{ClientID: "test"}, row.organization, plain.Key.ID, access(secret)); !errors.Is(err, keys.ErrScope) {
 				t.Errorf("a restricted scope was added: %v", err)
 			}
-			if _, _, err := r.ChangeAccess(t.Context(), "test", row.organization, created.Key.ID, secret); err != nil {
+			if _, _, err := r.Edit(t.Context(), keys.Actor{ClientID: "test"}, row.organization, created.Key.ID, access(secret)); err != nil {
 				t.Errorf("a restricted scope was not kept: %v", err)
 			}
 		}
@@ -427,7 +430,7 @@ func TestBadInputNamesItsField(t *testing.T) {
 		{Audience: "https://x.example", Name: "X", Algorithm: "HS256"}, {Audience: "https://x.example", Name: "X", TokenTTL: 2 * time.Hour},
 		{Audience: "https://x.example", Name: "X", Scopes: []keys.Scope{{Name: `a"b`}}},
 	} {
-		if _, err := r.PutResource(t.Context(), "test", bad); err == nil {
+		if _, err := r.PutResource(t.Context(), keys.Program("test"), bad); err == nil {
 			t.Errorf("%+v: accepted", bad)
 		}
 	}
@@ -440,7 +443,7 @@ func TestEndedSecretsAreForgotten(t *testing.T) {
 	c := create(t, r, "CI")
 	secrets := []keys.Secret{c.Secret}
 	for range 50 {
-		rotated, err := r.Rotate(t.Context(), "test", "org", c.Key.ID, 0)
+		rotated, err := r.Rotate(t.Context(), keys.Program("test"), "org", c.Key.ID, keys.Overlap{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -469,7 +472,7 @@ func TestReplacedResourceKeepsItsID(t *testing.T) {
 		t.Fatal(err)
 	}
 	old, _ := before.Resource(api)
-	put, err := r.PutResource(t.Context(), "test", keys.Resource{Audience: api, Name: "Renamed"})
+	put, err := r.PutResource(t.Context(), keys.Program("test"), keys.Resource{Audience: api, Name: "Renamed"})
 	if err != nil || put.ID != old.ID || len(entries(t, store, tokens.Resource(old.ID))) != 2 {
 		t.Errorf("%+v, %v", put, err)
 	}

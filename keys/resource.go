@@ -1,10 +1,14 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -29,18 +33,44 @@ type Resource struct {
 	Scopes    []Scope
 }
 
+func (res *Resource) fields() map[string]string {
+	f := map[string]string{"audience": res.Audience, "name": res.Name, "algorithm": res.Algorithm, "token_ttl": res.TokenTTL.String()}
+	for _, s := range res.Scopes {
+		f["scope."+s.Name] = fmt.Sprintf("%s %s restricted=%t dangerous=%t %s", s.Level, s.Group, s.Restricted, s.Dangerous, s.Description)
+	}
+	return f
+}
+
+// Version changes whenever the resource does.
+func (res *Resource) Version() string { return version(res.fields()) }
+
 // A Scope is something that a key may be allowed to do. Its name belongs to one
 // resource, so that a scope says which API is meant.
 type Scope struct {
 	Name        string
 	Description string
+	// Group is a heading under which it is shown; may be empty.
+	Group string
+	// Level is read or write; empty is read for a name that ends in :read, and write
+	// for every other.
+	Level string
+	// Dangerous scopes are granted by an Owner or Admin, or by a key that has them.
+	Dangerous bool
 	// Restricted scopes are for keys of the operator's organisation only.
 	Restricted bool
+}
+
+// Writes tells whether the scope lets its bearer change something.
+func (s Scope) Writes() bool {
+	return s.Level == "write" || s.Level == "" && !strings.HasSuffix(s.Name, ":read")
 }
 
 // PutResource stores a resource, replacing the one with its audience. An empty
 // ID, Algorithm and TokenTTL are filled in.
 func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Resource, error) {
+	if err := by.May("resource.set"); err != nil {
+		return Resource{}, err
+	}
 	if res.ID == "" {
 		res.ID = "res_" + rand.Text()
 	}
@@ -68,20 +98,73 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 		if !ValidScope(s.Name) {
 			return Resource{}, invalid("scopes", "%q is not a scope (RFC 6749 §3.3)", s.Name)
 		}
+		if s.Level != "" && s.Level != "read" && s.Level != "write" {
+			return Resource{}, invalid("scopes", "the level of %q is read or write", s.Name)
+		}
+		for field, text := range map[string]string{"description": s.Description, "group": s.Group} {
+			if text != "" {
+				if err := checkText("scopes/"+s.Name+"/"+field, text, 200); err != nil {
+					return Resource{}, err
+				}
+			}
+		}
 	}
 	catalogue, err := r.Catalogue(ctx)
 	if err != nil {
 		return Resource{}, err
 	}
-	if old, ok := catalogue.Resource(res.Audience); ok {
+	old, known := catalogue.Resource(res.Audience)
+	if known {
 		res.ID = old.ID
 	}
-	at, err := r.config.Store.PutResource(ctx, res, by.entry(tokens.Touch, tokens.Resource(res.ID), "resource"))
+	if by.IfMatch != "" && (!known || by.IfMatch != old.Version()) {
+		return Resource{}, ErrChanged
+	}
+	for _, s := range res.Scopes {
+		if _, other, taken := catalogue.Scope(s.Name); taken && other.ID != res.ID {
+			return Resource{}, invalid("scopes", "%q belongs to %s", s.Name, other.Audience)
+		}
+	}
+	entry := by.did("resource.set", "", res.ID, tokens.Touch, tokens.Resource(res.ID))
+	entry.Changes = diff(old.fields(), res.fields())
+	if by.DryRun {
+		return res, nil
+	}
+	at, err := r.config.Store.PutResource(ctx, res, entry)
 	if err != nil {
 		return Resource{}, err
 	}
 	_, err = r.settle(ctx, at, "")
 	return res, err
+}
+
+// RemoveResource takes a resource and its scopes out of the catalogue. Errors:
+// [ErrNotFound], [ErrInUse] while a key that is not revoked may call it.
+func (r *Registry) RemoveResource(ctx context.Context, by Actor, id string) error {
+	if err := by.May("resource.remove"); err != nil {
+		return err
+	}
+	catalogue, err := r.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	place := slices.IndexFunc(catalogue, func(res Resource) bool { return res.ID == id })
+	if place < 0 {
+		return ErrNotFound
+	}
+	if err := by.agree(catalogue[place].Version()); err != nil {
+		return err
+	}
+	entry := by.did("resource.remove", "", id, tokens.Touch, tokens.Resource(id))
+	entry.Changes = diff(catalogue[place].fields(), nil)
+	at, err := r.config.Store.RemoveResource(ctx, id, entry, by.trial)
+	if errors.Is(err, errTrial) {
+		return nil
+	}
+	if err == nil {
+		_, err = r.settle(ctx, at, "")
+	}
+	return err
 }
 
 // Catalogue returns all resources.
@@ -137,29 +220,43 @@ type Access struct {
 	Resources []string
 	// ExpiresAt ends the key; zero is never.
 	ExpiresAt time.Time
+	// Networks from which it may ask for tokens; none is all.
+	Networks []netip.Prefix
+	// TokenTTL, unless 0, is how long its tokens live at most.
+	TokenTTL time.Duration
+}
+
+func (a Access) equal(b Access) bool {
+	return slices.Equal(a.Scopes, b.Scopes) && slices.Equal(a.Resources, b.Resources) && a.ExpiresAt.Equal(b.ExpiresAt) &&
+		slices.Equal(a.Networks, b.Networks) && a.TokenTTL == b.TokenTTL
 }
 
 const maxScopes = 100 // of one key
 
-// checkAccess fills in the resources and drops what repeats. restricted says which
-// restricted scopes may be granted, beside that the organisation is the operator's.
-func (r *Registry) checkAccess(ctx context.Context, o Organization, a Access, restricted func(scope string) bool) (Access, error) {
+// checkAccess fills in the resources and drops what repeats, and tells whether a
+// scope writes. What the key had it may keep.
+func (r *Registry) checkAccess(ctx context.Context, by Actor, o Organization, a Access, had []string) (_ Access, writes bool, err error) {
 	catalogue, err := r.Catalogue(ctx)
 	if err != nil {
-		return Access{}, err
+		return Access{}, false, err
+	}
+	if a.Networks, err = checkNetworks(a.Networks); err != nil {
+		return Access{}, false, err
 	}
 	a.Scopes, a.Resources = distinct(a.Scopes), distinct(a.Resources)
 	switch {
 	case len(a.Scopes) == 0:
-		return Access{}, invalid("scopes", "at least one is required")
+		return Access{}, false, invalid("scopes", "at least one is required")
 	case len(a.Scopes) > maxScopes:
-		return Access{}, invalid("scopes", "at most %d", maxScopes)
+		return Access{}, false, invalid("scopes", "at most %d", maxScopes)
 	case !a.ExpiresAt.IsZero() && !a.ExpiresAt.After(now()):
-		return Access{}, invalid("expires_at", "it has passed")
+		return Access{}, false, invalid("expires_at", "it has passed")
+	case a.TokenTTL != 0 && (a.TokenTTL < time.Minute || a.TokenTTL > MaxTokenTTL):
+		return Access{}, false, invalid("token_ttl_seconds", "it must be between a minute and %v", MaxTokenTTL)
 	}
 	for _, audience := range a.Resources {
 		if _, ok := catalogue.Resource(audience); !ok {
-			return Access{}, invalid("resources", "there is no resource %q", audience)
+			return Access{}, false, invalid("resources", "there is no resource %q", audience)
 		}
 	}
 	chosen := len(a.Resources) > 0
@@ -167,17 +264,27 @@ func (r *Registry) checkAccess(ctx context.Context, o Organization, a Access, re
 		scope, resource, ok := catalogue.Scope(name)
 		switch {
 		case !ok:
-			return Access{}, invalid("scopes", "there is no scope %q", name)
-		case scope.Restricted && (!o.Operator || !restricted(name)):
-			return Access{}, fmt.Errorf("%w: %s", ErrScope, name)
+			return Access{}, false, invalid("scopes", "there is no scope %q", name)
+		case scope.Restricted && !(o.Operator && (by.Operator || slices.Contains(had, name))),
+			scope.Dangerous && !by.mayGrant(name) && !slices.Contains(had, name):
+			return Access{}, false, fmt.Errorf("%w: %s", ErrScope, name)
 		case !chosen:
 			a.Resources = distinct(append(a.Resources, resource.Audience))
 		case !slices.Contains(a.Resources, resource.Audience):
-			return Access{}, invalid("scopes", "%q belongs to %s, which is not among the resources", name, resource.Audience)
+			return Access{}, false, invalid("scopes", "%q belongs to %s, which is not among the resources", name, resource.Audience)
 		}
+		writes = writes || scope.Writes()
 	}
 	a.ExpiresAt = a.ExpiresAt.UTC().Truncate(time.Microsecond)
-	return a, nil
+	return a, writes, nil
+}
+
+// mayGrant tells whether the actor may give a key a dangerous scope.
+func (by Actor) mayGrant(scope string) bool {
+	if by.MemberID != "" {
+		return by.Role == Owner || by.Role == Admin
+	}
+	return by.Operator || slices.Contains(by.Scopes, scope)
 }
 
 // within tells whether a allows nothing that b does not: tokens minted under a
@@ -192,6 +299,10 @@ func (a Access) within(b Access) bool {
 		if !slices.Contains(b.Resources, res) {
 			return false
 		}
+	}
+	ttl := func(a Access) time.Duration { return cmp.Or(a.TokenTTL, MaxTokenTTL) }
+	if len(b.Networks) > 0 && !slices.Equal(a.Networks, b.Networks) || ttl(a) > ttl(b) {
+		return false
 	}
 	return b.ExpiresAt.IsZero() || !a.ExpiresAt.IsZero() && !a.ExpiresAt.After(b.ExpiresAt)
 }

@@ -18,24 +18,24 @@ import (
 // the wait failed, because ctx ended, the key is revoked all the same and the
 // error says so; call again to wait again.
 func (r *Registry) Revoke(ctx context.Context, by Actor, organizationID, id, reason string) (Key, Receipt, error) {
-	if len(reason) > 500 {
-		return Key{}, Receipt{}, invalid("reason", "at most 500 bytes")
+	if err := checkReason(reason); err != nil {
+		return Key{}, Receipt{}, err
 	}
-	key, commit, err := r.config.Store.ChangeKey(ctx, organizationID, id, func(_ Organization, _ int, k *Key) (Entry, error) {
+	key, receipt, err := r.change(ctx, by, "key.revoke", organizationID, id, func(_ Organization, _ int, k *Key, e *Entry) error {
 		if !k.RevokedAt.IsZero() {
-			return Entry{}, errAlready
+			return errAlready
 		}
 		k.RevokedAt, k.RevokedReason = now(), reason
-		return by.entry(cutClient(k.ClientID, reason)), nil
+		e.Kind, e.Reason = tokens.Cut, reason
+		return nil
 	})
 	if errors.Is(err, errAlready) {
 		return r.revokedBefore(ctx, by, organizationID, id)
 	}
-	if err != nil {
+	if key.ID == "" {
 		return Key{}, Receipt{}, err
 	}
-	receipt, err := r.settle(ctx, commit, key.ClientID)
-	receipt.By, receipt.Reason = by, reason
+	receipt.By, receipt.Reason = by.Name(), reason
 	return r.revoked(key, receipt, err)
 }
 
@@ -62,7 +62,9 @@ func (r *Registry) revokedBefore(ctx context.Context, by Actor, organizationID, 
 	if errors.Is(err, ErrNotFound) {
 		// Whether the first commit has reached every place that it must is not known
 		// here. One more, after it, settles that.
-		if _, err = r.config.Store.Append(ctx, by.entry(touchClient(key.ClientID, "revoke again"))); err == nil {
+		entry := by.did("key.revoke", organizationID, key.ID, tokens.Touch, tokens.Client(key.ClientID))
+		entry.Reason = "again"
+		if _, err = r.config.Store.Append(ctx, entry); err == nil {
 			receipt, err = r.config.Relay.Confirm(ctx, Commit{Position: key.RevokedPosition})
 		}
 	}
@@ -77,9 +79,9 @@ func (r *Registry) revoked(key Key, receipt Receipt, err error) (Key, Receipt, e
 	return key, receipt, err
 }
 
-// RevokeToken cuts a single access token by its jti (RFC 7009).
-func (r *Registry) RevokeToken(ctx context.Context, by Actor, jti string) (Receipt, error) {
-	commit, err := r.config.Store.Append(ctx, by.entry(tokens.Cut, tokens.Token(jti), "token revoked"))
+// RevokeToken cuts a single access token of an organisation by its jti (RFC 7009).
+func (r *Registry) RevokeToken(ctx context.Context, by Actor, organizationID, jti string) (Receipt, error) {
+	commit, err := r.config.Store.Append(ctx, by.did("token.revoke", organizationID, jti, tokens.Cut, tokens.Token(jti)))
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -98,7 +100,7 @@ type Receipt struct {
 	Confirmed, Total int
 	Waited           time.Duration
 	// By and Reason are who revoked, and why. They stand in the log with the cut.
-	By     Actor
+	By     string
 	Reason string
 }
 

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,35 +12,56 @@ import (
 // MaxOverlap is the longest time that an old secret may go on working.
 const MaxOverlap = 30 * 24 * time.Hour
 
+// An Overlap says how long the secrets that a key has go on working beside a new
+// one. The zero value ends them at once.
+type Overlap struct {
+	// Max is how long at most.
+	Max time.Duration
+	// AfterUse, unless 0, ends them so long after the new one was first used.
+	AfterUse time.Duration
+}
+
+// DefaultOverlap leaves a day after the new secret is in use, and a week to get there.
+var DefaultOverlap = Overlap{Max: 7 * 24 * time.Hour, AfterUse: 24 * time.Hour}
+
 // Rotate adds a secret to a key. Those it has go on working for overlap, so that
 // no request fails while the new one is being deployed; no token is cut, and no
-// slot of the plan is taken. Errors: [ErrNotFound], [ErrRevoked], [ErrExpired],
-// [ErrRotating] when two secrets are live already and overlap is not 0, an
-// [InputError].
-func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id string, overlap time.Duration) (Created, error) {
-	if overlap < 0 || overlap > MaxOverlap {
-		return Created{}, invalid("overlap", "it must be between 0 and %v", MaxOverlap)
+// slot of the plan is taken. The first secret of a key that was approved is for who
+// asked for it. Errors: [ErrNotFound], [ErrRevoked], [ErrExpired], [ErrPending],
+// [ErrRotating] when two secrets are live already and overlap is not zero,
+// [ErrForbidden], an [InputError].
+func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id string, overlap Overlap) (Created, error) {
+	if overlap.Max < 0 || overlap.Max > MaxOverlap || overlap.AfterUse < 0 {
+		return Created{}, invalid("old_ends", "it must be between now and %v from now", MaxOverlap)
 	}
 	secret := newSecret()
-	key, _, err := r.change(ctx, organizationID, id, func(_ Organization, _ int, k *Key) (Entry, error) {
+	key, _, err := r.change(ctx, by, "key.rotate", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
 		at := now()
 		if err := k.usable(at); err != nil && err != ErrSuspended {
-			return Entry{}, err
+			return err
 		}
-		if overlap > 0 && k.live(at) > 1 {
-			return Entry{}, ErrRotating
+		if overlap.Max > 0 && k.live(at) > 1 {
+			return ErrRotating
+		}
+		if len(k.Credentials) == 0 && k.RequestedBy != by.Name() {
+			return fmt.Errorf("%w: the first secret is for who asked for the key", ErrForbidden)
 		}
 		for i := range k.Credentials {
-			if old := &k.Credentials[i]; old.EndsAt.IsZero() || old.EndsAt.After(at.Add(overlap)) {
-				old.EndsAt = at.Add(overlap)
+			old := &k.Credentials[i]
+			if old.EndsAt.IsZero() || old.EndsAt.After(at.Add(overlap.Max)) {
+				old.EndsAt = at.Add(overlap.Max)
 			}
+			old.EndsAfterUse = overlap.AfterUse
 		}
 		k.Credentials = slices.Insert(k.Credentials, 0, r.config.Peppers.credential(secret, at))
 		k.Credentials = forgetEnded(k.Credentials, at)
-		return by.entry(touchClient(k.ClientID, "rotate")), nil
+		return nil
 	})
 	if err != nil {
 		return Created{}, err
+	}
+	if by.DryRun {
+		secret = Secret{}
 	}
 	return Created{key, secret}, nil
 }
@@ -64,22 +86,48 @@ func forgetEnded(list []Credential, t time.Time) []Credential {
 // is cut as well, and the receipt says how far that has reached; otherwise the
 // receipt is zero. Ending a secret again changes nothing but that.
 func (r *Registry) EndSecret(ctx context.Context, by Actor, organizationID, id, credentialID string, leaked bool) (Key, Receipt, error) {
-	return r.change(ctx, organizationID, id, func(_ Organization, _ int, k *Key) (Entry, error) {
-		at := now()
-		for i := range k.Credentials {
-			c := &k.Credentials[i]
-			if c.ID != credentialID {
-				continue
-			}
-			if c.Live(at) {
-				c.EndsAt = at
-			}
-			entry := by.entry(touchClient(k.ClientID, "end secret "+credentialID))
-			if leaked {
-				entry.Kind, entry.Reason = tokens.Cut, "leaked secret "+credentialID
-			}
-			return entry, nil
+	return r.change(ctx, by, "secret.end", organizationID, id, func(_ Organization, _ int, k *Key, e *Entry) error {
+		c := k.credential(credentialID)
+		if c == nil {
+			return ErrNotFound
 		}
-		return Entry{}, ErrNotFound
+		if at := now(); c.Live(at) {
+			c.EndsAt = at
+		}
+		if leaked {
+			e.Kind, e.Reason = tokens.Cut, "leaked"
+		}
+		return nil
 	})
+}
+
+// KeepSecret moves the end of a secret that is live, because of a rotation or not,
+// to another time, at most [MaxOverlap] away. Errors as [Registry.EndSecret].
+func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id, credentialID string, until time.Time) (Key, error) {
+	if left := time.Until(until); left <= 0 || left > MaxOverlap {
+		return Key{}, invalid("ends_at", "it must be between now and %v from now", MaxOverlap)
+	}
+	key, _, err := r.change(ctx, by, "secret.end", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
+		c := k.credential(credentialID)
+		switch {
+		case c == nil:
+			return ErrNotFound
+		case !k.RevokedAt.IsZero():
+			return ErrRevoked
+		case !c.Live(now()):
+			return ErrSecretEnded
+		}
+		c.EndsAt, c.EndsAfterUse = until.UTC().Truncate(time.Microsecond), 0
+		return nil
+	})
+	return key, err
+}
+
+func (k *Key) credential(id string) *Credential {
+	for i := range k.Credentials {
+		if k.Credentials[i].ID == id {
+			return &k.Credentials[i]
+		}
+	}
+	return nil
 }

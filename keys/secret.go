@@ -30,11 +30,17 @@ type Credential struct {
 	// Hint is the last four characters.
 	Hint string
 	// MAC is HMAC-SHA-256 of id and secret under the pepper of that version.
-	MAC        MAC
-	Pepper     int
-	CreatedAt  time.Time
-	EndsAt     time.Time // zero: with the key
-	LastUsedAt time.Time // zero: never; up to a flush interval behind
+	MAC       MAC
+	Pepper    int
+	CreatedAt time.Time
+	EndsAt    time.Time // zero: with the key
+	// EndsAfterUse, unless 0, brings EndsAt forward to so long after the first use
+	// of a newer secret.
+	EndsAfterUse time.Duration
+	// FirstUsedAt and LastUsedAt are zero while it was never used, and up to a flush
+	// interval behind. LastUsedFrom is the address of the last use.
+	FirstUsedAt, LastUsedAt time.Time
+	LastUsedFrom            string
 }
 
 // A MAC is what is stored of a secret. It never prints itself either.
@@ -87,8 +93,8 @@ func ParseSecret(text string) (Secret, error) {
 // CredentialID finds the stored credential.
 func (s Secret) CredentialID() string { return s.text[len(secretPrefix):][:idLength] }
 
-// Hint is what may be shown of it later.
-func (s Secret) Hint() string { return s.text[len(s.text)-4:] }
+// Hint is what may be shown of it later; the zero Secret has none.
+func (s Secret) Hint() string { return s.text[max(0, len(s.text)-4):] }
 
 // Reveal returns the text itself.
 func (s Secret) Reveal() string { return s.text }

@@ -1,7 +1,10 @@
 package keys
 
 import (
+	"cmp"
 	"context"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -17,77 +20,169 @@ import (
 // in UTC and microseconds.
 type Store interface {
 	Log
+	Audit
 
-	// CreateOrganization stores o, or returns [ErrExists] for its id.
-	CreateOrganization(ctx context.Context, o Organization) error
+	// CreateOrganization stores o with the entry, or returns [ErrExists] for its id.
+	CreateOrganization(ctx context.Context, o Organization, entry Entry) (Commit, error)
+	// Organizations returns at most limit of them, in the order of their ids, after one.
+	Organizations(ctx context.Context, after string, limit int) ([]Organization, error)
 	// Organization returns one.
 	Organization(ctx context.Context, id string) (Organization, error)
 	// ChangeOrganization holds the organisation, runs change on it as it stands,
 	// and stores what change left, with the entry it returned. An error of change
 	// is returned as it is, and nothing is stored.
 	ChangeOrganization(ctx context.Context, id string, change func(*Organization) (Entry, error)) (Organization, Commit, error)
-	// AddMember stores m; [ErrNotFound] for its organisation, [ErrExists] for its id.
-	AddMember(ctx context.Context, m Member) error
-	// Members returns those of an organisation, the oldest first.
+	// AddMember stores m with the entry; [ErrNotFound] for its organisation,
+	// [ErrExists] for its id, and for the address of another member there.
+	AddMember(ctx context.Context, m Member, entry Entry) (Commit, error)
+	// Members returns those of an organisation, removed ones too, the oldest first.
 	Members(ctx context.Context, organizationID string) ([]Member, error)
+	// ChangeMember holds the organisation, runs change on the member as it stands,
+	// with all members and how many keys that are not revoked it owns, and stores
+	// what change left, with the entry. If it removes the member, these keys go to
+	// the heir.
+	ChangeMember(ctx context.Context, organizationID, id string, change ChangeMember) (Member, Commit, error)
 
 	// PutResource stores r in place of the resource with its audience, whose id it
 	// keeps, with the entry. A scope that another resource has is [ErrExists].
 	PutResource(ctx context.Context, r Resource, entry Entry) (Commit, error)
+	// RemoveResource removes one and its scopes, with the entry, if agree agrees in
+	// the end; [ErrInUse] while a key that is not revoked has it.
+	RemoveResource(ctx context.Context, id string, entry Entry, agree func() error) (Commit, error)
 	// Resources returns all of them, the oldest first.
 	Resources(ctx context.Context) ([]Resource, error)
+	// PutPreset stores p in place of the one with its id, with the entry.
+	PutPreset(ctx context.Context, p Preset, entry Entry) (Commit, error)
+	// RemovePreset removes one, with the entry.
+	RemovePreset(ctx context.Context, id string, entry Entry) (Commit, error)
+	// Presets returns all of them, by name.
+	Presets(ctx context.Context) ([]Preset, error)
 
 	// CreateKey holds the key's organisation, counts its keys that are neither
 	// revoked nor expired at k.CreatedAt, asks admit, and stores k with its
-	// credentials and the entry. An error of admit is returned as it is;
-	// [ErrNameTaken] when one of the counted keys has k's name, [ErrExists] for
-	// its ids.
+	// credentials and the entry. [ErrNameTaken] when one of the counted keys has k's
+	// name, before admit is asked; an error of admit is returned as it is;
+	// [ErrExists] for its ids.
 	CreateKey(ctx context.Context, k Key, entry Entry, admit func(o Organization, active int) error) (Commit, error)
 	// Key returns one of the organisation, with its credentials.
 	Key(ctx context.Context, organizationID, id string) (Key, error)
+	// KeyOfCredential returns the key that has a credential.
+	KeyOfCredential(ctx context.Context, credentialID string) (Key, error)
 	// Keys returns a page of the organisation's keys, with their credentials. An
 	// organisation that does not exist has none.
 	Keys(ctx context.Context, organizationID string, page Page) ([]Key, error)
 	// ActiveKeys counts as CreateKey does, at time t.
 	ActiveKeys(ctx context.Context, organizationID string, t time.Time) (o Organization, active int, err error)
 	// ChangeKey holds the organisation, runs change on the key as it stands, and
-	// stores what change left, with the entry it returned: scopes, resources, end,
-	// suspension, revocation, and credentials: new, with another end, or no longer
-	// there. It fills in
-	// RevokedPosition when change revokes. An error of change is returned as it
-	// is, and nothing is stored. [ErrNameTaken] when the key comes back to the
-	// counted ones and its name is taken.
+	// stores what change left, with the entry it returned: all but its ids and when
+	// it was created, and credentials: new, with another end, or no longer there. It
+	// fills in RevokedPosition when change revokes. An error of change is returned as
+	// it is, and nothing is stored. [ErrNameTaken] when the key has a new name, or
+	// comes back to the counted ones, and one of these has its name.
 	ChangeKey(ctx context.Context, organizationID, id string, change ChangeKey) (Key, Commit, error)
 	// Record returns a client's key, organisation and the log's tip, all of one moment.
 	Record(ctx context.Context, clientID string) (*Record, error)
-	// UseCredentials raises LastUsedAt of credentials, by id; unknown ids are passed over.
-	UseCredentials(ctx context.Context, last map[string]time.Time) error
+
+	// AddUsage raises LastUsedAt of credentials, sets FirstUsedAt of those that have
+	// none, raises the last use of scopes, and adds to counts and attempts. What is
+	// about nothing that is there is passed over.
+	AddUsage(ctx context.Context, u Usage) error
+	// PruneUsage forgets counts of hours before one time, and attempts whose last was
+	// before another.
+	PruneUsage(ctx context.Context, counts, attempts time.Time) error
+	// Usage returns the counts of an organisation's keys, or of one, from an hour on,
+	// the oldest first.
+	Usage(ctx context.Context, organizationID, keyID string, since time.Time) ([]UsageRow, error)
+	// Attempts returns those of a key, the newest first, at most a hundred.
+	Attempts(ctx context.Context, organizationID, keyID string) ([]AttemptRow, error)
+	// ScopeUses returns the last use of each scope of an organisation's keys.
+	ScopeUses(ctx context.Context, organizationID string) (map[ScopeUse]time.Time, error)
 }
 
 // ChangeKey changes a key of o, which has so many counted keys, and returns the
 // entry that tells the world.
 type ChangeKey = func(o Organization, active int, k *Key) (Entry, error)
 
-// A Page of a list that is sorted by creation, the newest first.
+// ChangeMember changes a member of o and returns the entry that tells the world.
+type ChangeMember = func(o Organization, all []Member, owned int, m *Member) (Entry, error)
+
+// A Page selects keys. Its zero value is all of them, the newest first.
 type Page struct {
 	// Limit is how many at most; 0 is all.
 	Limit int
-	// Status, unless empty, keeps only keys that have it now.
-	Status Status
-	// BeforeTime and BeforeID are CreatedAt and ID of the last key of the page
-	// before; zero for the first page.
-	BeforeTime time.Time
-	BeforeID   string
+	// The next, unless empty, keep only keys that have this status now, this scope,
+	// this owner, this in their name or client id, or were not used since.
+	Status      Status
+	Scope       string
+	OwnerID     string
+	Text        string
+	UnusedSince time.Time
+	// Order of the list; empty is [ByCreation].
+	Order Order
+	// Ascending has the smallest first.
+	Ascending bool
+	// After is the key with which the page before ended; nil for the first page.
+	After *Mark
 }
 
-// An Entry to append to the revocation log. The store gives it its position,
-// time and head.
+// An Order of keys, by a field of theirs.
+type Order string
+
+// The orders. Keys that are equal in it are in the order of their ids.
+const (
+	ByCreation Order = "created_at"
+	ByName     Order = "name" // case and width do not matter
+	ByUse      Order = "last_used_at"
+	ByEnd      Order = "expires_at" // those that do not expire are the last to do so
+)
+
+// A Mark is a key's place in an order: text for [ByName], else microseconds.
+type Mark struct {
+	Text   string
+	Micros int64
+	ID     string
+}
+
+// Mark is where k stands in an order.
+func (k *Key) Mark(order Order) Mark {
+	m := Mark{ID: k.ID}
+	switch order {
+	case ByName:
+		m.Text = NameKey(k.Name)
+	case ByUse:
+		if last := k.LastUsedAt(); !last.IsZero() {
+			m.Micros = last.UnixMicro()
+		}
+	case ByEnd:
+		m.Micros = math.MaxInt64
+		if !k.ExpiresAt.IsZero() {
+			m.Micros = k.ExpiresAt.UnixMicro()
+		}
+	default:
+		m.Micros = k.CreatedAt.UnixMicro()
+	}
+	return m
+}
+
+// Compare puts marks of one order in ascending order.
+func (m Mark) Compare(other Mark) int {
+	return cmp.Or(strings.Compare(m.Text, other.Text), cmp.Compare(m.Micros, other.Micros), strings.Compare(m.ID, other.ID))
+}
+
+// An Entry to append to the log. The store gives it its position, time, head and hash.
 type Entry struct {
+	// Kind, Subject and Terminal are what verifiers are told.
 	Kind     tokens.Kind
 	Subject  tokens.Subject
 	Terminal bool
-	Actor    string
-	Reason   string
+	// The others are for the audit log. OrganizationID is whose log it is; empty is
+	// the server's own.
+	Actor          Actor
+	OrganizationID string
+	Action         Action
+	Target         string
+	Reason         string
+	Changes        Changes
 }
 
 // A Commit is an entry as the log has it.

@@ -1,9 +1,10 @@
 package management
 
 import (
+	"context"
 	"errors"
-	"net/http"
-	"strconv"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -11,19 +12,24 @@ import (
 
 // A Key as the API shows it. Times are RFC 3339 in UTC; null stands for never.
 type Key struct {
-	ID            string     `json:"id"`
-	ClientID      string     `json:"client_id"`
-	Name          string     `json:"name"`
-	Status        string     `json:"status"` // active, suspended, expired or revoked
-	Scopes        []string   `json:"scopes"`
-	Resources     []string   `json:"resources"`
-	Owner         string     `json:"owner,omitempty"`
-	CreatedAt     time.Time  `json:"created_at"`
-	ExpiresAt     *time.Time `json:"expires_at"`
-	LastUsedAt    *time.Time `json:"last_used_at"`
-	RevokedAt     *time.Time `json:"revoked_at,omitempty"`
-	RevokedReason string     `json:"revoked_reason,omitempty"`
-	Secrets       []Secret   `json:"secrets"`
+	ID              string     `json:"id"`
+	ClientID        string     `json:"client_id"`
+	Name            string     `json:"name"`
+	Description     string     `json:"description,omitempty"`
+	Status          string     `json:"status" enum:"active,pending,suspended,expired,revoked"`
+	Scopes          []string   `json:"scopes"`
+	Resources       []string   `json:"resources"`
+	Networks        []string   `json:"networks,omitempty" doc:"From which it may ask for tokens; all when there are none."`
+	TokenTTLSeconds int        `json:"token_ttl_seconds,omitempty" doc:"How long its tokens live at most."`
+	Owner           string     `json:"owner,omitempty" doc:"The member who answers for it."`
+	RequestedBy     string     `json:"requested_by,omitempty" doc:"Who collects its first secret, once it is approved."`
+	CreatedAt       time.Time  `json:"created_at"`
+	ExpiresAt       *time.Time `json:"expires_at" nullable:"true"`
+	LastUsedAt      *time.Time `json:"last_used_at" nullable:"true"`
+	SuspendedAt     *time.Time `json:"suspended_at,omitempty"`
+	RevokedAt       *time.Time `json:"revoked_at,omitempty"`
+	RevokedReason   string     `json:"revoked_reason,omitempty"`
+	Secrets         []Secret   `json:"secrets"`
 	// Receipt of its revocation, in the answer about one key; not there while it is
 	// not confirmed.
 	Receipt *Receipt `json:"receipt,omitempty"`
@@ -33,12 +39,14 @@ type Key struct {
 type Secret struct {
 	ID string `json:"id"`
 	// Value is in the one answer that makes the secret.
-	Value      string     `json:"value,omitempty"`
-	Hint       string     `json:"hint"`
-	State      string     `json:"state,omitempty"` // active, retiring or ended
-	CreatedAt  *time.Time `json:"created_at,omitempty"`
-	EndsAt     *time.Time `json:"ends_at"`
-	LastUsedAt *time.Time `json:"last_used_at"`
+	Value        string     `json:"value,omitempty"`
+	Hint         string     `json:"hint" doc:"Its last four characters."`
+	State        string     `json:"state,omitempty" enum:"active,retiring,ended"`
+	CreatedAt    *time.Time `json:"created_at,omitempty"`
+	EndsAt       *time.Time `json:"ends_at" nullable:"true"`
+	EndsAfterUse int        `json:"ends_after_use_seconds,omitempty" doc:"So long after the first use of a newer secret, it ends."`
+	LastUsedAt   *time.Time `json:"last_used_at" nullable:"true"`
+	LastUsedFrom string     `json:"last_used_from,omitempty"`
 }
 
 // Limits of an organisation.
@@ -49,200 +57,324 @@ type Limits struct {
 
 // A Receipt says how far a revocation has reached.
 type Receipt struct {
-	ClientID  string    `json:"client_id"`
+	ClientID  string    `json:"client_id,omitempty"`
 	RevokedAt time.Time `json:"revoked_at"`
 	Position  uint64    `json:"position"`
-	State     string    `json:"state"` // confirmed, lease_ended or waived
+	State     string    `json:"state" enum:"confirmed,lease_ended,waived"`
 	Confirmed int       `json:"confirmed"`
 	Total     int       `json:"total"`
 	WaitedMS  float64   `json:"waited_ms"`
-	// By is the key or person that revoked.
-	By     string `json:"by,omitempty"`
-	Reason string `json:"reason,omitempty"`
-}
-
-// KeyList is a page of keys.
-type KeyList struct {
-	Data       []Key  `json:"data"`
-	NextCursor string `json:"next_cursor,omitempty"`
-	HasMore    bool   `json:"has_more"`
+	By        string    `json:"by,omitempty" doc:"The key or member that revoked."`
+	Reason    string    `json:"reason,omitempty"`
 }
 
 // CreateKey is the request to create a key.
 type CreateKey struct {
-	Name      string     `json:"name"`
-	Scopes    []string   `json:"scopes"`
-	Resources []string   `json:"resources,omitempty"`
-	Owner     string     `json:"owner,omitempty"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Name            string     `json:"name" maxLength:"80" doc:"What uses it."`
+	Description     string     `json:"description,omitempty" maxLength:"500"`
+	Scopes          []string   `json:"scopes,omitempty" doc:"At least one, here or in the preset."`
+	Preset          string     `json:"preset,omitempty" doc:"Id or name of a preset, whose scopes are added."`
+	Resources       []string   `json:"resources,omitempty" doc:"Audiences that it may call; those of the scopes when there are none."`
+	Owner           string     `json:"owner,omitempty"`
+	ExpiresAt       *time.Time `json:"expires_at,omitempty"`
+	Networks        []string   `json:"networks,omitempty" example:"[\"203.0.113.0/24\"]"`
+	TokenTTLSeconds int        `json:"token_ttl_seconds,omitempty"`
 }
 
-// KeyWithSecret is the answer that shows a new secret.
+// EditKey is the request to change a key. What is not there stays.
+type EditKey struct {
+	Name            *string         `json:"name,omitempty"`
+	Description     *string         `json:"description,omitempty"`
+	Scopes          *[]string       `json:"scopes,omitempty"`
+	Resources       *[]string       `json:"resources,omitempty"`
+	Owner           *string         `json:"owner,omitempty" doc:"Hands it over."`
+	ExpiresAt       Null[time.Time] `json:"expires_at,omitzero" required:"false" doc:"null lets it live for ever."`
+	Networks        *[]string       `json:"networks,omitempty"`
+	TokenTTLSeconds *int            `json:"token_ttl_seconds,omitempty"`
+}
+
+// KeyWithSecret is the answer that shows a new secret, once.
 type KeyWithSecret struct {
-	Key    Key    `json:"key"`
-	Secret Secret `json:"secret"`
-	Limits Limits `json:"limits"`
+	Key    Key     `json:"key"`
+	Secret *Secret `json:"secret,omitempty" doc:"Not there when it was shown before, or the key waits for approval."`
+	// SecretDeliveredAt says when it was shown, in the answer to a repeated request.
+	SecretDeliveredAt *time.Time `json:"secret_delivered_at,omitempty"`
+	Limits            Limits     `json:"limits"`
 }
 
-// RotateKey is the request for a new secret.
-type RotateKey struct {
-	// OldEnds is when the secrets that the key has end: "now" or an RFC 3339
-	// time. Empty is in 24 hours.
-	OldEnds string `json:"old_ends,omitempty"`
+// ChangedKey is the answer to a change of a key.
+type ChangedKey struct {
+	Key Key `json:"key"`
+	// Receipt says how far the cut of its tokens has reached; not there when nothing
+	// was taken away.
+	Receipt *Receipt `json:"receipt,omitempty"`
+	Limits  Limits   `json:"limits"`
 }
 
-// RevokeKey is the request to revoke a key.
-type RevokeKey struct {
-	Reason string `json:"reason,omitempty"`
+// Reason is why something is done, for the record.
+type Reason struct {
+	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 
-// RevokedKey is the answer to it.
-type RevokedKey struct {
-	Key     Key     `json:"key"`
-	Receipt Receipt `json:"receipt"`
-	Limits  Limits  `json:"limits"`
+type OrgPath struct {
+	Org string `path:"org"`
 }
 
-func (s *server) listKeys(w http.ResponseWriter, r *http.Request, c call) error {
-	query := r.URL.Query()
-	page := keys.Page{Limit: 50, Status: keys.Status(query.Get("status"))}
-	switch page.Status {
-	case "", keys.Active, keys.Suspended, keys.Expired, keys.Revoked:
-	default:
-		return &keys.InputError{Field: "status", Reason: "it must be active, suspended, expired or revoked"}
-	}
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 200 {
-			return &keys.InputError{Field: "limit", Reason: "it must be between 1 and 200"}
+type KeyPath struct {
+	OrgPath
+	Key string `path:"key"`
+}
+
+type listKeys struct {
+	OrgPath
+	Caller
+	Paging
+	Status    string `query:"status" enum:"active,pending,suspended,expired,revoked"`
+	Scope     string `query:"scope" doc:"Only keys with this scope."`
+	Owner     string `query:"owner" doc:"Only keys of this member."`
+	Q         string `query:"q" maxLength:"80" doc:"Only keys with this in their name, or with this client id."`
+	UnusedFor string `query:"unused_for" example:"90d" doc:"Only keys that were not used for so long."`
+	Sort      string `query:"sort" default:"-created_at" enum:"created_at,-created_at,name,-name,last_used_at,-last_used_at,expires_at,-expires_at"`
+}
+
+func (s *server) keyRoutes() {
+	register(s, route{method: "GET", path: "/orgs/{org}/keys", scope: "keys:read", action: "key.read", summary: "List keys"}, s.listKeys, nil)
+	register(s, route{method: "POST", path: "/orgs/{org}/keys", scope: "keys:write", action: "key.create", summary: "Create a key", status: 201}, s.createKey, s.secretShown)
+	register(s, route{method: "GET", path: "/orgs/{org}/keys/{key}", scope: "keys:read", action: "key.read", summary: "Show a key"}, s.showKey, nil)
+	register(s, route{method: "PATCH", path: "/orgs/{org}/keys/{key}", scope: "keys:write", action: "key.edit", summary: "Change a key"}, s.editKey, nil)
+	register(s, route{method: "DELETE", path: "/orgs/{org}/keys/{key}", scope: "keys:write", action: "key.revoke", summary: "Revoke a key"},
+		func(ctx context.Context, c call, in *struct {
+			KeyPath
+			Terms
+		}) (*answer[ChangedKey], error) {
+			return s.revokeKey(ctx, c, &struct {
+				KeyPath
+				Terms
+				Body *Reason
+			}{KeyPath: in.KeyPath})
+		}, nil)
+	register(s, route{method: "POST", path: "/orgs/{org}/keys/{key}/revoke", scope: "keys:write", action: "key.revoke", summary: "Revoke a key"}, s.revokeKey, s.keyRevoked)
+	register(s, route{method: "POST", path: "/orgs/{org}/keys/{key}/suspend", scope: "keys:write", action: "key.suspend", summary: "Suspend a key"}, s.suspendKey, s.keyChanged)
+	register(s, route{method: "POST", path: "/orgs/{org}/keys/{key}/resume", scope: "keys:write", action: "key.resume", summary: "Resume a suspended key"}, s.resumeKey, s.keyChanged)
+	register(s, route{method: "POST", path: "/orgs/{org}/keys/{key}/approve", scope: "keys:write", action: "key.approve", summary: "Approve a key that waits"}, s.approveKey, s.keyChanged)
+}
+
+func (s *server) listKeys(ctx context.Context, c call, in *listKeys) (*answer[List[Key]], error) {
+	p := keys.Page{Limit: in.Limit + 1, Status: keys.Status(in.Status), Scope: in.Scope, OwnerID: in.Owner, Text: in.Q}
+	order, descending := strings.CutPrefix(in.Sort, "-")
+	p.Order, p.Ascending = keys.Order(order), !descending
+	if in.UnusedFor != "" {
+		ago, err := parseSpan(in.UnusedFor)
+		if err != nil {
+			return nil, &keys.InputError{Field: "unused_for", Reason: err.Error()}
 		}
-		page.Limit = n
+		p.UnusedSince = time.Now().Add(-ago)
 	}
-	if err := s.readCursor(c.organization, query.Get("cursor"), &page); err != nil {
-		return err
+	list := []string{"keys", c.organization, in.Status, in.Scope, in.Owner, in.Q, in.UnusedFor, in.Sort}
+	var mark keys.Mark
+	if err := s.readCursor(list, in.Cursor, &mark); err != nil {
+		return nil, err
 	}
-	if _, err := s.Registry.Organization(r.Context(), c.organization); err != nil {
-		return err
+	if in.Cursor != "" {
+		p.After = &mark
 	}
-	limit := page.Limit
-	page.Limit++ // one more tells whether there are more
-	found, err := s.Registry.Keys(r.Context(), c.organization, page)
+	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+		return nil, err
+	}
+	found, err := s.Registry.Keys(ctx, c.organization, p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	list := KeyList{Data: []Key{}}
-	if len(found) > limit {
-		found, list.HasMore = found[:limit], true
-		list.NextCursor = s.cursor(c.organization, found[limit-1])
-	}
-	for _, k := range found {
-		list.Data = append(list.Data, show(k))
-	}
-	return writeJSON(w, http.StatusOK, list)
+	return listed(s, found, in.Limit, list, "/orgs/"+c.organization+"/keys", show, func(k keys.Key) any { return k.Mark(p.Order) }), nil
 }
 
-func (s *server) showKey(w http.ResponseWriter, r *http.Request, c call) error {
-	key, err := s.Registry.Key(r.Context(), c.organization, r.PathValue("key"))
+func (s *server) showKey(ctx context.Context, c call, in *struct {
+	KeyPath
+	Caller
+}) (*answer[Key], error) {
+	key, err := s.Registry.Key(ctx, c.organization, in.Key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	shown := show(key)
-	switch receipt, err := s.Registry.Receipt(r.Context(), key); {
+	switch receipt, err := s.Registry.Receipt(ctx, key); {
 	case err == nil:
 		shown.Receipt = showReceipt(receipt)
 	case !errors.Is(err, keys.ErrNotFound):
-		return err
+		return nil, err
 	}
-	return writeJSON(w, http.StatusOK, shown)
+	return &answer[Key]{ETag: etag(key.Version()), Body: shown}, nil
 }
 
-func (s *server) createKey(w http.ResponseWriter, r *http.Request, c call) error {
-	var request CreateKey
-	if err := readJSON(w, r, &request); err != nil {
-		return err
-	}
-	n := keys.NewKey{Name: request.Name, OwnerID: request.Owner, GrantRestricted: c.operator, Access: keys.Access{Scopes: request.Scopes, Resources: request.Resources}}
-	if request.ExpiresAt != nil {
-		n.ExpiresAt = *request.ExpiresAt
-	}
-	created, err := s.Registry.Create(r.Context(), c.actor, c.organization, n)
+func (s *server) createKey(ctx context.Context, c call, in *struct {
+	OrgPath
+	Terms
+	Body CreateKey
+}) (*answer[KeyWithSecret], error) {
+	b := in.Body
+	networks, err := parseNetworks(b.Networks)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.writeSecret(w, r, c, created)
-}
-
-func (s *server) rotateKey(w http.ResponseWriter, r *http.Request, c call) error {
-	var request RotateKey
-	if err := readJSON(w, r, &request); err != nil {
-		return err
+	n := keys.NewKey{Name: b.Name, Description: b.Description, OwnerID: b.Owner, Preset: b.Preset,
+		Access: keys.Access{Scopes: b.Scopes, Resources: b.Resources, Networks: networks, TokenTTL: seconds(b.TokenTTLSeconds)}}
+	if b.ExpiresAt != nil {
+		n.ExpiresAt = *b.ExpiresAt
 	}
-	overlap := 24 * time.Hour
-	switch request.OldEnds {
-	case "":
-	case "now":
-		overlap = 0
-	default:
-		at, err := time.Parse(time.RFC3339, request.OldEnds)
-		if err != nil {
-			return &keys.InputError{Field: "old_ends", Reason: `it must be "now" or an RFC 3339 time`}
-		}
-		overlap = time.Until(at)
-	}
-	created, err := s.Registry.Rotate(r.Context(), c.actor, c.organization, r.PathValue("key"), overlap)
+	created, err := s.Registry.Create(ctx, c.by, c.organization, n)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.writeSecret(w, r, c, created)
+	return s.withSecret(ctx, c, created), nil
 }
 
-// writeSecret shows a new secret. The limits are a courtesy: without them the
+// withSecret shows a new secret. The limits are a courtesy: without them the
 // secret is shown all the same.
-func (s *server) writeSecret(w http.ResponseWriter, r *http.Request, c call, created keys.Created) error {
-	answer := KeyWithSecret{Key: show(created.Key)}
-	answer.Secret = Secret{ID: answer.Key.Secrets[0].ID, Value: created.Secret.Reveal(), Hint: created.Secret.Hint()}
-	answer.Limits.Active, answer.Limits.Max, _ = s.Registry.Limits(r.Context(), c.organization)
-	return writeJSON(w, http.StatusCreated, answer)
+func (s *server) withSecret(ctx context.Context, c call, created keys.Created) *answer[KeyWithSecret] {
+	body := KeyWithSecret{Key: show(created.Key), Limits: s.limits(ctx, c)}
+	if value := created.Secret.Reveal(); value != "" {
+		body.Secret = &Secret{ID: body.Key.Secrets[0].ID, Value: value, Hint: created.Secret.Hint()}
+	}
+	return &answer[KeyWithSecret]{ETag: etag(created.Key.Version()), Body: body}
 }
 
-func (s *server) revokeKey(w http.ResponseWriter, r *http.Request, c call) error {
-	var request RevokeKey
-	if err := readJSON(w, r, &request); err != nil {
-		return err
-	}
-	key, receipt, err := s.Registry.Revoke(r.Context(), c.actor, c.organization, r.PathValue("key"), request.Reason)
+// secretShown answers again a request that made a secret, which nobody has any more.
+func (s *server) secretShown(ctx context.Context, c call, e keys.Event) (*answer[KeyWithSecret], error) {
+	key, err := s.Registry.Key(ctx, c.organization, e.Target)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	answer := RevokedKey{Key: show(key), Receipt: *showReceipt(receipt)}
-	answer.Limits.Active, answer.Limits.Max, _ = s.Registry.Limits(r.Context(), c.organization)
-	return writeJSON(w, http.StatusOK, answer)
+	return &answer[KeyWithSecret]{ETag: etag(key.Version()),
+		Body: KeyWithSecret{Key: show(key), SecretDeliveredAt: &e.At, Limits: s.limits(ctx, c)}}, nil
+}
+
+func (s *server) limits(ctx context.Context, c call) (l Limits) {
+	l.Active, l.Max, _ = s.Registry.Limits(ctx, c.organization)
+	return l
+}
+
+func (s *server) editKey(ctx context.Context, c call, in *struct {
+	KeyPath
+	Terms
+	Body EditKey
+}) (*answer[ChangedKey], error) {
+	b := in.Body
+	var networks []netip.Prefix
+	if b.Networks != nil {
+		var err error
+		if networks, err = parseNetworks(*b.Networks); err != nil {
+			return nil, err
+		}
+	}
+	key, receipt, err := s.Registry.Edit(ctx, c.by, c.organization, in.Key, func(e *keys.KeyEdit) {
+		set(&e.Name, b.Name)
+		set(&e.Description, b.Description)
+		set(&e.OwnerID, b.Owner)
+		set(&e.Scopes, b.Scopes)
+		set(&e.Resources, b.Resources)
+		if b.Scopes != nil && b.Resources == nil {
+			e.Resources = nil // those of the scopes
+		}
+		if b.ExpiresAt.Set {
+			e.ExpiresAt = b.ExpiresAt.Value
+		}
+		if b.Networks != nil {
+			e.Networks = networks
+		}
+		if b.TokenTTLSeconds != nil {
+			e.TokenTTL = seconds(*b.TokenTTLSeconds)
+		}
+	})
+	return s.changed(ctx, c, key, receipt, err)
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func (s *server) revokeKey(ctx context.Context, c call, in *struct {
+	KeyPath
+	Terms
+	Body *Reason
+}) (*answer[ChangedKey], error) {
+	key, receipt, err := s.Registry.Revoke(ctx, c.by, c.organization, in.Key, given(in.Body).Reason)
+	return s.changed(ctx, c, key, receipt, err)
+}
+
+func (s *server) suspendKey(ctx context.Context, c call, in *struct {
+	KeyPath
+	Terms
+	Body *Reason
+}) (*answer[ChangedKey], error) {
+	key, receipt, err := s.Registry.Suspend(ctx, c.by, c.organization, in.Key, given(in.Body).Reason)
+	return s.changed(ctx, c, key, receipt, err)
+}
+
+func (s *server) resumeKey(ctx context.Context, c call, in *struct {
+	KeyPath
+	Terms
+}) (*answer[ChangedKey], error) {
+	key, err := s.Registry.Resume(ctx, c.by, c.organization, in.Key)
+	return s.changed(ctx, c, key, keys.Receipt{}, err)
+}
+
+func (s *server) approveKey(ctx context.Context, c call, in *struct {
+	KeyPath
+	Terms
+}) (*answer[ChangedKey], error) {
+	key, err := s.Registry.Approve(ctx, c.by, c.organization, in.Key)
+	return s.changed(ctx, c, key, keys.Receipt{}, err)
+}
+
+func (s *server) changed(ctx context.Context, c call, key keys.Key, receipt keys.Receipt, err error) (*answer[ChangedKey], error) {
+	if err != nil {
+		return nil, err
+	}
+	body := ChangedKey{Key: show(key), Limits: s.limits(ctx, c)}
+	if receipt.Position != 0 {
+		body.Receipt = showReceipt(receipt)
+	}
+	return &answer[ChangedKey]{ETag: etag(key.Version()), Body: body}, nil
+}
+
+// keyRevoked answers again a request that revoked a key: as every second revoke, it
+// returns the receipt, and waits for it if need be.
+func (s *server) keyRevoked(ctx context.Context, c call, e keys.Event) (*answer[ChangedKey], error) {
+	c.by.IdempotencyKey, c.by.IfMatch = "", ""
+	key, receipt, err := s.Registry.Revoke(ctx, c.by, c.organization, e.Target, e.Reason)
+	return s.changed(ctx, c, key, receipt, err)
+}
+
+// keyChanged answers again a request that changed a key.
+func (s *server) keyChanged(ctx context.Context, c call, e keys.Event) (*answer[ChangedKey], error) {
+	key, err := s.Registry.Key(ctx, c.organization, e.Target)
+	if err != nil {
+		return nil, err
+	}
+	var receipt keys.Receipt
+	if e.Receipt != nil {
+		receipt = *e.Receipt
+		receipt.ClientID, receipt.RevokedAt = key.ClientID, e.At
+	}
+	return s.changed(ctx, c, key, receipt, nil)
 }
 
 func showReceipt(r keys.Receipt) *Receipt {
 	return &Receipt{ClientID: r.ClientID, RevokedAt: r.RevokedAt, Position: r.Position, State: string(r.State),
 		Confirmed: r.Confirmed, Total: r.Total, WaitedMS: float64(r.Waited.Microseconds()) / 1000,
-		By: string(r.By), Reason: r.Reason}
+		By: r.By, Reason: r.Reason}
 }
 
 func show(k keys.Key) Key {
 	now := time.Now()
-	shown := Key{ID: k.ID, ClientID: k.ClientID, Name: k.Name, Status: string(k.Status(now)), Scopes: k.Scopes, Resources: k.Resources,
-		Owner: k.OwnerID, CreatedAt: k.CreatedAt, ExpiresAt: optional(k.ExpiresAt), RevokedAt: optional(k.RevokedAt),
-		RevokedReason: k.RevokedReason, Secrets: []Secret{}}
+	shown := Key{ID: k.ID, ClientID: k.ClientID, Name: k.Name, Description: k.Description, Status: string(k.Status(now)), Scopes: k.Scopes, Resources: k.Resources,
+		Networks: showNetworks(k.Networks), TokenTTLSeconds: int(k.TokenTTL / time.Second), Owner: k.OwnerID, RequestedBy: k.RequestedBy,
+		CreatedAt: k.CreatedAt, ExpiresAt: optional(k.ExpiresAt), LastUsedAt: optional(k.LastUsedAt()), SuspendedAt: optional(k.SuspendedAt),
+		RevokedAt: optional(k.RevokedAt), RevokedReason: k.RevokedReason, Secrets: []Secret{}}
 	for _, c := range k.Credentials {
-		state := "active"
-		switch {
-		case !c.Live(now) || shown.Status == string(keys.Revoked) || shown.Status == string(keys.Expired):
-			state = "ended"
-		case !c.EndsAt.IsZero():
-			state = "retiring"
-		}
-		shown.Secrets = append(shown.Secrets, Secret{ID: "sec_" + c.ID, Hint: c.Hint, State: state,
-			CreatedAt: optional(c.CreatedAt), EndsAt: optional(c.EndsAt), LastUsedAt: optional(c.LastUsedAt)})
-		if shown.LastUsedAt == nil || c.LastUsedAt.After(*shown.LastUsedAt) {
-			shown.LastUsedAt = optional(c.LastUsedAt)
-		}
+		shown.Secrets = append(shown.Secrets, showSecret(&k, c, now))
 	}
 	return shown
 }
@@ -252,4 +384,29 @@ func optional(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
+}
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+func parseNetworks(texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if a, e := netip.ParseAddr(text); e == nil && a.Zone() == "" {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return nil, &keys.InputError{Field: "networks", Reason: quoted(text) + " is not a network: use 203.0.113.0/24 or 2001:db8::/32"}
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+func showNetworks(list []netip.Prefix) []string {
+	var texts []string
+	for _, p := range list {
+		texts = append(texts, p.String())
+	}
+	return texts
 }

@@ -17,12 +17,14 @@ import (
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
 	"github.com/imara/apikeys/tokens/tokenstest"
 )
 
 // api is the handler over the in-memory store, and an issuer for its callers.
 type api struct {
 	t        *testing.T
+	server   *server
 	handler  http.Handler
 	issuer   *tokenstest.Issuer
 	registry *keys.Registry
@@ -32,39 +34,59 @@ type api struct {
 func newAPI(t *testing.T, plan string) *api {
 	t.Helper()
 	store := keystest.NewMemory()
-	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}})
+	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"org", "other"} {
-		if _, err := registry.CreateOrganization(t.Context(), keys.Organization{ID: id, Name: id, Plan: plan}); err != nil {
+		if _, err := registry.CreateOrganization(t.Context(), keys.Program("test"), keys.Organization{ID: id, Name: id, Plan: plan}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := registry.PutResource(t.Context(), "test", keys.Resource{Audience: "https://api.example.com", Name: "API",
-		Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "operator", Restricted: true}}}); err != nil {
+	if _, err := registry.PutResource(t.Context(), keys.Program("test"), keys.Resource{Audience: "https://api.example.com", Name: "API",
+		Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}, {Name: "operator", Restricted: true}, {Name: "billing:all", Dangerous: true}}}); err != nil {
 		t.Fatal(err)
 	}
 	issuer := tokenstest.New(t)
 	logger := slog.New(slog.DiscardHandler)
-	handler := New(Config{Issuer: tokenstest.URL, Registry: registry, Verifier: issuer.Verifier(authz.ManagementAudience(tokenstest.URL)),
+	ring, err := signing.NewRing(t.Context(), signing.Config{Issuer: tokenstest.URL, KEK: make([]byte, 32), Store: &signingKeys{}, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(Config{Issuer: tokenstest.URL, Registry: registry, Verifier: issuer.Verifier(authz.ManagementAudience(tokenstest.URL)),
+		Relay: authz.NewRelay(authz.RelayConfig{Log: store, Name: "test", Lease: time.Second, Alone: true, Logger: logger}), Ring: ring,
 		CursorKey: make([]byte, 32), Logger: logger})
-	return &api{t, authz.Log(logger, handler), issuer, registry, store}
+	return &api{t, s, authz.Log(logger, s.handler()), issuer, registry, store}
+}
+
+// signingKeys is a list of them in memory.
+type signingKeys []signing.Sealed
+
+func (s *signingKeys) SigningKeys(context.Context) ([]signing.Sealed, error) { return *s, nil }
+
+func (s *signingKeys) AddSigningKey(_ context.Context, key signing.Sealed) error {
+	*s = append(*s, key)
+	return nil
 }
 
 // token is a caller of an organisation.
 func (a *api) token(organization, scope string) string {
+	return a.tokenOf(organization, scope, tokenstest.ClientID)
+}
+
+func (a *api) tokenOf(organization, scope, clientID string) string {
 	return a.issuer.TokenWith(func(c *tokens.Claims) {
+		c.ClientID, c.Subject = clientID, clientID
 		c.Audience, c.Organization, c.Scope = tokens.Audience{authz.ManagementAudience(tokenstest.URL)}, organization, scope
 	})
 }
 
-type answer struct {
+type reply struct {
 	*httptest.ResponseRecorder
 	json map[string]any
 }
 
-func (a *api) call(method, path, token, body string) answer {
+func (a *api) call(method, path, token, body string, headers ...string) reply {
 	a.t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	if body != "" {
@@ -73,15 +95,18 @@ func (a *api) call(method, path, token, body string) answer {
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
 	w := httptest.NewRecorder()
 	a.handler.ServeHTTP(w, r)
-	result := answer{ResponseRecorder: w}
+	result := reply{ResponseRecorder: w}
 	json.Unmarshal(w.Body.Bytes(), &result.json)
 	return result
 }
 
-// problem checks that an answer is an RFC 9457 document with this code.
-func (a *api) problem(what string, got answer, status int, code string) {
+// problem checks that an reply is an RFC 9457 document with this code.
+func (a *api) problem(what string, got reply, status int, code string) {
 	a.t.Helper()
 	if got.Code != status || got.json["code"] != code || got.json["status"] != float64(status) || got.json["request_id"] == "" ||
 		got.Header().Get("Content-Type") != "application/problem+json" || got.Header().Get("Cache-Control") != "no-store" {
@@ -126,7 +151,7 @@ func TestStoryOfAKey(t *testing.T) {
 		t.Errorf("%s", now.Body)
 	}
 	var receipts [2]any
-	for i, call := range []answer{a.call("POST", path+"/revoke", me, `{"reason":"unused"}`), a.call("DELETE", path, me, "")} {
+	for i, call := range []reply{a.call("POST", path+"/revoke", me, `{"reason":"unused"}`), a.call("DELETE", path, me, "")} {
 		if call.Code != 200 || call.json["key"].(map[string]any)["status"] != "revoked" || call.json["limits"].(map[string]any)["active"] != 0.0 {
 			t.Fatalf("%s", call.Body)
 		}
@@ -159,7 +184,7 @@ func TestStoryOfAKey(t *testing.T) {
 // does not exist; with the scope operator it is there.
 func TestOtherOrganisationsAreNotThere(t *testing.T) {
 	a := newAPI(t, "Professional")
-	c, err := a.registry.Create(t.Context(), "test", "org", keys.NewKey{Name: "x", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+	c, err := a.registry.Create(t.Context(), keys.Program("test"), "org", keys.NewKey{Name: "x", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,11 +234,14 @@ func TestBadInput(t *testing.T) {
 	}{
 		"not JSON":            {`{`, 400, "invalid_body"},
 		"array":               {`[]`, 422, "invalid_field"},
+		"member twice":        {`{"name":"a","name":"b","scopes":["alerts:read"]}`, 400, "invalid_body"},
+		"another case":        {`{"Name":"a","scopes":["alerts:read"]}`, 400, "invalid_body"},
+		"deep":                {`{"name":` + strings.Repeat("[", 100000) + `}`, 400, "invalid_body"},
 		"two objects":         {`{"name":"a","scopes":["alerts:read"]}{}`, 400, "invalid_body"},
 		"unknown member":      {`{"name":"a","scopes":["alerts:read"],"plan":"Enterprise"}`, 400, "invalid_body"},
 		"read-only member":    {`{"name":"a","scopes":["alerts:read"],"id":"key_1"}`, 400, "invalid_body"},
 		"wrong type":          {`{"name":7}`, 422, "invalid_field"},
-		"nothing":             {``, 422, "invalid_field"},
+		"nothing":             {``, 400, "invalid_body"},
 		"no scopes":           {`{"name":"a"}`, 422, "invalid_field"},
 		"unknown scope":       {`{"name":"a","scopes":["nothing"]}`, 422, "invalid_field"},
 		"restricted scope":    {`{"name":"a","scopes":["operator"]}`, 403, "scope_not_grantable"},
@@ -229,7 +257,7 @@ func TestBadInput(t *testing.T) {
 	r.Header.Set("Content-Type", "text/plain")
 	w := httptest.NewRecorder()
 	a.handler.ServeHTTP(w, r)
-	if w.Code != 400 {
+	if w.Code != 415 {
 		t.Errorf("text/plain: %d %s", w.Code, w.Body)
 	}
 	for path, code := range map[string]string{"?limit=0": "invalid_field", "?limit=201": "invalid_field", "?limit=x": "invalid_field", "?status=dead": "invalid_field",
@@ -364,13 +392,14 @@ func FuzzCreateKey(f *testing.F) {
 
 // FuzzCursor: what is not a cursor of this list never becomes a place in it.
 func FuzzCursor(f *testing.F) {
-	s := &server{Config{CursorKey: make([]byte, 32)}}
-	good := s.cursor("org", keys.Key{ID: "key_1", CreatedAt: time.UnixMicro(1)})
+	s := &server{Config: Config{CursorKey: make([]byte, 32)}}
+	list := []string{"keys", "org"}
+	good := s.cursor(list, keys.Mark{ID: "key_1", Micros: 1})
 	f.Add(good)
 	f.Add("AAAA")
 	f.Fuzz(func(t *testing.T, cursor string) {
-		var page keys.Page
-		if err := s.readCursor("org", cursor, &page); err == nil && cursor != good && cursor != "" {
+		var mark keys.Mark
+		if err := s.readCursor(list, cursor, &mark); err == nil && cursor != good && cursor != "" {
 			t.Fatalf("accepted %q", cursor)
 		}
 	})

@@ -5,29 +5,46 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
-// A problem is an RFC 9457 document.
-type problem struct {
-	Type      string       `json:"type"`
+// A Problem is an RFC 9457 document.
+type Problem struct {
+	Type      string       `json:"type" doc:"Where the code is explained."`
 	Title     string       `json:"title"`
 	Status    int          `json:"status"`
 	Detail    string       `json:"detail,omitempty"`
-	Code      string       `json:"code"`
-	Fix       string       `json:"fix,omitempty"`
+	Code      string       `json:"code" doc:"Stable, for programs."`
+	Fix       string       `json:"fix,omitempty" doc:"What to do about it."`
 	RequestID string       `json:"request_id"`
-	Errors    []fieldError `json:"errors,omitempty"`
+	Errors    []FieldError `json:"errors,omitempty"`
 	// Limit and Active come with plan_limit_reached.
 	Limit  *int `json:"limit,omitempty"`
 	Active *int `json:"active,omitempty"`
 }
 
-type fieldError struct {
-	Pointer string `json:"pointer"`
+// A FieldError is about one field.
+type FieldError struct {
+	Pointer string `json:"pointer" doc:"JSON pointer (RFC 6901) into the body, or the name of a parameter."`
 	Detail  string `json:"detail"`
+}
+
+// Error, GetStatus and ContentType are what the library asks of an error.
+func (p *Problem) Error() string             { return p.Code }
+func (p *Problem) GetStatus() int            { return p.Status }
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// GetHeaders says when to try again.
+func (p *Problem) GetHeaders() http.Header {
+	if p.Status == http.StatusServiceUnavailable {
+		return http.Header{"Retry-After": {"1"}}
+	}
+	return nil
 }
 
 // problems is the face of the domain's errors. What stands nowhere is a 500 that
@@ -41,59 +58,150 @@ var problems = []struct {
 }{
 	{keys.ErrNotFound, http.StatusNotFound, "not_found", "There is no such thing here", ""},
 	{keys.ErrNameTaken, http.StatusConflict, "name_taken", "An active key has this name", "Choose another name, or revoke the other key."},
+	{keys.ErrExists, http.StatusConflict, "already_exists", "It is there already", "Choose another."},
 	{keys.ErrNoAPIAccess, http.StatusForbidden, "api_access_not_in_plan", "The plan does not include API access", "Move the organisation to a plan with API access."},
 	{keys.ErrScope, http.StatusForbidden, "scope_not_grantable", "A scope may not be granted", "Leave it out, or ask the operator."},
+	{keys.ErrForbidden, http.StatusForbidden, "forbidden", "This is not allowed", "Ask an Owner or Admin of the organisation."},
+	{errActor, http.StatusForbidden, "actor_not_allowed", "The key may not act for this member", "Name a member of the organisation, with a key that has the scope members:act."},
+	{keys.ErrLifetime, http.StatusUnprocessableEntity, "lifetime_exceeds_policy", "The policy wants the key to end earlier", "Choose an earlier end."},
 	{keys.ErrRevoked, http.StatusConflict, "already_revoked", "The key was revoked", "Create a new key: revoking is final."},
 	{keys.ErrExpired, http.StatusConflict, "key_expired", "The key expired", "Extend the key, or create a new one."},
 	{keys.ErrSuspended, http.StatusConflict, "key_suspended", "The key is suspended", "Resume the key first."},
+	{keys.ErrPending, http.StatusConflict, "key_pending", "The key waits for approval", "Have it approved first."},
+	{keys.ErrSecretEnded, http.StatusConflict, "secret_ended", "The secret has ended", "Rotate the key for a new one."},
 	{keys.ErrRotating, http.StatusConflict, "rotation_in_progress", "The key has two live secrets already", `Wait for the old one to end, or end both now with "old_ends": "now".`},
+	{keys.ErrLastOwner, http.StatusConflict, "last_owner", "An organisation keeps an Owner", "Make another member Owner first."},
+	{keys.ErrOwnsKeys, http.StatusConflict, "member_owns_keys", "The member owns keys", `Name in "keys_go_to" who takes them over, or revoke them.`},
+	{keys.ErrInUse, http.StatusConflict, "in_use", "Active keys use it", "Revoke them, or take it from them first."},
+	{keys.ErrChanged, http.StatusPreconditionFailed, "precondition_failed", "It was changed meanwhile", "Read it again, and send its ETag as If-Match."},
+	{errPrecondition, http.StatusPreconditionRequired, "precondition_required", "If-Match is required", "Send the ETag of what you change as If-Match."},
+	{errMismatch, http.StatusUnprocessableEntity, "idempotency_mismatch", "The Idempotency-Key belongs to another request", "Use a new key for a new request."},
+	{errHeader, http.StatusBadRequest, "invalid_header", "A header cannot be read", ""},
+	{errCursor, http.StatusBadRequest, "invalid_cursor", "The cursor is not one of ours", "Begin again without a cursor."},
+	{errSignature, http.StatusUnauthorized, "invalid_signature", "The report is not signed as it must be", ""},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again. Nothing is half-done."},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again."},
 	{context.Canceled, 499, "cancelled", "The request was cancelled", ""},
-	{errCursor, http.StatusBadRequest, "invalid_cursor", "The cursor is not one of ours", "Begin again without a cursor."},
 }
 
-// fail writes the problem for err, and logs what nobody expected.
+// These have no error of their own in the table.
+const (
+	codeLimit  = "plan_limit_reached"
+	codeField  = "invalid_field"
+	codeBody   = "invalid_body"
+	codeLarge  = "body_too_large"
+	codeMedia  = "unsupported_media_type"
+	codeServer = "server_error"
+)
+
+// fail writes the problem for err where the library is not asked.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := explain(err)
-	p.Type = "urn:imara:problem:" + p.Code
-	p.RequestID = w.Header().Get("X-Request-Id")
-	if p.Status >= http.StatusInternalServerError {
-		s.Logger.Error("request failed", "route", r.Pattern, "request_id", p.RequestID, "error", err)
-	}
+	p := s.explain(r.Context(), r.Pattern, w.Header().Get("X-Request-Id"), err)
 	authz.Observe(w, "outcome", p.Code)
 	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Type", p.ContentType(""))
 	h.Set("Cache-Control", "no-store")
-	if p.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
+	for name, values := range p.GetHeaders() {
+		h[name] = values
 	}
 	w.WriteHeader(p.Status)
-	json.NewEncoder(w).Encode(p)
+	marshal(w, p)
 }
 
-func explain(err error) problem {
+// problem is the document for a handler's error, nil for none.
+func (s *server) problem(ctx context.Context, rt route, err error) error {
+	if err == nil {
+		return nil
+	}
+	c, _ := ctx.Value(callKey{}).(call)
+	p := s.explain(ctx, rt.method+" "+rt.path, c.by.RequestID, err)
+	authz.Observe(c.w, "outcome", p.Code)
+	return p
+}
+
+// explain logs what nobody expected.
+func (s *server) explain(ctx context.Context, route, requestID string, err error) *Problem {
+	p := explain(err)
+	p.Type, p.RequestID = authz.ManagementAudience(s.Issuer)+"/errors/"+p.Code, requestID
+	if p.Status >= http.StatusInternalServerError {
+		s.Logger.ErrorContext(ctx, "request failed", "route", route, "request_id", requestID, "error", err)
+	}
+	return p
+}
+
+// transform turns the library's own errors into ours. It drops what was sent.
+func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
+	model, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := &Problem{Status: model.Status, Code: codeField, Title: "A field cannot be accepted", Detail: model.Detail}
+	switch {
+	case model.Status == http.StatusRequestEntityTooLarge:
+		p.Code, p.Title = codeLarge, "The body is too large"
+	case model.Status >= http.StatusInternalServerError:
+		p.Code, p.Title, p.Detail = codeServer, "The server failed", ""
+		s.Logger.Error("request failed", "route", ctx.Operation().Path, "error", model.Detail)
+	case model.Status != http.StatusUnprocessableEntity:
+		p.Code, p.Title = codeBody, "The body cannot be read"
+	}
+	for _, e := range model.Errors {
+		location := strings.NewReplacer("body.", "/", "query.", "", "path.", "", "header.", "").Replace(e.Location)
+		p.Errors = append(p.Errors, FieldError{location, e.Message})
+		p.Detail = location + ": " + e.Message
+	}
+	if c, ok := ctx.Context().Value(callKey{}).(call); ok {
+		p.RequestID = c.by.RequestID
+	}
+	p.Type = authz.ManagementAudience(s.Issuer) + "/errors/" + p.Code
+	return p, nil
+}
+
+func explain(err error) *Problem {
 	var limit *keys.LimitError
 	var input *keys.InputError
 	var body *bodyError
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):
-		return problem{Status: http.StatusConflict, Code: "plan_limit_reached", Title: "The plan has no free slot", Detail: limit.Error(),
+		return &Problem{Status: http.StatusConflict, Code: codeLimit, Title: "The plan has no free slot", Detail: limit.Error(),
 			Fix: "Revoke a key that is not needed any more, or get a larger plan.", Limit: &limit.Limit, Active: &limit.Active}
 	case errors.As(err, &input):
-		return problem{Status: http.StatusUnprocessableEntity, Code: "invalid_field", Title: "A field cannot be accepted", Detail: input.Error(),
-			Errors: []fieldError{{"/" + input.Field, input.Reason}}}
+		return &Problem{Status: http.StatusUnprocessableEntity, Code: codeField, Title: "A field cannot be accepted", Detail: input.Error(),
+			Errors: []FieldError{{"/" + input.Field, input.Reason}}}
 	case errors.As(err, &tooLarge):
-		return problem{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Title: "The body is too large"}
+		return &Problem{Status: http.StatusRequestEntityTooLarge, Code: codeLarge, Title: "The body is too large"}
+	case errors.As(err, &body) && body.status == http.StatusUnsupportedMediaType:
+		return &Problem{Status: body.status, Code: codeMedia, Title: "The body has another media type", Detail: body.reason}
 	case errors.As(err, &body):
-		return problem{Status: http.StatusBadRequest, Code: "invalid_body", Title: "The body cannot be read", Detail: body.reason}
+		return &Problem{Status: body.status, Code: codeBody, Title: "The body cannot be read", Detail: body.reason}
 	}
 	for _, known := range problems {
 		if errors.Is(err, known.err) {
-			return problem{Status: known.status, Code: known.code, Title: known.title, Fix: known.fix}
+			p := &Problem{Status: known.status, Code: known.code, Title: known.title, Fix: known.fix}
+			if err != known.err && known.status < http.StatusInternalServerError && known.status != http.StatusNotFound {
+				p.Detail = err.Error()
+			}
+			return p
 		}
 	}
-	return problem{Status: http.StatusInternalServerError, Code: "server_error", Title: "The server failed",
+	return &Problem{Status: http.StatusInternalServerError, Code: codeServer, Title: "The server failed",
 		Detail: "The request id finds the reason in the server's log."}
+}
+
+// describeProblem is the page that a problem's type points to.
+func (s *server) describeProblem(code string) []byte {
+	page := map[string]string{codeLimit: "The plan has no free slot", codeField: "A field cannot be accepted", codeBody: "The body cannot be read",
+		codeLarge: "The body is too large", codeMedia: "The body has another media type", codeServer: "The server failed"}
+	fix := ""
+	for _, known := range problems {
+		if known.code == code {
+			page[code], fix = known.title, known.fix
+		}
+	}
+	if page[code] == "" {
+		return nil
+	}
+	data, _ := json.Marshal(map[string]string{"code": code, "title": page[code], "fix": fix})
+	return append(data, '\n')
 }

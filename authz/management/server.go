@@ -1,21 +1,24 @@
 package management
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
 )
 
-// Config of the API. All fields are required.
+// Config of the API. All fields but the last are required.
 type Config struct {
 	Issuer   string
 	Registry *keys.Registry
@@ -23,101 +26,188 @@ type Config struct {
 	Verifier *tokens.Verifier
 	// Relay knows who follows the revocation log.
 	Relay *authz.Relay
+	Ring  *signing.Ring
 	// CursorKey authenticates page cursors: 32 secret bytes.
 	CursorKey []byte
 	Logger    *slog.Logger
+	// GitHubKeys is where the keys are that sign GitHub's reports of leaked secrets;
+	// empty takes no such reports.
+	GitHubKeys string
 }
 
-type server struct{ Config }
+type server struct {
+	Config
+	api    huma.API
+	base   string // path of the issuer
+	routes []route
+	github *githubKeys
+}
 
 // New returns the handler of everything below {issuer path}/v1/.
-func New(config Config) http.Handler {
-	s := &server{config}
-	base := ""
+func New(config Config) http.Handler { return newServer(config).handler() }
+
+func newServer(config Config) *server {
+	s := &server{Config: config, github: &githubKeys{url: config.GitHubKeys}}
 	if u, err := url.Parse(config.Issuer); err == nil {
-		base = u.EscapedPath()
+		s.base = u.EscapedPath()
 	}
+	return s
+}
+
+func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, route := range []struct {
-		pattern, scope string
-		handle         func(http.ResponseWriter, *http.Request, call) error
-	}{
-		{"GET /v1/orgs/{org}/keys", "keys:read", s.listKeys},
-		{"POST /v1/orgs/{org}/keys", "keys:write", s.createKey},
-		{"GET /v1/orgs/{org}/keys/{key}", "keys:read", s.showKey},
-		{"POST /v1/orgs/{org}/keys/{key}/secrets", "keys:write", s.rotateKey},
-		{"POST /v1/orgs/{org}/keys/{key}/revoke", "keys:write", s.revokeKey},
-		{"DELETE /v1/orgs/{org}/keys/{key}", "keys:write", s.revokeKey},
-		{"GET /v1/verifiers", "operator", s.listVerifiers},
-	} {
-		method, path, _ := strings.Cut(route.pattern, " ")
-		mux.Handle(method+" "+base+path, s.guard(route.scope, route.handle))
+	s.api = humago.New(mux, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{Title: "Imara management API", Version: "1",
+				Description: "Manage organisations, members, API keys and what they may do. Every error is an RFC 9457 document with a stable `code`."},
+			Servers: []*huma.Server{{URL: s.Issuer}},
+			Components: &huma.Components{
+				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "oauth2", Flows: &huma.OAuthFlows{
+					ClientCredentials: &huma.OAuthFlow{TokenURL: s.Issuer + "/oauth2/token", Scopes: map[string]string{}}}}},
+			},
+		},
+		Formats:                      map[string]huma.Format{"application/json": format, "json": format},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{s.transform},
+	})
+	for _, scope := range authz.ManagementScopes() {
+		s.api.OpenAPI().Components.SecuritySchemes["token"].Flows.ClientCredentials.Scopes[scope.Name] = scope.Description
 	}
-	mux.HandleFunc(base+"/v1/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, keys.ErrNotFound) })
+	s.keyRoutes()
+	s.secretRoutes()
+	s.organizationRoutes()
+	s.memberRoutes()
+	s.catalogueRoutes()
+	s.auditRoutes()
+	s.usageRoutes()
+	s.operationRoutes()
+	s.leakRoutes()
+	document := s.document()
+	public(mux, s.base+"/v1/openapi.json", "application/openapi+json", func(string) []byte { return document })
+	public(mux, s.base+"/v1/errors/{code}", "application/json", s.describeProblem)
+	mux.HandleFunc(s.base+"/v1/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, keys.ErrNotFound) })
 	return mux
 }
 
-// call is who asks, and for which organisation.
-type call struct {
-	organization string
-	actor        keys.Actor
-	operator     bool // may act on every organisation, and grant restricted scopes
+// public serves what everybody may read.
+func public(mux *http.ServeMux, path, media string, body func(code string) []byte) {
+	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+		data := body(r.PathValue("code"))
+		if data == nil {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", media)
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		w.Write(data)
+	})
 }
 
-// guard admits tokens with the scope that may act on the organisation of the path.
-func (s *server) guard(scope string, handle func(http.ResponseWriter, *http.Request, call) error) http.Handler {
-	return s.Verifier.Require(scope)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, _ := tokens.FromContext(r.Context())
-		authz.Observe(w, "client_id", claims.ClientID)
-		authz.Observe(w, "jti", claims.ID)
-		c := call{r.PathValue("org"), keys.Actor(claims.ClientID), claims.HasScope("operator")}
-		err := error(keys.ErrNotFound)
-		if c.operator || c.organization == claims.Organization {
-			err = handle(w, r, c)
-		}
-		if err != nil {
-			s.fail(w, r, err)
-		}
-	}))
+// document is the OpenAPI document.
+func (s *server) document() []byte {
+	api := s.api.OpenAPI()
+	schemas := api.Components.Schemas.Map()
+	delete(schemas, "ErrorModel") // the library's own, which is never sent
+	delete(schemas, "ErrorDetail")
+	data, err := json.Marshal(api)
+	if err != nil {
+		panic(err) // of types that are known when this is written
+	}
+	return data
 }
 
-const maxBody = 1 << 20
+// A route is a row of the API.
+type route struct {
+	method, path string
+	// scope that the token must have; empty is a route for everybody.
+	scope string
+	// action that is asked for.
+	action  keys.Action
+	summary string
+	status  int // of success; 0 is 200
+}
 
-// A bodyError says why the body is not the JSON object that the route takes.
-type bodyError struct{ reason string }
+// An answer is what a handler returns.
+type answer[B any] struct {
+	ETag     string `header:"ETag"`
+	Link     string `header:"Link"`
+	Replayed string `header:"Idempotency-Replayed"`
+	Body     B
+}
 
-func (e *bodyError) Error() string { return e.reason }
+// nothing is the answer of a route that removes something.
+type nothing struct {
+	Replayed string `header:"Idempotency-Replayed"`
+}
 
-// readJSON decodes a body of application/json into request. An empty body leaves
-// it as it is; a member that it does not have is an error.
-func readJSON(w http.ResponseWriter, r *http.Request, request any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(request)
-	if err == io.EOF {
-		return nil
+// Terms are the parameters of every request that changes something. They are read
+// before the handler, and stand here for the document.
+type Terms struct {
+	DryRun         bool   `query:"dry_run" doc:"Check everything, and change nothing."`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"A POST with a key that was seen in the last 24 hours is not carried out again."`
+	IfMatch        string `header:"If-Match" doc:"The ETag that what is changed must have."`
+	Caller
+}
+
+// Caller are the parameters of every request.
+type Caller struct {
+	Actor string `header:"Imara-Actor" doc:"The member for whom the key acts; needs the scope members:act."`
+}
+
+// register adds a route. Replay writes again what an earlier request with the same
+// Idempotency-Key did; nil for what does not matter when it happens twice.
+func register[I, O any](s *server, rt route, handle func(context.Context, call, *I) (*O, error), replay func(context.Context, call, keys.Event) (*O, error)) {
+	s.routes = append(s.routes, rt)
+	op := huma.Operation{
+		OperationID: operationID(rt), Method: rt.method, Path: s.base + "/v1" + rt.path, Summary: rt.summary, DefaultStatus: rt.status,
+		Tags: []string{strings.Split(string(rt.action), ".")[0]}, SkipValidateBody: true, MaxBodyBytes: maxBody + 2,
+		Responses: map[string]*huma.Response{"default": {Description: "Problem (RFC 9457)", Content: map[string]*huma.MediaType{
+			"application/problem+json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")}}}},
+		Middlewares: huma.Middlewares{s.guard(rt, bodyOf(reflect.TypeFor[I]()))},
 	}
-	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/json" {
-		return &bodyError{"Use application/json."}
+	if rt.scope != "" {
+		op.Security = []map[string][]string{{"token": {rt.scope}}}
 	}
-	var tooLarge *http.MaxBytesError
-	var wrongType *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &tooLarge):
-		return err
-	case errors.As(err, &wrongType):
-		return &keys.InputError{Field: wrongType.Field, Reason: "it must not be a JSON " + wrongType.Value}
-	case err != nil:
-		return &bodyError{err.Error()}
-	case decoder.More():
-		return &bodyError{"There is something after the JSON object."}
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		c, _ := ctx.Value(callKey{}).(call)
+		idempotent := c.by.IdempotencyKey != "" && replay != nil
+		if idempotent {
+			if out, err := s.replay(ctx, c, func(e keys.Event) (any, error) { return replay(ctx, c, e) }); out != nil || err != nil {
+				typed, _ := out.(*O)
+				return typed, s.problem(ctx, rt, err)
+			}
+		}
+		out, err := handle(ctx, c, in)
+		if idempotent && isRepeated(err) {
+			// Another request with the key was faster.
+			again, e := s.replay(ctx, c, func(e keys.Event) (any, error) { return replay(ctx, c, e) })
+			typed, _ := again.(*O)
+			return typed, s.problem(ctx, rt, e)
+		}
+		return out, s.problem(ctx, rt, err)
+	})
+}
+
+// operationID is the verb and the nouns of a route, as clients name it: get-org-keys.
+func operationID(rt route) string {
+	words := []string{strings.ToLower(rt.method)}
+	for part := range strings.SplitSeq(strings.Trim(rt.path, "/"), "/") {
+		if !strings.HasPrefix(part, "{") {
+			words = append(words, part)
+		} else if strings.HasSuffix(rt.path, part) {
+			words = append(words, "one")
+		}
+	}
+	return strings.Join(words, "-")
+}
+
+// bodyOf is the type of an input's body, nil when it has none.
+func bodyOf(input reflect.Type) reflect.Type {
+	if field, ok := input.FieldByName("Body"); ok {
+		return field.Type
 	}
 	return nil
-}
-
-func writeJSON(w http.ResponseWriter, status int, body any) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	return json.NewEncoder(w).Encode(body)
 }

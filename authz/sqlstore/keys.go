@@ -3,9 +3,10 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"maps"
 	"math"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,18 +26,19 @@ func (s *Store) CreateKey(ctx context.Context, k keys.Key, entry keys.Entry, adm
 		if err != nil {
 			return keys.Commit{}, err
 		}
-		if err := admit(o, active); err != nil {
+		if err := checkName(ctx, tx, k, k.CreatedAt); err != nil {
 			return keys.Commit{}, err
 		}
-		if err := checkName(ctx, tx, k, k.CreatedAt); err != nil {
+		if err := admit(o, active); err != nil {
 			return keys.Commit{}, err
 		}
 		if _, err := tx.ExecContext(ctx,
 			`INSERT INTO keys (id, organization_id, client_id, name, name_key, owner_id, scopes, resources,
-			                   created_at, expires_at, suspended_at, revoked_at, revoked_reason, revoked_position)
-			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, '', 0)`,
+			                   created_at, expires_at, suspended_at, revoked_at, revoked_reason, revoked_position,
+			                   description, networks, token_ttl_us, pending, requested_by)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, '', 0, $11, $12, $13, $14, $15)`,
 			k.ID, k.OrganizationID, k.ClientID, k.Name, keys.NameKey(k.Name), k.OwnerID, words(k.Scopes), words(k.Resources),
-			micros(k.CreatedAt), micros(k.ExpiresAt)); err != nil {
+			micros(k.CreatedAt), micros(k.ExpiresAt), k.Description, prefixes(k.Networks), k.TokenTTL.Microseconds(), k.Pending, k.RequestedBy); err != nil {
 			return keys.Commit{}, err
 		}
 		for _, c := range k.Credentials {
@@ -68,8 +70,10 @@ func checkName(ctx context.Context, q querier, k keys.Key, t time.Time) error {
 
 func insertCredential(ctx context.Context, tx *sql.Tx, keyID string, c keys.Credential) error {
 	_, err := tx.ExecContext(ctx,
-		`INSERT INTO credentials (id, key_id, hint, mac, pepper, created_at, ends_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		c.ID, keyID, c.Hint, []byte(c.MAC), c.Pepper, micros(c.CreatedAt), micros(c.EndsAt), micros(c.LastUsedAt))
+		`INSERT INTO credentials (id, key_id, hint, mac, pepper, created_at, ends_at, last_used_at, ends_after_use_us, first_used_at, last_used_from)
+		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		c.ID, keyID, c.Hint, []byte(c.MAC), c.Pepper, micros(c.CreatedAt), micros(c.EndsAt), micros(c.LastUsedAt),
+		c.EndsAfterUse.Microseconds(), micros(c.FirstUsedAt), c.LastUsedFrom)
 	return err
 }
 
@@ -78,33 +82,44 @@ func insertCredential(ctx context.Context, tx *sql.Tx, keyID string, c keys.Cred
 const selectKeys = `
 	SELECT k.id, k.organization_id, k.client_id, k.name, k.owner_id, k.scopes, k.resources,
 	       k.created_at, k.expires_at, k.suspended_at, k.revoked_at, k.revoked_reason, k.revoked_position,
-	       c.id, c.hint, c.mac, c.pepper, c.created_at, c.ends_at, c.last_used_at`
+	       k.description, k.networks, k.token_ttl_us, k.pending, k.requested_by,
+	       c.id, c.hint, c.mac, c.pepper, c.created_at, c.ends_at, c.last_used_at, c.ends_after_use_us, c.first_used_at, c.last_used_from`
 
-const orderKeys = ` ORDER BY k.created_at DESC, k.id DESC, c.created_at DESC, c.id`
+const orderSecrets = `c.created_at DESC, c.id`
 
 // scanKey adds a row of selectKeys to list. More columns go to more.
 func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 	var k keys.Key
-	var scopes, resources string
-	var created, expires, suspended, revoked int64
-	var id, hint sql.NullString
+	var scopes, resources, networks string
+	var created, expires, suspended, revoked, ttl int64
+	var id, hint, from sql.NullString
 	var mac []byte
-	var pepper, secretCreated, ends, used sql.NullInt64
+	var pepper, secretCreated, ends, used, afterUse, firstUsed sql.NullInt64
 	columns := []any{&k.ID, &k.OrganizationID, &k.ClientID, &k.Name, &k.OwnerID, &scopes, &resources,
 		&created, &expires, &suspended, &revoked, &k.RevokedReason, &k.RevokedPosition,
-		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used}
+		&k.Description, &networks, &ttl, &k.Pending, &k.RequestedBy,
+		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used, &afterUse, &firstUsed, &from}
 	if err := rows.Scan(append(columns, more...)...); err != nil {
 		return nil, err
 	}
 	if n := len(list); n == 0 || list[n-1].ID != k.ID {
 		k.Scopes, k.Resources = strings.Fields(scopes), strings.Fields(resources)
 		k.CreatedAt, k.ExpiresAt, k.SuspendedAt, k.RevokedAt = instant(created), instant(expires), instant(suspended), instant(revoked)
+		k.TokenTTL = time.Duration(ttl) * time.Microsecond
+		for _, text := range strings.Fields(networks) {
+			p, err := netip.ParsePrefix(text)
+			if err != nil {
+				return nil, err // to drop one would open the key to every network
+			}
+			k.Networks = append(k.Networks, p)
+		}
 		list = append(list, k)
 	}
 	if id.Valid {
 		last := &list[len(list)-1]
 		last.Credentials = append(last.Credentials, keys.Credential{ID: id.String, Hint: hint.String, MAC: mac, Pepper: int(pepper.Int64),
-			CreatedAt: instant(secretCreated.Int64), EndsAt: instant(ends.Int64), LastUsedAt: instant(used.Int64)})
+			CreatedAt: instant(secretCreated.Int64), EndsAt: instant(ends.Int64), LastUsedAt: instant(used.Int64),
+			EndsAfterUse: time.Duration(afterUse.Int64) * time.Microsecond, FirstUsedAt: instant(firstUsed.Int64), LastUsedFrom: from.String})
 	}
 	return list, nil
 }
@@ -126,14 +141,27 @@ func queryKeys(ctx context.Context, q querier, query string, args ...any) (list 
 func key(ctx context.Context, q querier, organizationID, id string) (keys.Key, error) {
 	list, err := queryKeys(ctx, q, selectKeys+`
 		FROM keys k LEFT JOIN credentials c ON c.key_id = k.id
-		WHERE k.id = $1 AND k.organization_id = $2`+orderKeys, id, organizationID)
-	if err != nil {
+		WHERE k.id = $1 AND k.organization_id = $2 ORDER BY `+orderSecrets, id, organizationID)
+	return only(list, err)
+}
+
+// only is the one key of a list that has one at most.
+func only(list []keys.Key, err error) (keys.Key, error) {
+	switch {
+	case err != nil:
 		return keys.Key{}, err
-	}
-	if len(list) == 0 {
+	case len(list) == 0:
 		return keys.Key{}, keys.ErrNotFound
 	}
 	return list[0], nil
+}
+
+// KeyOfCredential implements keys.Store.
+func (s *Store) KeyOfCredential(ctx context.Context, credentialID string) (keys.Key, error) {
+	k, err := only(queryKeys(ctx, s.read, selectKeys+`
+		FROM keys k LEFT JOIN credentials c ON c.key_id = k.id
+		WHERE k.id = (SELECT key_id FROM credentials WHERE id = $1) ORDER BY `+orderSecrets, credentialID))
+	return k, s.fail(err)
 }
 
 // Key implements keys.Store.
@@ -145,31 +173,80 @@ func (s *Store) Key(ctx context.Context, organizationID, id string) (keys.Key, e
 // statuses are the conditions of keys.Status at time $2.
 var statuses = map[keys.Status]string{
 	"":             ``,
-	keys.Active:    ` AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) AND suspended_at = 0`,
+	keys.Active:    ` AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) AND suspended_at = 0 AND NOT pending`,
+	keys.Pending:   ` AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) AND suspended_at = 0 AND pending`,
 	keys.Suspended: ` AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) AND suspended_at > 0`,
 	keys.Expired:   ` AND revoked_at = 0 AND expires_at > 0 AND expires_at <= $2`,
 	keys.Revoked:   ` AND revoked_at > 0`,
 }
 
+// orders are the fields of keys.Order, of keys as k.
+var orders = map[keys.Order]string{
+	"":              `k.created_at`,
+	keys.ByCreation: `k.created_at`,
+	keys.ByName:     `k.name_key`,
+	keys.ByUse:      `(SELECT COALESCE(MAX(u.last_used_at), 0) FROM credentials u WHERE u.key_id = k.id)`,
+	keys.ByEnd:      `(CASE WHEN k.expires_at = 0 THEN 9223372036854775807 ELSE k.expires_at END)`,
+}
+
 // Keys implements keys.Store.
 func (s *Store) Keys(ctx context.Context, organizationID string, page keys.Page) ([]keys.Key, error) {
-	status, ok := statuses[page.Status]
-	if !ok {
+	status, known := statuses[page.Status]
+	field, sorted := orders[page.Order]
+	if !known || !sorted {
 		return nil, nil
 	}
-	limit, before := int64(page.Limit), micros(page.BeforeTime)
+	limit := int64(page.Limit)
 	if limit <= 0 {
 		limit = math.MaxInt64
 	}
-	if page.BeforeID == "" {
-		before = math.MaxInt64
+	compare, direction := `<`, ` DESC`
+	if page.Ascending {
+		compare, direction = `>`, ``
+	}
+	order := ` ORDER BY ` + field + direction + `, k.id` + direction
+	args := []any{organizationID, time.Now().UnixMicro(), limit}
+	where := status
+	add := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1)
+		}
+		where += condition
+	}
+	if page.Scope != "" {
+		add(` AND `+holds(`' ' || k.scopes || ' '`, `?`), " "+page.Scope+" ")
+	}
+	if page.OwnerID != "" {
+		add(` AND k.owner_id = ?`, page.OwnerID)
+	}
+	if page.Text != "" {
+		add(` AND (`+holds(`k.name_key`, `?`)+` OR k.client_id = ?)`, keys.NameKey(page.Text), page.Text)
+	}
+	if !page.UnusedSince.IsZero() {
+		add(` AND `+orders[keys.ByUse]+` < ?`, micros(page.UnusedSince))
+	}
+	if m := page.After; m != nil && page.Order == keys.ByName {
+		add(` AND (`+field+`, k.id) `+compare+` (?, ?)`, m.Text, m.ID)
+	} else if m != nil {
+		add(` AND (`+field+`, k.id) `+compare+` (?, ?)`, m.Micros, m.ID)
 	}
 	list, err := queryKeys(ctx, s.read, selectKeys+`
 		FROM keys k LEFT JOIN credentials c ON c.key_id = k.id
-		WHERE k.id IN (SELECT id FROM keys WHERE organization_id = $1 AND CAST($2 AS BIGINT) > 0`+status+` AND (created_at, id) < ($3, $4)
-		               ORDER BY created_at DESC, id DESC LIMIT $5)`+orderKeys,
-		organizationID, time.Now().UnixMicro(), before, page.BeforeID, limit)
+		WHERE k.id IN (SELECT k.id FROM keys k WHERE k.organization_id = $1 AND CAST($2 AS BIGINT) > 0`+where+order+` LIMIT $3)`+order+`, `+orderSecrets, args...)
 	return list, s.fail(err)
+}
+
+// holds is the condition that a text has a part. LIKE ignores case on one engine
+// and not on the other.
+func holds(text, part string) string { return `REPLACE(` + text + `, ` + part + `, '') <> ` + text }
+
+func prefixes(list []netip.Prefix) string {
+	var texts []string
+	for _, p := range list {
+		texts = append(texts, p.String())
+	}
+	return words(texts)
 }
 
 // ActiveKeys implements keys.Store.
@@ -203,7 +280,7 @@ func (s *Store) ChangeKey(ctx context.Context, organizationID, id string, change
 		if err != nil {
 			return keys.Commit{}, err
 		}
-		if !before.Counts(t) && k.Counts(t) {
+		if k.Counts(t) && (!before.Counts(t) || keys.NameKey(before.Name) != keys.NameKey(k.Name)) {
 			if err := checkName(ctx, tx, k, t); err != nil {
 				return keys.Commit{}, err
 			}
@@ -224,8 +301,10 @@ func (s *Store) ChangeKey(ctx context.Context, organizationID, id string, change
 // saveKey writes what may have changed between before and k.
 func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 	if _, err := tx.ExecContext(ctx,
-		`UPDATE keys SET scopes = $2, resources = $3, expires_at = $4, suspended_at = $5, revoked_at = $6, revoked_reason = $7 WHERE id = $1`,
-		k.ID, words(k.Scopes), words(k.Resources), micros(k.ExpiresAt), micros(k.SuspendedAt), micros(k.RevokedAt), k.RevokedReason); err != nil {
+		`UPDATE keys SET scopes = $2, resources = $3, expires_at = $4, suspended_at = $5, revoked_at = $6, revoked_reason = $7,
+		                 name = $8, name_key = $9, description = $10, owner_id = $11, networks = $12, token_ttl_us = $13, pending = $14 WHERE id = $1`,
+		k.ID, words(k.Scopes), words(k.Resources), micros(k.ExpiresAt), micros(k.SuspendedAt), micros(k.RevokedAt), k.RevokedReason,
+		k.Name, keys.NameKey(k.Name), k.Description, k.OwnerID, prefixes(k.Networks), k.TokenTTL.Microseconds(), k.Pending); err != nil {
 		return err
 	}
 	for _, old := range before.Credentials {
@@ -241,8 +320,8 @@ func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 		var err error
 		if i < 0 {
 			err = insertCredential(ctx, tx, k.ID, c)
-		} else if !c.EndsAt.Equal(before.Credentials[i].EndsAt) {
-			_, err = tx.ExecContext(ctx, `UPDATE credentials SET ends_at = $2 WHERE id = $1`, c.ID, micros(c.EndsAt))
+		} else if old := before.Credentials[i]; !c.EndsAt.Equal(old.EndsAt) || c.EndsAfterUse != old.EndsAfterUse {
+			_, err = tx.ExecContext(ctx, `UPDATE credentials SET ends_at = $2, ends_after_use_us = $3 WHERE id = $1`, c.ID, micros(c.EndsAt), c.EndsAfterUse.Microseconds())
 		}
 		if err != nil {
 			return err
@@ -254,24 +333,23 @@ func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 // Record implements keys.Store.
 func (s *Store) Record(ctx context.Context, clientID string) (*keys.Record, error) {
 	rows, err := s.read.QueryContext(ctx, selectKeys+`,
-		o.id, o.name, o.plan, o.custom_limit, o.operator, o.created_at, f.seq
+		`+organizationColumns+`, f.seq
 		FROM keys k JOIN organizations o ON o.id = k.organization_id
 		JOIN feed f ON f.one = 1
 		LEFT JOIN credentials c ON c.key_id = k.id
-		WHERE k.client_id = $1`+orderKeys, clientID)
+		WHERE k.client_id = $1 ORDER BY `+orderSecrets, clientID)
 	if err != nil {
 		return nil, s.fail(err)
 	}
 	defer rows.Close()
 	var list []keys.Key
 	var r keys.Record
+	var o organizationRow
 	for rows.Next() {
-		var created int64
-		o := &r.Organization
-		if list, err = scanKey(rows, list, &o.ID, &o.Name, &o.Plan, &o.CustomLimit, &o.Operator, &created, &r.Position); err != nil {
+		o = organizationRow{}
+		if list, err = scanKey(rows, list, append(o.columns(), &r.Position)...); err != nil {
 			return nil, s.fail(err)
 		}
-		o.CreatedAt = instant(created)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, s.fail(err)
@@ -280,24 +358,6 @@ func (s *Store) Record(ctx context.Context, clientID string) (*keys.Record, erro
 		return nil, keys.ErrNotFound
 	}
 	r.Key = list[0]
-	return &r, nil
-}
-
-// UseCredentials implements keys.Store.
-func (s *Store) UseCredentials(ctx context.Context, last map[string]time.Time) error {
-	if len(last) == 0 {
-		return nil
-	}
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return s.fail(err)
-	}
-	defer tx.Rollback()
-	// In one order everywhere: two servers that flush at once wait, and do not deadlock.
-	for _, id := range slices.Sorted(maps.Keys(last)) {
-		if _, err := tx.ExecContext(ctx, `UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(last[id])); err != nil {
-			return s.fail(err)
-		}
-	}
-	return s.fail(tx.Commit())
+	r.Organization, err = o.organization()
+	return &r, err
 }

@@ -1,8 +1,11 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -21,11 +24,34 @@ func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, er
 		return keys.Commit{}, err
 	}
 	at := time.Now()
-	_, err := tx.ExecContext(ctx,
-		`INSERT INTO log (seq, subject, kind, terminal, head, at, until, actor, reason, confirmed_at, state, confirmed, total, waited_us)
-		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, '', 0, 0, 0)`,
+	if e.Actor.IdempotencyKey != "" {
+		// Under the lock: of two requests that run at once, the second finds the first.
+		if _, _, err := repeated(ctx, tx, e.Actor.ClientID, e.Actor.IdempotencyKey, at.Add(-keys.IdempotencyTime)); !errors.Is(err, sql.ErrNoRows) {
+			return keys.Commit{}, cmp.Or(err, error(keys.ErrRepeated))
+		}
+	}
+	var before []byte
+	err := tx.QueryRowContext(ctx, `SELECT hash FROM log WHERE organization_id = $1 ORDER BY seq DESC LIMIT 1`, e.OrganizationID).Scan(&before)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return keys.Commit{}, err
+	}
+	changes := ""
+	if len(e.Changes) > 0 {
+		text, err := json.Marshal(e.Changes)
+		if err != nil {
+			return keys.Commit{}, err
+		}
+		changes = string(text)
+	}
+	event := keys.NewEvent(e, commit, at)
+	_, err = tx.ExecContext(ctx,
+		`INSERT INTO log (seq, subject, kind, terminal, head, at, until, actor, reason, confirmed_at, state, confirmed, total, waited_us,
+		                  organization_id, action, target, member_id, request_id, address, changes, hash, idempotency_key, request_hash)
+		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, '', 0, 0, 0, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 		commit.Position, string(e.Subject), string(e.Kind), e.Terminal, commit.Head,
-		micros(at), micros(at.Add(keys.Retention)), e.Actor, e.Reason)
+		micros(at), micros(at.Add(keys.Retention)), e.Actor.ClientID, e.Reason,
+		e.OrganizationID, string(e.Action), e.Target, e.Actor.MemberID, e.Actor.RequestID, e.Actor.Address, changes, event.Sum(before),
+		e.Actor.IdempotencyKey, e.Actor.RequestHash)
 	return commit, err
 }
 
@@ -121,7 +147,7 @@ func (s *Store) RaiseFloor(ctx context.Context, t time.Time) error {
 func (s *Store) Receipt(ctx context.Context, position uint64) (r keys.Receipt, err error) {
 	var waited int64
 	err = s.read.QueryRowContext(ctx,
-		`SELECT seq, state, confirmed, total, waited_us, actor, reason FROM log WHERE seq = $1 AND confirmed_at > 0`, position).
+		`SELECT seq, state, confirmed, total, waited_us, CASE WHEN member_id <> '' THEN member_id ELSE actor END, reason FROM log WHERE seq = $1 AND confirmed_at > 0`, position).
 		Scan(&r.Position, &r.State, &r.Confirmed, &r.Total, &waited, &r.By, &r.Reason)
 	r.Waited = time.Duration(waited) * time.Microsecond
 	return r, s.fail(err)

@@ -3,16 +3,27 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"net/netip"
+	"time"
 
 	"github.com/imara/apikeys/keys"
 )
 
 // CreateOrganization implements keys.Store.
-func (s *Store) CreateOrganization(ctx context.Context, o keys.Organization) error {
-	_, err := s.write.ExecContext(ctx,
-		`INSERT INTO organizations (id, name, plan, custom_limit, operator, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		o.ID, o.Name, o.Plan, o.CustomLimit, o.Operator, micros(o.CreatedAt))
-	return s.fail(err)
+func (s *Store) CreateOrganization(ctx context.Context, o keys.Organization, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		limit, settings, err := packSettings(&o)
+		if err != nil {
+			return keys.Commit{}, err
+		}
+		if _, err := tx.ExecContext(ctx,
+			`INSERT INTO organizations (id, name, plan, custom_limit, operator, created_at, settings) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			o.ID, o.Name, o.Plan, limit, o.Operator, micros(o.CreatedAt), settings); err != nil {
+			return keys.Commit{}, err
+		}
+		return appendEntry(ctx, tx, entry)
+	})
 }
 
 // Organization implements keys.Store.
@@ -21,14 +32,79 @@ func (s *Store) Organization(ctx context.Context, id string) (keys.Organization,
 	return o, s.fail(err)
 }
 
+// Organizations implements keys.Store.
+func (s *Store) Organizations(ctx context.Context, after string, limit int) ([]keys.Organization, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT `+organizationColumns+` FROM organizations o WHERE o.id > $1 ORDER BY o.id LIMIT $2`, after, limit)
+	list, err := collect(rows, err, func(rows *sql.Rows) (keys.Organization, error) {
+		var o organizationRow
+		err := rows.Scan(o.columns()...)
+		if err != nil {
+			return keys.Organization{}, err
+		}
+		return o.organization()
+	})
+	return list, s.fail(err)
+}
+
 // organization reads one; lock holds it until the transaction ends.
-func organization(ctx context.Context, q querier, id, lock string) (o keys.Organization, err error) {
-	var created int64
-	err = q.QueryRowContext(ctx,
-		`SELECT id, name, plan, custom_limit, operator, created_at FROM organizations WHERE id = $1`+lock, id).
-		Scan(&o.ID, &o.Name, &o.Plan, &o.CustomLimit, &o.Operator, &created)
-	o.CreatedAt = instant(created)
-	return o, err
+func organization(ctx context.Context, q querier, id, lock string) (keys.Organization, error) {
+	var o organizationRow
+	err := q.QueryRowContext(ctx, `SELECT `+organizationColumns+` FROM organizations o WHERE o.id = $1`+lock, id).Scan(o.columns()...)
+	if err != nil {
+		return keys.Organization{}, err
+	}
+	return o.organization()
+}
+
+const organizationColumns = `o.id, o.name, o.plan, o.custom_limit, o.operator, o.created_at, o.settings`
+
+type organizationRow struct {
+	keys.Organization
+	limit    *int
+	created  int64
+	settings string
+}
+
+func (o *organizationRow) columns() []any {
+	return []any{&o.ID, &o.Name, &o.Plan, &o.limit, &o.Operator, &o.created, &o.settings}
+}
+
+// settings is the JSON of what no query asks for. MaxKeys of the custom limit is in
+// a column of its own.
+type settings struct {
+	CustomLimit  *keys.CustomLimit  `json:",omitempty"`
+	LimitRequest *keys.LimitRequest `json:",omitempty"`
+	MaxLifetime  time.Duration      `json:",omitempty"`
+	Networks     []netip.Prefix     `json:",omitempty"`
+	Approval     bool               `json:",omitempty"`
+	Creators     []keys.Role        `json:",omitempty"`
+	KeepLeaked   bool               `json:",omitempty"`
+}
+
+func packSettings(o *keys.Organization) (limit *int, text string, err error) {
+	p := o.Policy
+	data, err := json.Marshal(settings{o.CustomLimit, o.LimitRequest, p.MaxLifetime, p.Networks, p.Approval, p.Creators, p.KeepLeaked})
+	if o.CustomLimit != nil {
+		limit = &o.CustomLimit.MaxKeys
+	}
+	return limit, string(data), err
+}
+
+func (o *organizationRow) organization() (keys.Organization, error) {
+	var s settings
+	if err := json.Unmarshal([]byte(o.settings), &s); err != nil {
+		return keys.Organization{}, err
+	}
+	o.CreatedAt, o.LimitRequest = instant(o.created), s.LimitRequest
+	o.Policy = keys.Policy{MaxLifetime: s.MaxLifetime, Networks: s.Networks, Approval: s.Approval, Creators: s.Creators, KeepLeaked: s.KeepLeaked}
+	if o.limit != nil {
+		o.CustomLimit = &keys.CustomLimit{}
+		if s.CustomLimit != nil {
+			o.CustomLimit = s.CustomLimit
+		}
+		o.CustomLimit.MaxKeys = *o.limit
+	}
+	return o.Organization, nil
 }
 
 // ChangeOrganization implements keys.Store.
@@ -41,33 +117,15 @@ func (s *Store) ChangeOrganization(ctx context.Context, id string, change func(*
 		if err != nil {
 			return keys.Commit{}, err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE organizations SET name = $2, plan = $3, custom_limit = $4 WHERE id = $1`,
-			o.ID, o.Name, o.Plan, o.CustomLimit); err != nil {
+		limit, settings, err := packSettings(&o)
+		if err != nil {
+			return keys.Commit{}, err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE organizations SET name = $2, plan = $3, custom_limit = $4, settings = $5 WHERE id = $1`,
+			o.ID, o.Name, o.Plan, limit, settings); err != nil {
 			return keys.Commit{}, err
 		}
 		return appendEntry(ctx, tx, entry)
 	})
 	return o, commit, err
-}
-
-// AddMember implements keys.Store.
-func (s *Store) AddMember(ctx context.Context, m keys.Member) error {
-	_, err := s.write.ExecContext(ctx,
-		`INSERT INTO members (id, organization_id, name, email, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		m.ID, m.OrganizationID, m.Name, m.Email, string(m.Role), micros(m.CreatedAt))
-	return s.fail(err)
-}
-
-// Members implements keys.Store.
-func (s *Store) Members(ctx context.Context, organizationID string) ([]keys.Member, error) {
-	rows, err := s.read.QueryContext(ctx,
-		`SELECT id, organization_id, name, email, role, created_at FROM members WHERE organization_id = $1 ORDER BY created_at, id`,
-		organizationID)
-	members, err := collect(rows, err, func(rows *sql.Rows) (m keys.Member, err error) {
-		var created int64
-		err = rows.Scan(&m.ID, &m.OrganizationID, &m.Name, &m.Email, &m.Role, &created)
-		m.CreatedAt = instant(created)
-		return m, err
-	})
-	return members, s.fail(err)
 }

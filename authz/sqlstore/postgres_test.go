@@ -46,7 +46,7 @@ func TestLimitIsExactOverThreeReplicas(t *testing.T) {
 	full := errors.New("full")
 	for round := range 10 {
 		org := fmt.Sprint("org", round)
-		if err := replicas[0].CreateOrganization(t.Context(), keys.Organization{ID: org, Name: "x", Plan: "x"}); err != nil {
+		if _, err := replicas[0].CreateOrganization(t.Context(), keys.Organization{ID: org, Name: "x", Plan: "x"}, keys.Entry{}); err != nil {
 			t.Fatal(err)
 		}
 		var made atomic.Int64
@@ -101,7 +101,7 @@ func TestVersionRunsOnTheNextSchema(t *testing.T) {
 	p.Exec("next", `CREATE TABLE later (id TEXT PRIMARY KEY)`)
 	p.Exec("next", `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`)
 	s := openURL(t, url)
-	if err := s.CreateOrganization(t.Context(), keys.Organization{ID: "org", Name: "x", Plan: "x"}); err != nil {
+	if _, err := s.CreateOrganization(t.Context(), keys.Organization{ID: "org", Name: "x", Plan: "x"}, keys.Entry{}); err != nil {
 		t.Fatal(err)
 	}
 	k := keys.Key{ID: "key", ClientID: "client", Name: "x", OrganizationID: "org", CreatedAt: time.Now()}
@@ -189,7 +189,7 @@ func TestLockedTableEndsInTime(t *testing.T) {
 func TestGaveWayIsTriedAgain(t *testing.T) {
 	s := openURL(t, sqlstoretest.URL(t))
 	for _, id := range []string{"a", "b"} {
-		if err := s.CreateOrganization(t.Context(), keys.Organization{ID: id, Name: "x", Plan: "0"}); err != nil {
+		if _, err := s.CreateOrganization(t.Context(), keys.Organization{ID: id, Name: "x", Plan: "0"}, keys.Entry{}); err != nil {
 			t.Fatal(err)
 		}
 	}

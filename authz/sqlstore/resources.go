@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -25,8 +26,8 @@ func (s *Store) PutResource(ctx context.Context, r keys.Resource, entry keys.Ent
 		}
 		for i, scope := range r.Scopes {
 			if _, err := tx.ExecContext(ctx,
-				`INSERT INTO scopes (name, resource_id, description, restricted, ordinal) VALUES ($1, $2, $3, $4, $5)`,
-				scope.Name, id, scope.Description, scope.Restricted, i); err != nil {
+				`INSERT INTO scopes (name, resource_id, description, restricted, ordinal, heading, level, dangerous) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+				scope.Name, id, scope.Description, scope.Restricted, i, scope.Group, scope.Level, scope.Dangerous); err != nil {
 				return keys.Commit{}, err
 			}
 		}
@@ -34,10 +35,71 @@ func (s *Store) PutResource(ctx context.Context, r keys.Resource, entry keys.Ent
 	})
 }
 
+// RemoveResource implements keys.Store.
+func (s *Store) RemoveResource(ctx context.Context, id string, entry keys.Entry, agree func() error) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		var audience string
+		var used int
+		if err := tx.QueryRowContext(ctx, `SELECT audience FROM resources WHERE id = $1`+s.lock, id).Scan(&audience); err != nil {
+			return keys.Commit{}, err
+		}
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM keys WHERE revoked_at = 0 AND `+holds(`' ' || resources || ' '`, `$1`),
+			" "+audience+" ").Scan(&used); err != nil {
+			return keys.Commit{}, err
+		}
+		if used > 0 {
+			return keys.Commit{}, keys.ErrInUse
+		}
+		if err := agree(); err != nil {
+			return keys.Commit{}, err
+		}
+		for _, statement := range []string{`DELETE FROM scopes WHERE resource_id = $1`, `DELETE FROM resources WHERE id = $1`} {
+			if _, err := tx.ExecContext(ctx, statement, id); err != nil {
+				return keys.Commit{}, err
+			}
+		}
+		return appendEntry(ctx, tx, entry)
+	})
+}
+
+// PutPreset implements keys.Store.
+func (s *Store) PutPreset(ctx context.Context, p keys.Preset, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO presets (id, name, description, scopes) VALUES ($1, $2, $3, $4)
+			 ON CONFLICT (id) DO UPDATE SET name = excluded.name, description = excluded.description, scopes = excluded.scopes`,
+			p.ID, p.Name, p.Description, words(p.Scopes)); err != nil {
+			return keys.Commit{}, err
+		}
+		return appendEntry(ctx, tx, entry)
+	})
+}
+
+// RemovePreset implements keys.Store.
+func (s *Store) RemovePreset(ctx context.Context, id string, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		if err := tx.QueryRowContext(ctx, `DELETE FROM presets WHERE id = $1 RETURNING id`, id).Scan(&id); err != nil {
+			return keys.Commit{}, err
+		}
+		return appendEntry(ctx, tx, entry)
+	})
+}
+
+// Presets implements keys.Store.
+func (s *Store) Presets(ctx context.Context) ([]keys.Preset, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT id, name, description, scopes FROM presets ORDER BY name, id`)
+	list, err := collect(rows, err, func(rows *sql.Rows) (p keys.Preset, err error) {
+		var scopes string
+		err = rows.Scan(&p.ID, &p.Name, &p.Description, &scopes)
+		p.Scopes = strings.Fields(scopes)
+		return p, err
+	})
+	return list, s.fail(err)
+}
+
 // Resources implements keys.Store.
 func (s *Store) Resources(ctx context.Context) ([]keys.Resource, error) {
 	rows, err := s.read.QueryContext(ctx,
-		`SELECT r.id, r.audience, r.name, r.algorithm, r.token_ttl, s.name, s.description, s.restricted
+		`SELECT r.id, r.audience, r.name, r.algorithm, r.token_ttl, s.name, s.description, s.restricted, s.heading, s.level, s.dangerous
 		 FROM resources r LEFT JOIN scopes s ON s.resource_id = r.id
 		 ORDER BY r.created_at, r.id, s.ordinal`)
 	if err != nil {
@@ -48,9 +110,9 @@ func (s *Store) Resources(ctx context.Context) ([]keys.Resource, error) {
 	for rows.Next() {
 		var r keys.Resource
 		var ttl int64
-		var name, description sql.NullString
-		var restricted sql.NullBool
-		if err := rows.Scan(&r.ID, &r.Audience, &r.Name, &r.Algorithm, &ttl, &name, &description, &restricted); err != nil {
+		var name, description, heading, level sql.NullString
+		var restricted, dangerous sql.NullBool
+		if err := rows.Scan(&r.ID, &r.Audience, &r.Name, &r.Algorithm, &ttl, &name, &description, &restricted, &heading, &level, &dangerous); err != nil {
 			return nil, s.fail(err)
 		}
 		r.TokenTTL = time.Duration(ttl) * time.Microsecond
@@ -59,7 +121,8 @@ func (s *Store) Resources(ctx context.Context) ([]keys.Resource, error) {
 		}
 		if name.Valid {
 			last := &resources[len(resources)-1]
-			last.Scopes = append(last.Scopes, keys.Scope{Name: name.String, Description: description.String, Restricted: restricted.Bool})
+			last.Scopes = append(last.Scopes, keys.Scope{Name: name.String, Description: description.String, Restricted: restricted.Bool,
+				Group: heading.String, Level: level.String, Dangerous: dangerous.Bool})
 		}
 	}
 	return resources, s.fail(rows.Err())

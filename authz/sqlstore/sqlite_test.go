@@ -93,7 +93,7 @@ func TestFullOrReadOnlyDatabaseChangesNothing(t *testing.T) {
 	} {
 		s := openDir(t, t.TempDir())
 		ctx := t.Context()
-		if err := s.CreateOrganization(ctx, keys.Organization{ID: "org", Name: "Acme", Plan: "Starter"}); err != nil {
+		if _, err := s.CreateOrganization(ctx, keys.Organization{ID: "org", Name: "Acme", Plan: "Starter"}, keys.Entry{}); err != nil {
 			t.Fatal(err)
 		}
 		before, err := s.Read(ctx, 0, 1)

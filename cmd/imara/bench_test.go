@@ -271,7 +271,7 @@ func BenchmarkRevoke(b *testing.B) {
 			begun := time.Now()
 			r = c.revoke(operator, created.Key.ID)
 			whole += time.Since(begun)
-			var answer management.RevokedKey
+			var answer management.ChangedKey
 			if err := json.Unmarshal([]byte(r.body), &answer); err != nil || answer.Receipt.State != "confirmed" || answer.Receipt.Total != 2 {
 				b.Fatalf("%d %s", r.status, r.body)
 			}

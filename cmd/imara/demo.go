@@ -25,8 +25,10 @@ import (
 const (
 	demoOrganization     = "org_demo"
 	operatorOrganization = "org_operator"
-	demoActor            = keys.Actor("demo")
 )
+
+// demoActor makes what the demo needs.
+var demoActor = keys.Program("demo")
 
 // checkDemo refuses to show a demo to the world.
 func checkDemo(host string) error {
@@ -71,7 +73,7 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 		{ID: demoOrganization, Name: "Acme", Plan: "Enterprise"},
 		{ID: operatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true},
 	} {
-		if _, err := p.registry.CreateOrganization(ctx, o); err != nil && !errors.Is(err, keys.ErrExists) {
+		if _, err := p.registry.CreateOrganization(ctx, demoActor, o); err != nil && !errors.Is(err, keys.ErrExists) {
 			return nil, err
 		}
 	}
@@ -79,7 +81,7 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 		{ID: "mem_demo_owner", OrganizationID: demoOrganization, Name: "Amal Ortiz", Email: "amal@acme.example", Role: keys.Owner},
 		{ID: "mem_demo_developer", OrganizationID: demoOrganization, Name: "Mika Sato", Email: "mika@acme.example", Role: keys.Developer},
 	} {
-		if _, err := p.registry.AddMember(ctx, m); err != nil && !errors.Is(err, keys.ErrExists) {
+		if _, err := p.registry.AddMember(ctx, demoActor, m); err != nil && !errors.Is(err, keys.ErrExists) {
 			return nil, err
 		}
 	}
@@ -95,8 +97,8 @@ func (p *program) writeDemo(ctx context.Context, d *demo) error {
 	if err != nil {
 		return err
 	}
-	operator, err := p.demoKey(ctx, operatorOrganization, keys.NewKey{Name: "Operator", GrantRestricted: true, Access: keys.Access{
-		Scopes:    []string{"keys:read", "keys:write", "revocations:read", "tokens:introspect", "operator"},
+	operator, err := p.demoKey(ctx, operatorOrganization, keys.NewKey{Name: "Operator", Access: keys.Access{
+		Scopes:    []string{"keys:read", "keys:write", "org:read", "org:write", "audit:read", "members:act", "revocations:read", "tokens:introspect", "operator"},
 		Resources: []string{authz.ManagementAudience(p.issuer), d.audience()}}}, old["IMARA_CLIENT_ID"], old["IMARA_CLIENT_SECRET"])
 	if err != nil {
 		return err
@@ -129,7 +131,7 @@ func (p *program) demoKey(ctx context.Context, organization string, n keys.NewKe
 	}
 	for _, k := range existing {
 		if k.Name == n.Name && k.Status(time.Now()) == keys.Active {
-			created, err := p.registry.Rotate(ctx, demoActor, organization, k.ID, 0)
+			created, err := p.registry.Rotate(ctx, demoActor, organization, k.ID, keys.Overlap{})
 			return pair{k.ClientID, created.Secret.Reveal()}, err
 		}
 	}

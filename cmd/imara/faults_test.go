@@ -119,7 +119,7 @@ func (c *child) revoke(token, id string) reply {
 func (c *child) revokeLeftovers(operator string) {
 	c.t.Helper()
 	r := do("GET", c.url+"/v1/orgs/org_demo/keys?limit=200&status=active", "", "Bearer "+operator, "")
-	var list management.KeyList
+	var list management.List[management.Key]
 	if err := json.Unmarshal([]byte(r.body), &list); err != nil {
 		c.t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestKillNineLosesNothingAcknowledged(t *testing.T) {
 	server := serveDemo(t, dir, listen)
 	operator := server.operatorToken()
 	r := do("GET", server.url+"/v1/orgs/org_demo/keys?limit=200", "", "Bearer "+operator, "")
-	var list management.KeyList
+	var list management.List[management.Key]
 	if err := json.Unmarshal([]byte(r.body), &list); err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func full(t *testing.T, server *child, fill func()) {
 		t.Errorf("a key from before gets no token: %d %s", r.status, r.body)
 	}
 	r = do("GET", server.url+"/v1/orgs/org_demo/keys?status=active&limit=200", "", "Bearer "+operator, "")
-	var list management.KeyList
+	var list management.List[management.Key]
 	if err := json.Unmarshal([]byte(r.body), &list); err != nil {
 		t.Fatalf("%d %s", r.status, r.body)
 	}

@@ -66,7 +66,7 @@ func (f *keysFlags) list() *cobra.Command {
 			if err != nil {
 				return f.fail(cmd, err)
 			}
-			return f.print(cmd, management.KeyList{Data: list}, func(w io.Writer) { table(w, list) })
+			return f.print(cmd, management.List[management.Key]{Data: list}, func(w io.Writer) { table(w, list) })
 		},
 	}
 	cmd.Flags().StringVar(&status, "status", "", "only active, suspended, expired or revoked keys")
@@ -80,7 +80,7 @@ func all(cmd *cobra.Command, server *api, status string) ([]management.Key, erro
 		query.Set("status", status)
 	}
 	for {
-		var page management.KeyList
+		var page management.List[management.Key]
 		if err := server.do(cmd.Context(), http.MethodGet, "/keys?"+query.Encode(), nil, &page); err != nil {
 			return nil, err
 		}
@@ -288,12 +288,12 @@ func (f *keysFlags) revoke() *cobra.Command {
 			if err := confirm(cmd, yes, fmt.Sprintf("Revoke %q (%s)? Every system that uses it gets errors from then on.", key.Name, key.ClientID)); err != nil {
 				return err
 			}
-			var revoked management.RevokedKey
-			if err := server.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/revoke", management.RevokeKey{Reason: reason}, &revoked); err != nil {
+			var revoked management.ChangedKey
+			if err := server.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/revoke", management.Reason{Reason: reason}, &revoked); err != nil {
 				return f.fail(cmd, err)
 			}
 			return f.print(cmd, revoked.Receipt, func(w io.Writer) {
-				fmt.Fprintf(w, "Revoked · slot free (%d of %d) · %s\n", revoked.Limits.Active, revoked.Limits.Max, confirmed(revoked.Receipt))
+				fmt.Fprintf(w, "Revoked · slot free (%d of %d) · %s\n", revoked.Limits.Active, revoked.Limits.Max, confirmed(*revoked.Receipt))
 			})
 		},
 	}

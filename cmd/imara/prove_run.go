@@ -170,9 +170,12 @@ func (p *proof) scratch(ctx context.Context) (keyID, raw string, err error) {
 }
 
 func (p *proof) revoke(ctx context.Context, keyID string) (management.Receipt, error) {
-	var revoked management.RevokedKey
-	err := p.server.do(ctx, http.MethodPost, "/keys/"+keyID+"/revoke", management.RevokeKey{Reason: "imara prove"}, &revoked)
-	return revoked.Receipt, err
+	var revoked management.ChangedKey
+	err := p.server.do(ctx, http.MethodPost, "/keys/"+keyID+"/revoke", management.Reason{Reason: "imara prove"}, &revoked)
+	if err != nil {
+		return management.Receipt{}, err
+	}
+	return *revoked.Receipt, nil
 }
 
 // proofRun is one pass.

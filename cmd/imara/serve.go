@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +30,10 @@ import (
 
 type serveFlags struct {
 	listen, issuer, data, databaseURL, redisURL, masterKeyFile, logLevel string
-	demo, issuerGiven                                                    bool // the issuer as a flag
+	gitHubKeys                                                           string
+	proxies                                                              []string
+	trusted                                                              []netip.Prefix // proxies, parsed
+	demo, issuerGiven                                                    bool           // the issuer as a flag
 	lease                                                                time.Duration
 }
 
@@ -50,6 +55,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&f.redisURL, "redis-url", "", "Redis to publish revocations to (IMARA_REDIS_URL, IMARA_REDIS_URL_FILE)")
 	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
+	flags.StringSliceVar(&f.proxies, "trusted-proxy", nil, "network of a proxy whose X-Forwarded-For is believed, repeatable")
+	flags.StringVar(&f.gitHubKeys, "github-keys", "", "URL of the keys that sign GitHub's reports of leaked secrets, to take such reports")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
 	return cmd
@@ -112,7 +119,7 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 		demo.announce(stdout)
 		handler = demo.mount(handler)
 	}
-	return listenUntil(ctx, listener, authz.Log(logger, handler), logger)
+	return listenUntil(ctx, listener, authz.BehindProxies(f.trusted, authz.Log(logger, handler)), logger)
 }
 
 // check refuses what cannot be right before anything is opened.
@@ -134,6 +141,13 @@ func (f *serveFlags) check() error {
 			return usage("--issuer: %v", err)
 		}
 	}
+	for _, text := range f.proxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return usage("--trusted-proxy %s: use a network such as 10.0.0.0/8", text)
+		}
+		f.trusted = append(f.trusted, p)
+	}
 	if f.lease < httpfeed.MinLease || f.lease > httpfeed.MaxLease {
 		return usage("--lease must be between %v and %v", httpfeed.MinLease, httpfeed.MaxLease)
 	}
@@ -150,11 +164,13 @@ type program struct {
 	relay    *authz.Relay
 	ring     *signing.Ring
 	logger   *slog.Logger
+	// gitHubKeys is where the keys of GitHub's secret scanning are.
+	gitHubKeys string
 }
 
 // open wires the parts. It starts nothing.
 func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, err error) {
-	p = &program{issuer: f.issuer, logger: logger}
+	p = &program{issuer: f.issuer, logger: logger, gitHubKeys: f.gitHubKeys}
 	store, err := p.openStore(ctx, f)
 	if err != nil {
 		return nil, err
@@ -174,7 +190,8 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 		return nil, err
 	}
 	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Name: "server " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
-	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")}})
+	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
+		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1"))})
 	if err != nil {
 		return nil, err
 	}
@@ -256,14 +273,14 @@ func (p *program) ensureResource(ctx context.Context, want keys.Resource) error 
 	if ok && have.Name == want.Name && slices.Equal(have.Scopes, want.Scopes) {
 		return nil
 	}
-	_, err = p.registry.PutResource(ctx, "server", want)
+	_, err = p.registry.PutResource(ctx, keys.Program("server"), want)
 	return err
 }
 
 func (p *program) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", p.server.Handler())
-	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay,
+	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
 		CursorKey: p.master.derive("cursor v1"), Logger: p.logger})
 	mux.Handle(issuerPath(p.issuer)+"/v1/", api)
 	return mux

@@ -28,7 +28,7 @@ func verifiersList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var list management.VerifierList
+			var list management.List[management.Verifier]
 			if err := server.do(cmd.Context(), http.MethodGet, "/verifiers", nil, &list); err != nil {
 				return err
 			}

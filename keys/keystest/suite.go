@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,12 +37,24 @@ func Run(t *testing.T, open func(*testing.T) keys.Store) {
 		{"RecordIsOneMoment", recordMoment},
 		{"PagesJoinToTheWholeList", pages},
 		{"UsesOnlyRise", uses},
+		{"UsageAddsUp", usage},
 		{"SnapshotIsTheNewestCutOfEachSubject", snapshot},
 		{"FloorRisesToWhatCannotMatter", floor},
 		{"ReadKnowsTheHistory", readHeads},
 		{"ReceiptsAreKeptOnce", receipts},
 		{"SessionsComeAndGo", sessions},
 		{"ResourcesAreReplacedByAudience", resources},
+		{"ResourcesInUseStay", resourcesInUse},
+		{"PresetsComeAndGo", presets},
+		{"KeysAreFiltered", filters},
+		{"EveryOrderJoinsToTheWholeList", orders},
+		{"CredentialsFindTheirKey", credentials},
+		{"MembersLeaveTheirKeysToAnHeir", members},
+		{"OrganizationsAreListed", organizations},
+		{"EventsAreAChain", chain},
+		{"ChainIsOneUnderConcurrency", concurrentChain},
+		{"CheckpointsFollowTheHeads", checkpoints},
+		{"RepeatedRequestsFindWhatTheyDid", repeated},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(t, &suite{Store: open(t), t: t, ctx: t.Context()})
@@ -65,6 +78,11 @@ func (s *suite) must(err error) {
 	}
 }
 
+func (s *suite) mustCommit(_ keys.Commit, err error) {
+	s.t.Helper()
+	s.must(err)
+}
+
 func (s *suite) want(got, want error) {
 	s.t.Helper()
 	if !errors.Is(got, want) {
@@ -74,7 +92,7 @@ func (s *suite) want(got, want error) {
 
 func (s *suite) same(got, want any) {
 	s.t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		s.t.Errorf("-want +got\n%s", d)
 	}
 }
@@ -82,7 +100,7 @@ func (s *suite) same(got, want any) {
 func (s *suite) organization(id string) keys.Organization {
 	s.t.Helper()
 	o := keys.Organization{ID: id, Name: "Acme", Plan: "Professional", CreatedAt: now()}
-	s.must(s.CreateOrganization(s.ctx, o))
+	s.mustCommit(s.CreateOrganization(s.ctx, o, about(id)))
 	return o
 }
 
@@ -95,12 +113,19 @@ func (s *suite) key(organization string) keys.Key {
 		Credentials: []keys.Credential{{ID: fmt.Sprintf("cred%05d", n), Hint: "wxyz", MAC: []byte{1, 2, 0, 255}, Pepper: 1, CreatedAt: now()}}}
 }
 
+// about is an entry that touches an organisation.
+func about(id string) keys.Entry {
+	return keys.Entry{Kind: tokens.Touch, Subject: tokens.Organization(id), Actor: keys.Program("test"), OrganizationID: id, Action: "test.change", Target: id}
+}
+
 func touch(k keys.Key) keys.Entry {
-	return keys.Entry{Kind: tokens.Touch, Subject: tokens.Client(k.ClientID), Actor: "test"}
+	return keys.Entry{Kind: tokens.Touch, Subject: tokens.Client(k.ClientID), Actor: keys.Program("test"), OrganizationID: k.OrganizationID, Action: "key.touch", Target: k.ID}
 }
 
 func cut(k keys.Key) keys.Entry {
-	return keys.Entry{Kind: tokens.Cut, Subject: tokens.Client(k.ClientID), Actor: "test", Reason: "because"}
+	e := touch(k)
+	e.Kind, e.Action, e.Reason = tokens.Cut, "key.cut", "because"
+	return e
 }
 
 func anyNumber(keys.Organization, int) error { return nil }

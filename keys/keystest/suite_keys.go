@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,22 +16,25 @@ import (
 )
 
 func roundTrip(t *testing.T, s *suite) {
-	limit := 7
-	o := keys.Organization{ID: "org_1", Name: "Ácme 株式会社", Plan: "Enterprise", CustomLimit: &limit, Operator: true, CreatedAt: now()}
-	s.must(s.CreateOrganization(s.ctx, o))
+	networks := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+	o := keys.Organization{ID: "org_1", Name: "Ácme 株式会社", Plan: "Enterprise", CustomLimit: &keys.CustomLimit{MaxKeys: 7, By: "ann", Reason: "asked", At: now()}, Operator: true, CreatedAt: now(),
+		LimitRequest: &keys.LimitRequest{MaxKeys: 7, Reason: "more", By: "bob", At: now(), Answer: "granted", AnsweredBy: "ann", AnsweredAt: now()},
+		Policy:       keys.Policy{MaxLifetime: time.Hour, Networks: networks, Approval: true, Creators: []keys.Role{keys.Owner}, KeepLeaked: true}}
+	s.mustCommit(s.CreateOrganization(s.ctx, o, about(o.ID)))
 	got, err := s.Organization(s.ctx, "org_1")
 	s.must(err)
 	s.same(got, o)
 
 	m := keys.Member{ID: "mem_1", OrganizationID: "org_1", Name: "Amal", Email: "a@example.com", Role: keys.Owner, CreatedAt: now()}
-	s.must(s.AddMember(s.ctx, m))
+	s.mustCommit(s.AddMember(s.ctx, m, about("org_1")))
 	members, err := s.Members(s.ctx, "org_1")
 	s.must(err)
 	s.same(members, []keys.Member{m})
 
 	k := s.key("org_1")
 	k.OwnerID, k.ExpiresAt = "mem_1", now().Add(time.Hour)
-	second := keys.Credential{ID: "second", Hint: "abcd", MAC: []byte("mac"), Pepper: 2, CreatedAt: k.CreatedAt.Add(-time.Second), EndsAt: now(), LastUsedAt: now()}
+	k.Description, k.Networks, k.TokenTTL, k.Pending, k.RequestedBy = "For builds", networks, time.Minute, true, "mem_1"
+	second := keys.Credential{ID: "second", Hint: "abcd", MAC: []byte("mac"), Pepper: 2, CreatedAt: k.CreatedAt.Add(-time.Second), EndsAt: now(), LastUsedAt: now(), FirstUsedAt: now().Add(-time.Hour), LastUsedFrom: "203.0.113.9", EndsAfterUse: time.Hour}
 	k.Credentials = append(k.Credentials, second)
 	s.create(k)
 	stored, err := s.Key(s.ctx, "org_1", k.ID)
@@ -45,7 +49,8 @@ func roundTrip(t *testing.T, s *suite) {
 		s.same(active, 1)
 		k.Scopes, k.Resources = []string{"b:read"}, []string{"https://b.example", "https://a.example"}
 		k.ExpiresAt, k.SuspendedAt = time.Time{}, now()
-		k.Credentials[0].EndsAt = now().Add(time.Minute)
+		k.Name, k.Description, k.OwnerID, k.Networks, k.TokenTTL, k.Pending = "Renamed", "", "", networks[:1], 0, false
+		k.Credentials[0].EndsAt, k.Credentials[0].EndsAfterUse = now().Add(time.Minute), time.Second
 		k.Credentials = slices.Insert(k.Credentials, 0, keys.Credential{ID: "third", Hint: "qrst", MAC: []byte("m"), Pepper: 1, CreatedAt: now().Add(time.Second)})
 		return touch(*k), nil
 	})
@@ -64,9 +69,9 @@ func roundTrip(t *testing.T, s *suite) {
 	s.same(stored, changed)
 	s.same(len(stored.Credentials), 1)
 
-	o.Plan, o.CustomLimit = "Starter", nil
+	o.Plan, o.CustomLimit, o.Policy, o.LimitRequest = "Starter", nil, keys.Policy{}, nil
 	org, _, err := s.ChangeOrganization(s.ctx, "org_1", func(org *keys.Organization) (keys.Entry, error) {
-		org.Plan, org.CustomLimit = "Starter", nil
+		org.Plan, org.CustomLimit, org.Policy, org.LimitRequest = "Starter", nil, keys.Policy{}, nil
 		return keys.Entry{Kind: tokens.Touch, Subject: tokens.Organization(org.ID)}, nil
 	})
 	s.must(err)
@@ -93,7 +98,18 @@ func notFound(t *testing.T, s *suite) {
 	k := s.key("none")
 	_, err = s.CreateKey(s.ctx, k, touch(k), anyNumber)
 	s.want(err, keys.ErrNotFound)
-	s.want(s.AddMember(s.ctx, keys.Member{ID: "m", OrganizationID: "none"}), keys.ErrNotFound)
+	_, err = s.AddMember(s.ctx, keys.Member{ID: "m", OrganizationID: "none"}, about("none"))
+	s.want(err, keys.ErrNotFound)
+	_, err = s.KeyOfCredential(s.ctx, "none")
+	s.want(err, keys.ErrNotFound)
+	_, _, err = s.ChangeMember(s.ctx, "org_1", "none", func(keys.Organization, []keys.Member, int, *keys.Member) (keys.Entry, error) {
+		return keys.Entry{}, nil
+	})
+	s.want(err, keys.ErrNotFound)
+	_, err = s.RemoveResource(s.ctx, "none", about(""), func() error { return nil })
+	s.want(err, keys.ErrNotFound)
+	_, err = s.RemovePreset(s.ctx, "none", about(""))
+	s.want(err, keys.ErrNotFound)
 	_, err = s.Receipt(s.ctx, s.tip())
 	s.want(err, keys.ErrNotFound)
 	list, err := s.Keys(s.ctx, "none", keys.Page{})
@@ -120,16 +136,21 @@ func foreign(t *testing.T, s *suite) {
 
 func takenIDs(t *testing.T, s *suite) {
 	s.organization("org_1")
-	s.want(s.CreateOrganization(s.ctx, keys.Organization{ID: "org_1", Name: "x", Plan: "Free"}), keys.ErrExists)
+	_, err := s.CreateOrganization(s.ctx, keys.Organization{ID: "org_1", Name: "x", Plan: "Free"}, about("org_1"))
+	s.want(err, keys.ErrExists)
 	m := keys.Member{ID: "m", OrganizationID: "org_1", Role: keys.Owner, CreatedAt: now()}
-	s.must(s.AddMember(s.ctx, m))
-	s.want(s.AddMember(s.ctx, m), keys.ErrExists)
+	s.mustCommit(s.AddMember(s.ctx, m, about("org_1")))
+	_, err = s.AddMember(s.ctx, m, about("org_1"))
+	s.want(err, keys.ErrExists)
+	m.ID = "other"
+	_, err = s.AddMember(s.ctx, m, about("org_1"))
+	s.want(err, keys.ErrExists)
 	k := s.key("org_1")
 	s.create(k)
 	before := s.tip()
 	again := s.key("org_1")
 	again.ClientID = k.ClientID
-	_, err := s.CreateKey(s.ctx, again, touch(again), anyNumber)
+	_, err = s.CreateKey(s.ctx, again, touch(again), anyNumber)
 	if err == nil {
 		t.Error("a client id was given twice")
 	}
@@ -411,7 +432,8 @@ func pages(t *testing.T, s *suite) {
 			break
 		}
 		joined = append(joined, part...)
-		page.BeforeTime, page.BeforeID = part[len(part)-1].CreatedAt, part[len(part)-1].ID
+		mark := part[len(part)-1].Mark("")
+		page.After = &mark
 	}
 	s.same(joined, whole)
 	if !slices.IsSortedFunc(whole, func(a, b keys.Key) int { return b.CreatedAt.Compare(a.CreatedAt) }) {
@@ -425,18 +447,20 @@ func uses(t *testing.T, s *suite) {
 	s.create(k)
 	id, late := k.Credentials[0].ID, now()
 	for _, at := range []time.Time{late.Add(-time.Minute), late, late.Add(-time.Hour)} {
-		s.must(s.UseCredentials(s.ctx, map[string]time.Time{id: at, "unknown": at}))
+		s.must(s.AddUsage(s.ctx, keys.Usage{Credentials: map[string]keys.Use{id: {At: at, From: at.String()}, "unknown": {At: at}}}))
 	}
-	s.must(s.UseCredentials(s.ctx, nil))
+	s.must(s.AddUsage(s.ctx, keys.Usage{}))
 	stored, err := s.Key(s.ctx, "org_1", k.ID)
 	s.must(err)
 	s.same(stored.Credentials[0].LastUsedAt, late)
+	s.same(stored.Credentials[0].LastUsedFrom, late.String())
+	s.same(stored.Credentials[0].FirstUsedAt, late.Add(-time.Minute))
 }
 
 func resources(t *testing.T, s *suite) {
 	entry := keys.Entry{Kind: tokens.Touch, Subject: tokens.Resource("res_a")}
 	a := keys.Resource{ID: "res_a", Audience: "https://a.example", Name: "A", Algorithm: tokens.ES256, TokenTTL: 10 * time.Minute,
-		Scopes: []keys.Scope{{Name: "a:write", Description: "Write"}, {Name: "a:read", Description: "Read", Restricted: true}}}
+		Scopes: []keys.Scope{{Name: "a:write", Description: "Write", Group: "A", Level: "write", Dangerous: true}, {Name: "a:read", Description: "Read", Restricted: true}}}
 	b := keys.Resource{ID: "res_b", Audience: "https://b.example", Name: "B", Algorithm: tokens.RS256, TokenTTL: time.Minute}
 	for _, r := range []keys.Resource{a, b} {
 		_, err := s.PutResource(s.ctx, r, entry)

@@ -136,7 +136,7 @@ func readHeads(t *testing.T, s *suite) {
 
 func receipts(t *testing.T, s *suite) {
 	start := now().Add(time.Second)
-	one, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:1", Actor: "ann", Reason: "it leaked"})
+	one, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:1", Actor: keys.Actor{ClientID: "ann"}, Reason: "it leaked"})
 	s.must(err)
 	_, err = s.Append(s.ctx, keys.Entry{Kind: tokens.Touch, Subject: "c:2"})
 	s.must(err)

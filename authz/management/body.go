@@ -1,0 +1,137 @@
+package management
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/imara/apikeys/keys"
+)
+
+const (
+	maxBody  = 1 << 20
+	maxDepth = 10
+)
+
+// A bodyError says why the body is not the JSON object that the route takes.
+type bodyError struct {
+	status int
+	reason string
+}
+
+func (e *bodyError) Error() string { return e.reason }
+
+func badBody(reason string) error { return &bodyError{http.StatusBadRequest, reason} }
+
+// checkBody reads the body and puts it back. It must be one JSON object with the
+// members of t, each once and in its own case. The hash is of the whole request.
+func checkBody(w http.ResponseWriter, r *http.Request, t reflect.Type) (hash string, err error) {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return "", err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	sum := sha256.Sum256([]byte(r.Method + "\n" + r.URL.RequestURI() + "\n" + r.Header.Get("Imara-Actor") + "\n" + string(data)))
+	hash = hex.EncodeToString(sum[:])
+	if len(data) == 0 {
+		return hash, nil
+	}
+	if t == nil {
+		return "", badBody("This request takes no body.")
+	}
+	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/json" {
+		return "", &bodyError{http.StatusUnsupportedMediaType, "Use application/json."}
+	}
+	if t.Kind() == reflect.Slice {
+		return hash, nil // raw: the handler reads it
+	}
+	if err := checkMembers(data); err != nil {
+		return "", err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	var wrongType *json.UnmarshalTypeError
+	switch err := decoder.Decode(reflect.New(t).Interface()); {
+	case errors.As(err, &wrongType):
+		return "", &keys.InputError{Field: strings.ReplaceAll(wrongType.Field, ".", "/"), Reason: "it must not be a JSON " + wrongType.Value}
+	case err != nil:
+		return "", badBody(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return hash, nil
+}
+
+// checkMembers refuses what encoding/json lets through: a member twice, one in
+// another case, nesting without end, and more than one value.
+func checkMembers(data []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	type level struct {
+		object bool
+		name   bool // a name comes next
+		seen   map[string]bool
+	}
+	var open []level
+	for begun := false; ; begun = true {
+		token, err := decoder.Token()
+		if err == io.EOF && begun && len(open) == 0 {
+			return nil
+		}
+		if err != nil {
+			return badBody("This is not JSON: " + err.Error())
+		}
+		if begun && len(open) == 0 {
+			return badBody("There is something after the JSON object.")
+		}
+		if n := len(open); n > 0 && open[n-1].object && open[n-1].name {
+			if name, ok := token.(string); ok {
+				switch {
+				case strings.ToLower(name) != name:
+					return badBody("unknown field " + quoted(name))
+				case open[n-1].seen[name]:
+					return badBody("the field " + quoted(name) + " is there twice")
+				}
+				open[n-1].seen[name], open[n-1].name = true, false
+				continue
+			}
+		}
+		if n := len(open); n > 0 {
+			open[n-1].name = true
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			if len(open) == maxDepth {
+				return badBody("It is nested too deeply.")
+			}
+			open = append(open, level{object: token == json.Delim('{'), name: true, seen: map[string]bool{}})
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+		}
+	}
+}
+
+// quoted is a name of the caller's, cut short.
+func quoted(name string) string {
+	if len(name) > 40 {
+		name = name[:40] + "…"
+	}
+	text, _ := json.Marshal(name)
+	return string(text)
+}
+
+func marshal(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+// format is how the library writes and reads JSON.
+var format = huma.Format{Marshal: marshal, Unmarshal: json.Unmarshal}

@@ -1,0 +1,153 @@
+package management
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+// call is who asks, and for which organisation.
+type call struct {
+	organization string // of the path; empty when it names none
+	by           keys.Actor
+	own          string // the caller's organisation
+	claims       *tokens.Claims
+	w            http.ResponseWriter // for the request's line of log
+}
+
+type callKey struct{}
+
+// errActor: the request names a member that is not there, or may not name one.
+var errActor = errors.New("the key may not act for this member")
+
+// errPrecondition: a member's change must say which version it changes.
+var errPrecondition = errors.New("If-Match is required")
+
+// errHeader: a header cannot be what it is.
+var errHeader = errors.New("a header cannot be read")
+
+// guard admits tokens with the scope of a route that may act on the organisation
+// of the path, and checks the body.
+func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(ctx)
+		w.Header().Set("Cache-Control", "no-store")
+		var claims *tokens.Claims
+		if rt.scope != "" {
+			var err error
+			if claims, err = s.Verifier.Authorize(r, rt.scope); err != nil {
+				s.Verifier.Challenge(w, err, rt.scope)
+				return
+			}
+		}
+		c, err := s.call(w, r, rt, claims)
+		if err == nil {
+			c.by.RequestHash, err = checkBody(w, r, body)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		next(huma.WithValue(ctx, callKey{}, c))
+	}
+}
+
+// call reads who asks for what, on which terms. Claims are nil on a route for everybody.
+func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *tokens.Claims) (call, error) {
+	c := call{organization: r.PathValue("org"), w: w}
+	c.by.RequestID = w.Header().Get("X-Request-Id")
+	c.by.Address = r.RemoteAddr
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		c.by.Address = host
+	}
+	c.by.DryRun = r.URL.Query().Get("dry_run") == "true"
+	if c.by.IdempotencyKey = r.Header.Get("Idempotency-Key"); r.Method != http.MethodPost || c.by.DryRun {
+		c.by.IdempotencyKey = ""
+	}
+	if key := c.by.IdempotencyKey; len(key) > 255 || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return c, fmt.Errorf("%w: Idempotency-Key is 1 to 255 visible ASCII characters", errHeader)
+	}
+	if c.by.IfMatch = strings.Trim(strings.TrimPrefix(r.Header.Get("If-Match"), "W/"), `"`); c.by.IfMatch == "*" {
+		c.by.IfMatch = ""
+	}
+	if claims == nil {
+		c.by.ClientID = "anonymous"
+		return c, nil
+	}
+	authz.Observe(w, "client_id", claims.ClientID)
+	authz.Observe(w, "jti", claims.ID)
+	c.claims, c.own, c.by.ClientID = claims, claims.Organization, claims.ClientID
+	c.by.Scopes, c.by.Operator = strings.Fields(claims.Scope), claims.HasScope("operator")
+	if !c.by.Operator && c.organization != "" && c.organization != c.own {
+		return c, keys.ErrNotFound
+	}
+	if member := r.Header.Get("Imara-Actor"); member != "" {
+		if err := s.actFor(r.Context(), &c, member); err != nil {
+			return c, err
+		}
+		if c.by.IfMatch == "" && (r.Method == http.MethodPatch || r.Method == http.MethodDelete) && r.Header.Get("If-Match") == "" {
+			return c, errPrecondition
+		}
+	}
+	return c, c.by.May(rt.action)
+}
+
+// actFor makes the call one of a member's: of the organisation of the path, or of
+// the caller's own, where the operator's staff is.
+func (s *server) actFor(ctx context.Context, c *call, member string) error {
+	if !c.claims.HasScope("members:act") {
+		return errActor
+	}
+	for _, organization := range []string{cmp.Or(c.organization, c.own), c.own} {
+		m, err := s.Registry.Member(ctx, organization, member)
+		if errors.Is(err, keys.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.by.MemberID, c.by.Role, c.by.Scopes = m.ID, m.Role, nil
+		c.by.Operator = c.by.Operator && m.Role == keys.Staff
+		return nil
+	}
+	return errActor
+}
+
+// replay answers a request that was carried out before; nil when it was not.
+func (s *server) replay(ctx context.Context, c call, again func(keys.Event) (any, error)) (any, error) {
+	event, same, err := s.Registry.Repeated(ctx, c.by)
+	switch {
+	case errors.Is(err, keys.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !same:
+		return nil, errMismatch
+	}
+	out, err := again(event)
+	if err != nil {
+		return nil, err
+	}
+	reflect.ValueOf(out).Elem().FieldByName("Replayed").SetString("true")
+	return out, nil
+}
+
+// errMismatch: the Idempotency-Key belongs to another request.
+var errMismatch = errors.New("the Idempotency-Key belongs to another request")
+
+func isRepeated(err error) bool { return errors.Is(err, keys.ErrRepeated) }
+
+// etag of a version.
+func etag(version string) string { return `"` + version + `"` }

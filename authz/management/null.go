@@ -1,0 +1,70 @@
+package management
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Null is a member of a request that may be left out, null, or a value: the three
+// mean as it was, none, and this.
+type Null[T any] struct {
+	Set   bool
+	Value T // zero for null
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *Null[T]) UnmarshalJSON(data []byte) error {
+	n.Set = true
+	if string(data) == "null" {
+		return nil
+	}
+	return json.Unmarshal(data, &n.Value)
+}
+
+// MarshalJSON implements json.Marshaler, for clients.
+func (n Null[T]) MarshalJSON() ([]byte, error) {
+	if reflect.ValueOf(n.Value).IsZero() {
+		return []byte("null"), nil
+	}
+	return json.Marshal(n.Value)
+}
+
+// Schema implements huma.SchemaProvider.
+func (Null[T]) Schema(r huma.Registry) *huma.Schema {
+	schema := *huma.SchemaFromType(r, reflect.TypeFor[T]())
+	schema.Nullable = true
+	return &schema
+}
+
+// parseSpan reads 90d, 12h or 30m.
+func parseSpan(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.Atoi(days)
+		if err != nil || n < 0 || n > 36500 {
+			return 0, errSpan
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, errSpan
+	}
+	return d, nil
+}
+
+var errSpan = errors.New("use a span such as 90d, 12h or 30m")
+
+// given is a body that may be left out.
+func given[T any](body *T) (v T) {
+	if body != nil {
+		v = *body
+	}
+	return v
+}

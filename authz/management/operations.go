@@ -1,0 +1,156 @@
+package management
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
+)
+
+// A Verifier is one that must confirm every revocation.
+type Verifier struct {
+	ID            string    `json:"id"`
+	Name          string    `json:"name"`
+	ClientID      string    `json:"client_id,omitempty"`
+	Via           string    `json:"via" enum:"redis,http,server" doc:"server is a server's own."`
+	LeaseMS       int64     `json:"lease_ms"`
+	AcceptStaleMS int64     `json:"accept_stale_ms" doc:"How old a view it may use past its lease; 0 when it refuses."`
+	JoinedAt      time.Time `json:"joined_at"`
+	Applied       uint64    `json:"applied" doc:"Position in the revocation log."`
+	Behind        uint64    `json:"behind" doc:"Entries that it lacks."`
+}
+
+// A SigningKey signs tokens.
+type SigningKey struct {
+	KeyID     string     `json:"kid"`
+	Algorithm string     `json:"algorithm" enum:"ES256,RS256,EdDSA"`
+	State     string     `json:"state" enum:"next,current,previous"`
+	ActiveAt  time.Time  `json:"active_at" doc:"From when it signs."`
+	Until     *time.Time `json:"until,omitempty" doc:"How long a previous one is published."`
+}
+
+// RotateSigningKey is the request for a new one.
+type RotateSigningKey struct {
+	Algorithm string `json:"algorithm"`
+}
+
+// Me is who a token speaks for.
+type Me struct {
+	ClientID     string    `json:"client_id"`
+	Organization string    `json:"organization"`
+	Scopes       []string  `json:"scopes" nullable:"false"`
+	Member       string    `json:"member,omitempty"`
+	Role         string    `json:"role,omitempty"`
+	ExpiresAt    time.Time `json:"expires_at"`
+}
+
+// InspectToken is the request to look at a token.
+type InspectToken struct {
+	Token    string `json:"token"`
+	Audience string `json:"audience,omitempty" doc:"For which it should be good; the one that it names without it."`
+}
+
+// InspectedToken is what a verifier says of it.
+type InspectedToken struct {
+	Valid  bool           `json:"valid"`
+	Reason string         `json:"reason,omitempty"`
+	Claims *tokens.Claims `json:"claims,omitempty" doc:"Of a token of the caller's organisation."`
+}
+
+func (s *server) operationRoutes() {
+	register(s, route{method: "GET", path: "/verifiers", scope: "operator", action: "verifier.read", summary: "List who must confirm a revocation"}, s.listVerifiers, nil)
+	register(s, route{method: "GET", path: "/signing-keys", scope: "operator", action: "signing.read", summary: "List signing keys, the newest first"}, s.listSigningKeys, nil)
+	register(s, route{method: "POST", path: "/signing-keys", scope: "operator", action: "signing.rotate", summary: "Make the next signing key of an algorithm", status: 201}, s.rotateSigningKey, s.signingKeysRotated)
+	register(s, route{method: "GET", path: "/me", scope: "keys:read", action: "catalogue.read", summary: "Show for whom the token speaks"}, s.me, nil)
+	register(s, route{method: "POST", path: "/tokens/inspect", scope: "keys:read", action: "catalogue.read", summary: "Verify a token, and say what it says"}, s.inspect, nil)
+}
+
+func (s *server) listVerifiers(ctx context.Context, _ call, _ *struct{ Caller }) (*answer[List[Verifier]], error) {
+	verifiers, err := s.Relay.Verifiers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := &answer[List[Verifier]]{Body: List[Verifier]{Data: []Verifier{}}}
+	for _, v := range verifiers {
+		list.Body.Data = append(list.Body.Data, Verifier{ID: v.ID, Name: v.Name, ClientID: v.ClientID, Via: v.Via,
+			LeaseMS: v.Lease.Milliseconds(), AcceptStaleMS: v.AcceptStale.Milliseconds(),
+			JoinedAt: v.JoinedAt.UTC(), Applied: v.Applied, Behind: v.Behind})
+	}
+	return list, nil
+}
+
+func (s *server) signingKeys() *answer[List[SigningKey]] {
+	list := &answer[List[SigningKey]]{Body: List[SigningKey]{Data: []SigningKey{}}}
+	for _, k := range s.Ring.Keys() {
+		list.Body.Data = append(list.Body.Data, SigningKey{k.ID, k.Algorithm, string(k.State), k.ActiveAt.UTC(), optional(k.Until.UTC())})
+	}
+	return list
+}
+
+func (s *server) listSigningKeys(context.Context, call, *struct{ Caller }) (*answer[List[SigningKey]], error) {
+	return s.signingKeys(), nil
+}
+
+func (s *server) rotateSigningKey(ctx context.Context, c call, in *struct {
+	Terms
+	Body RotateSigningKey
+}) (*answer[List[SigningKey]], error) {
+	switch in.Body.Algorithm {
+	case tokens.ES256, tokens.RS256, tokens.EdDSA:
+	default:
+		return nil, &keys.InputError{Field: "algorithm", Reason: "it must be ES256, RS256 or EdDSA"}
+	}
+	if c.by.DryRun {
+		return s.signingKeys(), nil
+	}
+	// First the record, then the key: a key that nobody is known to have asked for
+	// would be worse than a record of one that was not made.
+	if err := s.Registry.Note(ctx, c.by, "signing.rotate", "", in.Body.Algorithm); err != nil {
+		return nil, err
+	}
+	if _, err := s.Ring.Rotate(ctx, in.Body.Algorithm); err != nil {
+		return nil, err
+	}
+	return s.signingKeys(), nil
+}
+
+func (s *server) signingKeysRotated(context.Context, call, keys.Event) (*answer[List[SigningKey]], error) {
+	return s.signingKeys(), nil
+}
+
+func (s *server) me(_ context.Context, c call, _ *struct{ Caller }) (*answer[Me], error) {
+	return &answer[Me]{Body: Me{ClientID: c.claims.ClientID, Organization: c.own, Scopes: strings.Fields(c.claims.Scope), Member: c.by.MemberID, Role: string(c.by.Role),
+		ExpiresAt: c.claims.Expires().UTC()}}, nil
+}
+
+func (s *server) inspect(ctx context.Context, c call, in *struct {
+	Caller
+	Body InspectToken
+}) (*answer[InspectedToken], error) {
+	verdict := func(claims *tokens.Claims, err error) (*answer[InspectedToken], error) {
+		body := InspectedToken{Valid: err == nil}
+		if err != nil {
+			body.Reason = err.Error()
+		}
+		if claims != nil && (c.by.Operator || claims.Organization == c.own) {
+			body.Claims = claims
+		}
+		return &answer[InspectedToken]{Body: body}, nil
+	}
+	unverified, err := tokens.Inspect(in.Body.Token)
+	if err != nil {
+		return verdict(nil, err)
+	}
+	audience := in.Body.Audience
+	if audience == "" && len(unverified.Claims.Audience) > 0 {
+		audience = unverified.Claims.Audience[0]
+	}
+	v, err := s.Verifier.WithAudience(audience)
+	if err != nil {
+		return nil, &keys.InputError{Field: "audience", Reason: err.Error()}
+	}
+	claims, err := v.VerifyContext(ctx, in.Body.Token)
+	return verdict(claims, err)
+}

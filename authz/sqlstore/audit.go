@@ -1,0 +1,103 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"math"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+)
+
+const eventColumns = `l.seq, l.at, l.organization_id, l.action, l.target, l.actor, l.member_id, l.request_id, l.address, l.reason, l.changes, l.kind, l.subject, l.hash, l.confirmed_at, l.state, l.confirmed, l.total, l.waited_us`
+
+func scanEvent(rows *sql.Rows) (e keys.Event, err error) {
+	var at, confirmed, waited int64
+	var changes string
+	var receipt keys.Receipt
+	err = rows.Scan(&e.Position, &at, &e.OrganizationID, &e.Action, &e.Target, &e.ClientID, &e.MemberID, &e.RequestID, &e.Address,
+		&e.Reason, &changes, &e.Kind, &e.Subject, &e.Hash, &confirmed, &receipt.State, &receipt.Confirmed, &receipt.Total, &waited)
+	if confirmed > 0 {
+		receipt.Position, receipt.Waited, receipt.By, receipt.Reason = e.Position, time.Duration(waited)*time.Microsecond, cmp.Or(e.MemberID, e.ClientID), e.Reason
+		e.Receipt = &receipt
+	}
+	e.At = time.UnixMicro(at).UTC()
+	if err == nil && changes != "" {
+		err = json.Unmarshal([]byte(changes), &e.Changes)
+	}
+	return e, err
+}
+
+// Events implements keys.Audit.
+func (s *Store) Events(ctx context.Context, organizationID string, page keys.EventPage) ([]keys.Event, error) {
+	limit, before, until := int64(page.Limit), int64(page.Before), micros(page.Until)
+	if limit <= 0 {
+		limit = math.MaxInt64
+	}
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	if until == 0 {
+		until = math.MaxInt64
+	}
+	order := ` ORDER BY l.seq`
+	if page.Newest {
+		order += ` DESC`
+	}
+	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l
+		WHERE l.organization_id = $1 AND l.seq > $2 AND l.seq < $3 AND l.at >= $4 AND l.at < $5
+		  AND ($6 = '' OR l.action = $6) AND ($7 = '' OR l.target = $7) AND ($8 = '' OR l.actor = $8 OR l.member_id = $8) AND ($9 = '' OR l.kind = $9)`+order+` LIMIT $10`,
+		organizationID, int64(page.After), before, micros(page.Since), until, string(page.Action), page.Target, page.Actor, string(page.Kind), limit)
+	events, err := collect(rows, err, scanEvent)
+	return events, s.fail(err)
+}
+
+// Heads implements keys.Audit.
+func (s *Store) Heads(ctx context.Context) ([]keys.Event, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l
+		WHERE l.hash IS NOT NULL AND l.seq IN (SELECT MAX(seq) FROM log WHERE seq > (SELECT COALESCE(MAX(seq), 0) FROM checkpoints) GROUP BY organization_id)
+		ORDER BY l.seq`)
+	events, err := collect(rows, err, scanEvent)
+	return events, s.fail(err)
+}
+
+// AddCheckpoint implements keys.Audit.
+func (s *Store) AddCheckpoint(ctx context.Context, c keys.Checkpoint) error {
+	_, err := s.write.ExecContext(ctx, `INSERT INTO checkpoints (organization_id, seq, signed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+		c.OrganizationID, c.Position, c.Signed)
+	return s.fail(err)
+}
+
+// Checkpoints implements keys.Audit.
+func (s *Store) Checkpoints(ctx context.Context, organizationID string) ([]keys.Checkpoint, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT seq, signed FROM checkpoints WHERE organization_id = $1 ORDER BY seq`, organizationID)
+	list, err := collect(rows, err, func(rows *sql.Rows) (c keys.Checkpoint, err error) {
+		c.OrganizationID = organizationID
+		return c, rows.Scan(&c.Position, &c.Signed)
+	})
+	return list, s.fail(err)
+}
+
+// Repeated implements keys.Audit.
+func (s *Store) Repeated(ctx context.Context, clientID, key string, since time.Time) (keys.Event, string, error) {
+	e, hash, err := repeated(ctx, s.read, clientID, key, since)
+	return e, hash, s.fail(err)
+}
+
+func repeated(ctx context.Context, q querier, clientID, key string, since time.Time) (keys.Event, string, error) {
+	var hash string
+	var seq int64
+	err := q.QueryRowContext(ctx, `SELECT seq, request_hash FROM log WHERE actor = $1 AND idempotency_key = $2 AND idempotency_key <> '' AND at >= $3 ORDER BY seq DESC LIMIT 1`,
+		clientID, key, micros(since)).Scan(&seq, &hash)
+	if err != nil {
+		return keys.Event{}, "", err
+	}
+	rows, err := q.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l WHERE l.seq = $1`, seq)
+	events, err := collect(rows, err, scanEvent)
+	if err != nil || len(events) == 0 {
+		return keys.Event{}, "", err
+	}
+	return events[0], hash, nil
+}

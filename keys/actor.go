@@ -1,0 +1,87 @@
+package keys
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// An Actor is who asks for a change, and on what terms.
+type Actor struct {
+	// ClientID is the key whose token made the call, or a name for the program
+	// itself, such as server.
+	ClientID string
+	// MemberID and Role are the member for whom the key acts; empty when it acts
+	// for itself, with no limit but its scopes.
+	MemberID string
+	Role     Role
+	// Scopes are those of the token.
+	Scopes []string
+	// Operator: it may act on every organisation, and grant restricted scopes.
+	Operator bool
+	// RequestID and Address are those of the request, for the log.
+	RequestID string
+	Address   string
+	// IdempotencyKey, unless empty, is what a repetition of the request has too, and
+	// RequestHash tells whether it is the same request.
+	IdempotencyKey string
+	RequestHash    string
+	// IfMatch, unless empty, is the version that what is changed must have.
+	IfMatch string
+	// DryRun: everything is checked, nothing is stored.
+	DryRun bool
+}
+
+// Program is the actor for what the program does by itself.
+func Program(name string) Actor { return Actor{ClientID: name, Operator: true} }
+
+// Name is the member, or the key that acts for itself.
+func (by Actor) Name() string { return cmp.Or(by.MemberID, by.ClientID) }
+
+// did is the entry for an action by this actor on a target.
+func (by Actor) did(action Action, organizationID, target string, kind tokens.Kind, subject tokens.Subject) Entry {
+	return Entry{Kind: kind, Subject: subject, Actor: by, OrganizationID: organizationID, Action: action, Target: target}
+}
+
+// agree refuses a change of what has another version by now.
+func (by Actor) agree(version string) error {
+	if by.IfMatch != "" && by.IfMatch != version {
+		return ErrChanged
+	}
+	return nil
+}
+
+// errTrial ends the transaction of a dry run.
+var errTrial = errors.New("dry run")
+
+// trial is the last thing that a change says in its transaction.
+func (by Actor) trial() error {
+	if by.DryRun {
+		return errTrial
+	}
+	return nil
+}
+
+// version is the same for the same fields, and for no others.
+func version(fields map[string]string) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		fmt.Fprintf(h, "%q=%q\n", name, fields[name])
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// stamp is a time as fields show it; empty for none.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}

@@ -1,0 +1,56 @@
+package keys
+
+import (
+	"context"
+	"errors"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// A Leak is what became of a secret that was reported.
+type Leak struct {
+	Key     Key
+	Receipt Receipt
+	// Kept: the organisation's policy wants to be told only.
+	Kept bool
+}
+
+// ReportLeak ends a secret that somebody found. To have it is enough: who holds a
+// secret can do worse with it. Every token of its key is cut; another secret of
+// the key goes on working. Where says where it was found. Reporting again cuts again.
+// [ErrNotFound] when the secret is not one of this server's.
+func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, where string) (Leak, error) {
+	key, err := r.config.Store.KeyOfCredential(ctx, secret.CredentialID())
+	decoy := Credential{MAC: make([]byte, 32), Pepper: r.config.Peppers.current()}
+	stored := &decoy
+	if c := key.credential(secret.CredentialID()); c != nil {
+		stored = c
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Leak{}, err
+	}
+	if !r.config.Peppers.match(*stored, secret.text) || stored == &decoy {
+		return Leak{}, ErrNotFound
+	}
+	var kept bool
+	by.MemberID, by.Role = "", ""
+	changed, receipt, err := r.change(ctx, by, "secret.leaked", key.OrganizationID, key.ID, func(o Organization, _ int, k *Key, e *Entry) error {
+		c := k.credential(stored.ID)
+		if c == nil {
+			return ErrNotFound
+		}
+		e.Reason = "secret …" + c.Hint + " was found"
+		if where != "" {
+			e.Reason += " in " + where
+		}
+		if kept = o.Policy.KeepLeaked; kept {
+			return nil
+		}
+		if at := now(); c.Live(at) {
+			c.EndsAt = at
+		}
+		e.Kind = tokens.Cut
+		return nil
+	})
+	return Leak{changed, receipt, kept}, err
+}

@@ -1,0 +1,125 @@
+package keys
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Role of a member.
+type Role string
+
+// The roles of a customer's members, and those of the operator's.
+const (
+	Owner     Role = "owner"
+	Admin     Role = "admin"
+	Developer Role = "developer"
+	Auditor   Role = "auditor"
+	Billing   Role = "billing"
+
+	Support Role = "support" // sets plans and custom limits
+	Staff   Role = "operator"
+)
+
+// customerRoles and staffRoles are all there are.
+var (
+	customerRoles = []Role{Owner, Admin, Developer, Auditor, Billing}
+	staffRoles    = []Role{Support, Staff}
+)
+
+// Of tells whether the role is one of a member of o.
+func (role Role) Of(o Organization) bool {
+	if o.Operator {
+		return slices.Contains(staffRoles, role)
+	}
+	return slices.Contains(customerRoles, role)
+}
+
+// An Action is something that may be asked for: noun.verb. What changes something
+// stands under its action in the audit log.
+type Action string
+
+// own in a list of roles: a Developer may do it to the keys that it owns.
+const own Role = "own"
+
+// Permissions say which roles may do what. An action that is not here is for
+// nobody. What an organisation's own policy forbids, no role allows.
+var permissions = map[Action][]Role{
+	"organization.read":   {Owner, Admin, Developer, Auditor, Billing, Support, Staff},
+	"organization.rename": {Owner, Staff},
+	"organization.create": {Staff},
+	"organization.list":   {Support, Staff},
+	"plan.set":            {Support, Staff},
+	"limit.request":       {Owner, Admin, Billing},
+	"limit.answer":        {Support, Staff},
+	"policy.set":          {Owner},
+
+	"member.read":   {Owner, Admin, Developer, Auditor, Billing, Support, Staff},
+	"member.add":    {Owner},
+	"member.edit":   {Owner},
+	"member.remove": {Owner},
+
+	"key.read":    {Owner, Admin, Developer, Auditor, Support, Staff},
+	"key.create":  {Owner, Admin, Developer},
+	"key.approve": {Owner, Admin},
+	"key.edit":    {Owner, Admin, own},
+	"key.rotate":  {Owner, Admin, own},
+	"key.suspend": {Owner, Admin, Staff},
+	"key.resume":  {Owner, Admin, Staff},
+	"key.revoke":  {Owner, Admin, Staff, own},
+	"secret.end":  {Owner, Admin, own},
+	// By whoever holds the secret, and by the program.
+	"secret.leaked":    {},
+	"secret.first_use": {},
+	"token.revoke":     {},
+
+	"usage.read": {Owner, Admin, Developer, Auditor, Support, Staff},
+
+	"audit.read":   {Owner, Admin, Auditor, Support, Staff},
+	"audit.export": {Owner, Auditor, Staff},
+
+	"webhook.read":   {Owner, Admin, Auditor},
+	"webhook.edit":   {Owner, Admin},
+	"webhook.remove": {Owner, Admin},
+
+	"catalogue.read":  {Owner, Admin, Developer, Auditor, Billing, Support, Staff},
+	"resource.set":    {Staff},
+	"resource.remove": {Staff},
+	"preset.set":      {Staff},
+	"preset.remove":   {Staff},
+	"verifier.read":   {Support, Staff},
+	"signing.read":    {Support, Staff},
+	"signing.rotate":  {Staff},
+}
+
+// Actions are all that there are.
+func Actions() []Action {
+	var all []Action
+	for action := range permissions {
+		all = append(all, action)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// May returns nil when the actor's role allows the action, for some keys at least,
+// else [ErrForbidden]. An actor without a role is limited by its scopes alone.
+func (by Actor) May(action Action) error {
+	roles := permissions[action]
+	switch {
+	case roles == nil:
+	case by.MemberID == "", slices.Contains(roles, by.Role), by.Role == Developer && slices.Contains(roles, own):
+		return nil
+	}
+	return fmt.Errorf("%w: the role %s does not allow %s", ErrForbidden, by.Role, action)
+}
+
+// mayKey is [Actor.May] for one key.
+func (by Actor) mayKey(action Action, k *Key) error {
+	if err := by.May(action); err != nil {
+		return err
+	}
+	if by.Role == Developer && !slices.Contains(permissions[action], Developer) && k.OwnerID != by.MemberID {
+		return fmt.Errorf("%w: the key belongs to another member", ErrForbidden)
+	}
+	return nil
+}
