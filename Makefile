@@ -13,10 +13,10 @@ build:
 run: build
 	./bin/imara serve --demo
 
-# What the tests run beside Go: bash and curl for the README's snippets, and a
-# real Postgres and Redis. Debian keeps the programs of the first off the PATH.
+# What the tests run beside Go: bash and curl for the README's snippets, git for
+# imara scan, and a real Postgres and Redis. Debian keeps Postgres off the PATH.
 tools:
-	@missing=; for tool in bash curl; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
+	@missing=; for tool in bash curl git; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
 	command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v redis-server >/dev/null 2>&1 || missing="$$missing redis-server"; \
 	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing; } || \

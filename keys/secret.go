@@ -96,6 +96,9 @@ func (s Secret) CredentialID() string { return s.text[len(secretPrefix):][:idLen
 // Hint is what may be shown of it later; the zero Secret has none.
 func (s Secret) Hint() string { return s.text[max(0, len(s.text)-4):] }
 
+// Masked is the text as far as the credential id, which may be shown.
+func (s Secret) Masked() string { return s.text[:len(secretPrefix)+idLength] + "_…" }
+
 // Reveal returns the text itself.
 func (s Secret) Reveal() string { return s.text }
 

@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(), gatewayCommand(), keysCommand(), tokenCommand(), verifiersCommand(), restoredCommand(), proveCommand())
+	root.AddCommand(serveCommand(), gatewayCommand(), keysCommand(), tokenCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

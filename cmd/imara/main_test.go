@@ -47,6 +47,7 @@ func TestScripts(t *testing.T) {
 			"await": scriptAwait,
 			"load":  scriptLoad,
 			"get":   scriptGet,
+			"hides": scriptHides,
 			// Pause and resume a background command: signal STOP serve
 			"signal": scriptSignal,
 			// A real Redis: redis VARIABLE; and one that evicts: evict
@@ -113,6 +114,21 @@ func scriptGet(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if len(args) > 3 && !strings.Contains(body, args[3]) {
 		ts.Fatalf("%s answers %s, want %q in it", args[1], body, args[3])
+	}
+}
+
+// scriptHides checks that the last output has no eight characters of a secret between
+// its credential id and its hint: hides SECRET
+func scriptHides(ts *testscript.TestScript, _ bool, args []string) {
+	_, hidden, _ := strings.Cut(args[0], "imara_cs_live_")
+	output := ts.ReadFile("stdout") + ts.ReadFile("stderr")
+	if len(hidden) != 62 {
+		ts.Fatalf("not a secret")
+	}
+	for i := len("123456789012_"); i+8 <= len(hidden)-4; i++ {
+		if strings.Contains(output, hidden[i:i+8]) {
+			ts.Fatalf("%s is shown", hidden[i:i+8])
+		}
 	}
 }
 
@@ -261,6 +277,8 @@ func TestUsageErrors(t *testing.T) {
 		"keys list --org o --issuer http://127.0.0.1:1 --client-id x": "IMARA_CLIENT_SECRET",
 		"keys create --expires tomorrow":                              "expires",
 		"token get":                                                   "IMARA_ISSUER",
+		"scan":                                                        "standard input",
+		"scan --git a b":                                              "one repository",
 		"gateway":                                                     "--resource",
 		"gateway --resource x --issuer http://127.0.0.1:1 --client-id x": "secret",
 	} {

@@ -100,7 +100,7 @@ func (f *proveFlags) run(cmd *cobra.Command) error {
 	}
 	accepted := 0
 	for _, harm := range passes {
-		pass, err := p.pass(cmd.Context(), f.count, f.workers, harm, newProgress(cmd.ErrOrStderr(), f.count))
+		pass, err := p.pass(cmd.Context(), f.count, f.workers, harm, newProgress(cmd.ErrOrStderr(), f.count, 1, "revocations"))
 		if err != nil {
 			return err
 		}

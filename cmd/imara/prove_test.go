@@ -116,7 +116,7 @@ func (p *proof) under(t *testing.T, kinds ...fault) proofPass {
 			return err
 		}})
 	}
-	pass, err := p.pass(t.Context(), 50, 2, harm, newProgress(nil, 50))
+	pass, err := p.pass(t.Context(), 50, 2, harm, &progress{})
 	if err != nil {
 		t.Fatal(err)
 	}
