@@ -93,9 +93,10 @@ func checked(source string) string {
 type githubKeys struct {
 	url string
 
-	mu      sync.Mutex
-	keys    map[string]*ecdsa.PublicKey
-	fetched time.Time
+	mu    sync.Mutex
+	keys  map[string]*ecdsa.PublicKey
+	asked time.Time
+	err   error // of the last time
 }
 
 const githubKeyPause = time.Minute
@@ -106,16 +107,22 @@ func (g *githubKeys) key(ctx context.Context, id string) (*ecdsa.PublicKey, erro
 	if key := g.keys[id]; key != nil {
 		return key, nil
 	}
-	if id == "" || time.Since(g.fetched) < githubKeyPause {
+	if id == "" {
 		return nil, errSignature
 	}
-	found, err := fetchGitHubKeys(ctx, g.url)
-	if err != nil {
-		return nil, fmt.Errorf("%w: GitHub's keys: %w", keys.ErrUnavailable, err)
+	if time.Since(g.asked) >= githubKeyPause {
+		// Whoever asks next waits for this one: anybody can send a report.
+		g.asked = time.Now()
+		var found map[string]*ecdsa.PublicKey
+		if found, g.err = fetchGitHubKeys(context.WithoutCancel(ctx), g.url); g.err == nil {
+			g.keys = found
+		}
 	}
-	g.keys, g.fetched = found, time.Now()
-	if key := g.keys[id]; key != nil {
+	switch key := g.keys[id]; {
+	case key != nil:
 		return key, nil
+	case g.err != nil:
+		return nil, fmt.Errorf("%w: GitHub's keys: %w", keys.ErrUnavailable, g.err)
 	}
 	return nil, errSignature
 }

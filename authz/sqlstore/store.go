@@ -14,6 +14,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 )
 
 // A Store is a database. It implements keys.Store and signing.Store.
@@ -71,19 +72,22 @@ func (s *Store) migrate(ctx context.Context, dialect goose.Dialect, options ...g
 // that time are alive. So every token from before is cut, by a position beyond
 // any that can have been given out, and every verifier must join again.
 func (s *Store) Restored(ctx context.Context) error {
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return s.fail(err)
-	}
-	defer tx.Rollback()
 	const beyond = 1_000_000_000 // changes: decades of them
-	if _, err := tx.ExecContext(ctx, `UPDATE feed SET seq = seq + $1, floor = seq + $1 WHERE one = 1`, beyond); err != nil {
-		return s.fail(err)
-	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM sessions`); err != nil {
-		return s.fail(err)
-	}
-	return s.fail(tx.Commit())
+	_, err := s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM sessions`); err != nil {
+			return keys.Commit{}, err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE feed SET seq = seq + $1 WHERE one = 1`, beyond); err != nil {
+			return keys.Commit{}, err
+		}
+		commit, err := appendEntry(ctx, tx, keys.Entry{Kind: tokens.Touch, Subject: tokens.Organization(""), Actor: keys.Program("restored"), Action: "store.restored"})
+		if err != nil {
+			return keys.Commit{}, err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE feed SET floor = seq WHERE one = 1`)
+		return commit, err
+	})
+	return err
 }
 
 // Ping returns nil when the store answers and takes writes.
