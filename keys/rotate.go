@@ -17,7 +17,8 @@ const MaxOverlap = 30 * 24 * time.Hour
 type Overlap struct {
 	// Max is how long at most.
 	Max time.Duration
-	// AfterUse, unless 0, ends them so long after the new one was first used.
+	// AfterUse, unless 0, ends them so long after the new one was first used: at
+	// least [MaxTokenTTL], so that no token of theirs outlives them.
 	AfterUse time.Duration
 }
 
@@ -33,6 +34,9 @@ var DefaultOverlap = Overlap{Max: 7 * 24 * time.Hour, AfterUse: 24 * time.Hour}
 func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id string, overlap Overlap) (Created, error) {
 	if overlap.Max < 0 || overlap.Max > MaxOverlap || overlap.AfterUse < 0 {
 		return Created{}, invalid("old_ends", "it must be between now and %v from now", MaxOverlap)
+	}
+	if overlap.AfterUse != 0 && overlap.AfterUse < MaxTokenTTL {
+		return Created{}, invalid("old_ends", "it must be at least %v after the first use", MaxTokenTTL)
 	}
 	secret := newSecret()
 	key, _, err := r.change(ctx, by, "key.rotate", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
