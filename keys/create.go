@@ -26,6 +26,8 @@ type NewKey struct {
 type Created struct {
 	Key    Key
 	Secret Secret
+	// Active keys that the organisation has with this one, of how many.
+	Active, Limit int
 }
 
 // Create makes a key with its first secret, or without one when the
@@ -83,20 +85,23 @@ func (r *Registry) Create(ctx context.Context, by Actor, organizationID string, 
 	}
 	entry := by.did("key.create", organizationID, key.ID, tokens.Touch, tokens.Client(key.ClientID))
 	entry.Changes = diff(nil, key.fields())
+	created := Created{Key: key, Secret: secret}
 	commit, err := r.config.Store.CreateKey(ctx, key, entry, func(o Organization, active int) error {
 		if err := r.admit(o, active); err != nil {
 			return err
 		}
+		created.Active, created.Limit = active+1, r.limit(o)
 		return by.trial()
 	})
 	if errors.Is(err, errTrial) {
-		return Created{Key: key}, nil
+		created.Secret = Secret{}
+		return created, nil
 	}
 	if err != nil {
 		return Created{}, err
 	}
 	_, err = r.settle(ctx, commit, key.ClientID)
-	return Created{key, secret}, err
+	return created, err
 }
 
 // checkNames checks what people read of a key.

@@ -39,8 +39,10 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 		return Created{}, invalid("old_ends", "it must be at least %v after the first use", MaxTokenTTL)
 	}
 	secret := newSecret()
-	key, _, err := r.change(ctx, by, "key.rotate", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
+	created := Created{Secret: secret}
+	key, _, err := r.change(ctx, by, "key.rotate", organizationID, id, func(o Organization, active int, k *Key, _ *Entry) error {
 		at := now()
+		created.Active, created.Limit = active, r.limit(o)
 		if err := k.usable(at); err != nil && err != ErrSuspended {
 			return err
 		}
@@ -64,10 +66,10 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 	if err != nil {
 		return Created{}, err
 	}
-	if by.DryRun {
-		secret = Secret{}
+	if created.Key = key; by.DryRun {
+		created.Secret = Secret{}
 	}
-	return Created{key, secret}, nil
+	return created, nil
 }
 
 // rememberedSecrets that have ended are kept, so that who still uses one is told

@@ -225,13 +225,12 @@ func (s *server) createKey(ctx context.Context, c call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return s.withSecret(ctx, c, created), nil
+	return withSecret(created), nil
 }
 
-// withSecret shows a new secret. The limits are a courtesy: without them the
-// secret is shown all the same.
-func (s *server) withSecret(ctx context.Context, c call, created keys.Created) *answer[KeyWithSecret] {
-	body := KeyWithSecret{Key: show(created.Key), Limits: s.limits(ctx, c)}
+// withSecret shows a new secret.
+func withSecret(created keys.Created) *answer[KeyWithSecret] {
+	body := KeyWithSecret{Key: show(created.Key), Limits: Limits{created.Active, created.Limit}}
 	if value := created.Secret.Reveal(); value != "" {
 		body.Secret = &Secret{ID: body.Key.Secrets[0].ID, Value: value, Hint: created.Secret.Hint()}
 	}
@@ -248,6 +247,7 @@ func (s *server) secretShown(ctx context.Context, c call, e keys.Event) (*answer
 		Body: KeyWithSecret{Key: show(key), SecretDeliveredAt: &e.At, Limits: s.limits(ctx, c)}}, nil
 }
 
+// limits are a courtesy: an answer without them is right all the same.
 func (s *server) limits(ctx context.Context, c call) (l Limits) {
 	l.Active, l.Max, _ = s.Registry.Limits(ctx, c.organization)
 	return l

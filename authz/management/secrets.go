@@ -55,7 +55,7 @@ func (s *server) rotateKey(ctx context.Context, c call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return s.withSecret(ctx, c, created), nil
+	return withSecret(created), nil
 }
 
 func parseOverlap(r RotateKey) (keys.Overlap, error) {

@@ -30,3 +30,6 @@ CREATE TABLE presets (
 ALTER TABLE log ADD COLUMN idempotency_key TEXT NOT NULL DEFAULT '';
 ALTER TABLE log ADD COLUMN request_hash TEXT NOT NULL DEFAULT '';
 CREATE INDEX log_by_idempotency ON log (actor, idempotency_key) WHERE idempotency_key <> '';
+
+-- Counting an organisation's keys reads this index only.
+CREATE INDEX keys_counted ON keys (organization_id, expires_at) WHERE revoked_at = 0;
