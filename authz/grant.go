@@ -100,6 +100,9 @@ func audienceOf(catalogue keys.Catalogue, key *keys.Key, scopes, resources []str
 			return nil, invalidScope("%s and %s belong to different resources. Name them with resource, or ask for one token each.", scopes[0], name)
 		}
 	}
+	if !slices.Contains(key.Resources, first.Audience) {
+		return nil, invalidTarget("This key was not given the resource of these scopes.")
+	}
 	return tokens.Audience{first.Audience}, nil
 }
 

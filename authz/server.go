@@ -53,11 +53,11 @@ func ManagementAudience(issuer string) string { return issuer + "/v1" }
 func ManagementScopes() []keys.Scope {
 	return []keys.Scope{
 		{Name: "keys:read", Description: "See the organisation's API keys"},
-		{Name: "keys:write", Description: "Create, change, rotate and revoke the organisation's API keys", Dangerous: true},
+		{Name: "keys:write", Description: "Create, change, rotate and revoke the organisation's API keys", GrantedBy: keys.Admin},
 		{Name: "org:read", Description: "See the organisation, its members, plan and policy"},
-		{Name: "org:write", Description: "Change the organisation's members and policy", Dangerous: true},
-		{Name: "audit:read", Description: "Read and export the organisation's audit log", Dangerous: true},
-		{Name: "members:act", Description: "Act for a member, with the member's role", Dangerous: true},
+		{Name: "org:write", Description: "Change the organisation's members and policy", GrantedBy: keys.Owner},
+		{Name: "audit:read", Description: "Read and export the organisation's audit log", GrantedBy: keys.Admin},
+		{Name: "members:act", Description: "Act for a member, with the member's role", GrantedBy: keys.Owner},
 		{Name: feedScope, Description: "Follow the revocation log, as every verifier does", Restricted: true},
 		{Name: introspectScope, Description: "Ask about any token for the resources of the key", Restricted: true},
 		{Name: "operator", Description: "Act on every organisation", Restricted: true},

@@ -3,8 +3,8 @@ package authz
 import (
 	"context"
 	"errors"
-	"maps"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +29,7 @@ type firstUse struct {
 
 // maxAttempts bounds the memory between two flushes. Beyond it, where a refused
 // attempt came from is not remembered.
-const maxAttempts = 10000
+const maxAttempts = 1000
 
 func newUsage(registry *keys.Registry) *usage {
 	u := &usage{registry: registry}
@@ -109,11 +109,30 @@ func (u *usage) refused(keyID string, err error, at time.Time, from string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.sum.Counts[tally(keyID, outcome, at)]++
-	attempt := keys.Attempt{KeyID: keyID, Outcome: outcome, Address: from}
-	if _, known := u.sum.Attempts[attempt]; !known && len(u.sum.Attempts) >= maxAttempts {
-		attempt.Address = ""
+	u.attempt(keys.Attempt{KeyID: keyID, Outcome: outcome, Address: network(from)}, keys.Tries{Count: 1, Last: at})
+}
+
+// attempt adds tries; u.mu is held.
+func (u *usage) attempt(a keys.Attempt, tries keys.Tries) {
+	if _, known := u.sum.Attempts[a]; !known && len(u.sum.Attempts) >= maxAttempts {
+		a.Address = ""
 	}
-	u.sum.Attempts[attempt] = keys.Tries{Count: u.sum.Attempts[attempt].Count + 1, Last: at}
+	old := u.sum.Attempts[a]
+	if tries.Last.Before(old.Last) {
+		tries.Last = old.Last
+	}
+	u.sum.Attempts[a] = keys.Tries{Count: old.Count + tries.Count, Last: tries.Last}
+}
+
+// network is the address of an attempt; of IPv6, where one host has as many as it
+// likes, the /64.
+func network(from string) string {
+	a, err := netip.ParseAddr(from)
+	if err != nil || a.Is4() {
+		return from
+	}
+	p, _ := a.Prefix(64)
+	return p.String()
 }
 
 func tally(keyID string, outcome keys.Outcome, at time.Time) keys.Tally {
@@ -132,7 +151,7 @@ func (u *usage) run(ctx context.Context, failed func(error)) {
 		case <-ctx.Done():
 			ended = true
 		}
-		store, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		store, cancel := context.WithTimeout(context.WithoutCancel(ctx), 8*time.Second)
 		err := u.flush(store)
 		if err == nil && !ended && time.Since(pruned) > time.Hour {
 			err, pruned = u.registry.PruneUsage(store), time.Now()
@@ -164,15 +183,9 @@ func (u *usage) flush(ctx context.Context) error {
 			u.sum.Counts[t] += n
 		}
 		for attempt, tries := range sum.Attempts {
-			now := u.sum.Attempts[attempt]
-			if now.Last.Before(tries.Last) {
-				now.Last = tries.Last
-			}
-			u.sum.Attempts[attempt] = keys.Tries{Count: now.Count + tries.Count, Last: now.Last}
+			u.attempt(attempt, tries)
 		}
-		maps.Copy(u.first, first)
 		u.mu.Unlock()
-		return err
 	}
 	for id, use := range first {
 		if e := u.registry.FirstUse(ctx, use.key, id, use.at); e != nil {

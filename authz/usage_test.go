@@ -198,13 +198,15 @@ func TestForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 		"a claim before it":     {"10.0.0.1:1", "203.0.113.9", []string{"192.0.2.1, 203.0.113.9"}},
 		"two proxies":           {"10.0.0.1:1", "203.0.113.9", []string{"203.0.113.9, 10.0.0.2"}},
 		"two headers":           {"10.0.0.1:1", "203.0.113.9", []string{"192.0.2.1", "203.0.113.9,10.9.9.9"}},
-		"nothing forwarded":     {"10.0.0.1:1", "10.0.0.1", nil},
-		"garbage":               {"10.0.0.1:1", "10.0.0.1", []string{"203.0.113.9, x"}},
+		"nothing forwarded":     {"10.0.0.1:1", "unknown", nil},
+		"garbage":               {"10.0.0.1:1", "unknown", []string{"203.0.113.9, x"}},
 		"garbage before it":     {"10.0.0.1:1", "203.0.113.9", []string{"x, 203.0.113.9"}},
 		"IPv6":                  {"[2001:db8::1]:1", "2001:db9::7", []string{"2001:db9::7"}},
 		"IPv4 in IPv6":          {"[::ffff:10.0.0.1]:1", "203.0.113.9", []string{"::ffff:203.0.113.9"}},
 		"all of them ours":      {"10.0.0.1:1", "10.0.0.3", []string{"10.0.0.3, 10.0.0.2"}},
-		"an address and port":   {"10.0.0.1:1", "10.0.0.1", []string{"203.0.113.9:99"}},
+		"an address and port":   {"10.0.0.1:1", "203.0.113.9", []string{"203.0.113.9:99"}},
+		"a zone":                {"10.0.0.1:1", "unknown", []string{"fe80::1%=cmd"}},
+		"IPv6 and port":         {"10.0.0.1:1", "2001:db9::7", []string{"[2001:db9::7]:99"}},
 		"a peer without a name": {"@", "@", []string{"203.0.113.9"}},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)

@@ -15,8 +15,11 @@ type KeyEdit struct {
 	Access
 }
 
-// editAttempts of an edit that meets others.
-const editAttempts = 5
+// attempts of a change that meets others.
+const attempts = 5
+
+// errAgain: what was checked is not what is stored any more.
+var errAgain = fmt.Errorf("%w: too many changes at once", ErrUnavailable)
 
 // Edit lets edit change a key. It adds no restricted scope that the key does not
 // have. If anything is taken away, every token it has is cut and the receipt says
@@ -28,7 +31,8 @@ func (r *Registry) Edit(ctx context.Context, by Actor, organizationID, id string
 	asked := by.IfMatch
 	for attempt := 1; ; attempt++ {
 		key, receipt, err := r.edit(ctx, by, organizationID, id, edit)
-		if !errors.Is(err, ErrChanged) || asked != "" || attempt == editAttempts {
+		again := errors.Is(err, errAgain) || errors.Is(err, ErrChanged) && asked == ""
+		if !again || attempt == attempts {
 			return key, receipt, err
 		}
 	}
@@ -58,14 +62,18 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 		return Key{}, Receipt{}, err
 	}
 	if !e.Access.equal(old.Access) {
-		if err := r.checkEdit(ctx, by, o, &e, old.Access); err != nil {
+		if err := r.checkEdit(ctx, by, o, &e, &old); err != nil {
 			return Key{}, Receipt{}, err
 		}
 	}
+	checked := o.Version()
 	if by.IfMatch == "" {
 		by.IfMatch = old.Version()
 	}
 	return r.change(ctx, by, "key.edit", organizationID, id, func(o Organization, active int, k *Key, entry *Entry) error {
+		if o.Version() != checked {
+			return errAgain
+		}
 		if !k.RevokedAt.IsZero() {
 			return ErrRevoked
 		}
@@ -82,9 +90,10 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 	})
 }
 
-// checkEdit checks another access of a key.
-func (r *Registry) checkEdit(ctx context.Context, by Actor, o Organization, e *KeyEdit, old Access) error {
-	access, _, err := r.checkAccess(ctx, by, o, e.Access, old.Scopes)
+// checkEdit checks another access of a key. To give a key more is to grant all that
+// it has; a key does not give itself more.
+func (r *Registry) checkEdit(ctx context.Context, by Actor, o Organization, e *KeyEdit, old *Key) error {
+	access, writes, err := r.checkAccess(ctx, by, o, e.Access, old.Scopes)
 	if err != nil {
 		return err
 	}
@@ -92,19 +101,16 @@ func (r *Registry) checkEdit(ctx context.Context, by Actor, o Organization, e *K
 	if err := o.Policy.admits(access, now()); err != nil {
 		return err
 	}
-	if !o.Policy.Approval {
+	if access.within(old.Access) {
 		return nil
 	}
-	catalogue, err := r.Catalogue(ctx)
-	if err != nil {
-		return err
+	switch {
+	case by.MemberID == "" && by.ClientID == old.ClientID:
+		return fmt.Errorf("%w: a key does not give itself more", ErrForbidden)
+	case o.Policy.Approval && writes:
+		return fmt.Errorf("%w: the policy wants a key that writes approved, so create one", ErrForbidden)
 	}
-	for _, name := range access.Scopes {
-		if scope, _, _ := catalogue.Scope(name); scope.Writes() && !slices.Contains(old.Scopes, name) {
-			return fmt.Errorf("%w: the policy wants a key with %s approved, so create one", ErrForbidden, name)
-		}
-	}
-	return nil
+	return r.mayHold(ctx, by, old)
 }
 
 // change runs one change of a key and settles its entry.

@@ -149,6 +149,33 @@ func (r *Registry) Note(ctx context.Context, by Actor, action Action, organizati
 	return err
 }
 
+// Reached returns how far an event that cut has reached, and waits for it if that
+// is not known yet. The receipt is zero for one that did not cut.
+func (r *Registry) Reached(ctx context.Context, by Actor, e Event) (receipt Receipt, err error) {
+	switch {
+	case e.Kind != tokens.Cut:
+		return Receipt{}, nil
+	case e.Receipt != nil:
+		receipt = *e.Receipt
+	default:
+		receipt, err = r.confirmAgain(ctx, by, e.Action, e.OrganizationID, e.Target, e.Subject, e.Position)
+	}
+	receipt.RevokedAt = e.At
+	return receipt, err
+}
+
+// confirmAgain waits for a cut of which it is not known whether it has reached every
+// place that it must. One more entry, after it, settles that.
+func (r *Registry) confirmAgain(ctx context.Context, by Actor, action Action, organizationID, target string, subject tokens.Subject, position uint64) (Receipt, error) {
+	by.IdempotencyKey = ""
+	entry := by.did(action, organizationID, target, tokens.Touch, subject)
+	entry.Reason = "again"
+	if _, err := r.config.Store.Append(ctx, entry); err != nil {
+		return Receipt{}, err
+	}
+	return r.config.Relay.Confirm(ctx, Commit{Position: position})
+}
+
 // IdempotencyTime is how long a repeated request is recognised.
 const IdempotencyTime = 24 * time.Hour
 

@@ -13,7 +13,8 @@ type Chain struct {
 	// Middle: the first event that is added need not be the first there is; its hash
 	// is taken as given.
 	Middle bool
-	// Events that were added, and how many of them are older than the chain.
+	// Events that were added, and how many of them are older than the chain: only
+	// those that are about no organisation can be.
 	Events, Unchained int
 	// Position of the last one.
 	Position uint64
@@ -53,8 +54,8 @@ func (c *Chain) Add(e Event) error {
 	}
 	first := !c.begun
 	switch {
-	case len(e.Hash) == 0 && c.begun:
-		return &BrokenError{e.Position, "it has no hash, and those before it have"}
+	case len(e.Hash) == 0 && (c.begun || e.OrganizationID != ""):
+		return &BrokenError{e.Position, "it has no hash"}
 	case len(e.Hash) == 0:
 		c.Unchained++
 	case first && c.Middle && c.Unchained == 0:

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/imara/apikeys/tokens"
 )
@@ -39,6 +38,17 @@ func (r *Registry) Create(ctx context.Context, by Actor, organizationID string, 
 	if err := by.May("key.create"); err != nil {
 		return Created{}, err
 	}
+	for attempt := 1; ; attempt++ {
+		created, err := r.create(ctx, by, organizationID, n)
+		if !errors.Is(err, errAgain) || attempt == attempts {
+			return created, err
+		}
+	}
+}
+
+// create checks against the organisation that it reads, and creates nothing when it
+// is another one by then.
+func (r *Registry) create(ctx context.Context, by Actor, organizationID string, n NewKey) (Created, error) {
 	o, err := r.config.Store.Organization(ctx, organizationID)
 	if err != nil {
 		return Created{}, err
@@ -86,9 +96,13 @@ func (r *Registry) Create(ctx context.Context, by Actor, organizationID string, 
 	entry := by.did("key.create", organizationID, key.ID, tokens.Touch, tokens.Client(key.ClientID))
 	entry.Changes = diff(nil, key.fields())
 	created := Created{Key: key, Secret: secret}
+	checked := o.Version()
 	commit, err := r.config.Store.CreateKey(ctx, key, entry, func(o Organization, active int) error {
 		if err := r.admit(o, active); err != nil {
 			return err
+		}
+		if o.Version() != checked {
+			return errAgain
 		}
 		created.Active, created.Limit = active+1, r.limit(o)
 		return by.trial()
@@ -124,15 +138,18 @@ func (r *Registry) checkNames(ctx context.Context, organizationID, name, descrip
 	return err
 }
 
-// Approve lets a key that waits begin. Who asked for it then collects its first
-// secret with [Registry.Rotate]. Errors: [ErrNotFound] when it does not wait,
-// [ErrForbidden] for who asked.
+// Approve lets a key that waits begin; only a member does that. Who asked for it
+// then collects its first secret with [Registry.Rotate]. Errors: [ErrNotFound] when
+// it does not wait, [ErrForbidden] for who asked, and for who acts for no member.
 func (r *Registry) Approve(ctx context.Context, by Actor, organizationID, id string) (Key, error) {
+	if by.MemberID == "" {
+		return Key{}, fmt.Errorf("%w: a person approves", ErrForbidden)
+	}
 	key, _, err := r.change(ctx, by, "key.approve", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
 		switch {
-		case k.Status(time.Now()) != Pending:
+		case !k.Pending || !k.Counts(now()):
 			return fmt.Errorf("%w: the key does not wait for approval", ErrNotFound)
-		case k.RequestedBy == by.Name():
+		case k.RequestedBy == by.MemberID, k.RequestedBy == by.ClientID:
 			return fmt.Errorf("%w: who asks for a key does not approve it", ErrForbidden)
 		}
 		k.Pending = false

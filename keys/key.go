@@ -94,6 +94,9 @@ func (k *Key) fields() map[string]string {
 	}
 	for _, c := range k.Credentials {
 		f["secret."+c.ID] = cmp.Or(stamp(c.EndsAt), "active")
+		if !c.LeakedAt.IsZero() {
+			f["leaked."+c.ID] = stamp(c.LeakedAt)
+		}
 	}
 	return f
 }

@@ -17,8 +17,10 @@ type Leak struct {
 
 // ReportLeak ends a secret that somebody found. To have it is enough: who holds a
 // secret can do worse with it. Every token of its key is cut; another secret of
-// the key goes on working. Where says where it was found. Reporting again cuts again.
-// [ErrNotFound] when the secret is not one of this server's.
+// the key goes on working. Where says where it was found. Reporting again, or a
+// secret that ended so long ago that no token of it is alive, changes nothing: an
+// old secret is no switch to stop a key with. [ErrNotFound] when the secret is not
+// one of this server's.
 func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, where string) (Leak, error) {
 	key, err := r.config.Store.KeyOfCredential(ctx, secret.CredentialID())
 	decoy := Credential{MAC: make([]byte, 32), Pepper: r.config.Peppers.current()}
@@ -32,6 +34,9 @@ func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, wher
 	if !r.config.Peppers.match(*stored, secret.text) || stored == &decoy {
 		return Leak{}, ErrNotFound
 	}
+	if where != "" && checkText("where", where, 200) != nil {
+		where = "a place that cannot be named"
+	}
 	var kept bool
 	by.MemberID, by.Role = "", ""
 	changed, receipt, err := r.change(ctx, by, "secret.leaked", key.OrganizationID, key.ID, func(o Organization, _ int, k *Key, e *Entry) error {
@@ -43,14 +48,22 @@ func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, wher
 		if where != "" {
 			e.Reason += " in " + where
 		}
-		if kept = o.Policy.KeepLeaked; kept {
+		at := now()
+		kept = o.Policy.KeepLeaked && c.Live(at)
+		if !c.LeakedAt.IsZero() || !k.RevokedAt.IsZero() || !c.Live(at.Add(-Retention)) {
+			return errAlready
+		}
+		if c.LeakedAt = at; kept {
 			return nil
 		}
-		if at := now(); c.Live(at) {
+		if c.Live(at) {
 			c.EndsAt = at
 		}
 		e.Kind = tokens.Cut
 		return nil
 	})
+	if errors.Is(err, errAlready) {
+		return Leak{Key: key, Kept: kept}, nil
+	}
 	return Leak{changed, receipt, kept}, err
 }

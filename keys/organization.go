@@ -211,9 +211,10 @@ func (r *Registry) RequestLimit(ctx context.Context, by Actor, id string, maxKey
 	return o, err
 }
 
-// AnswerLimit grants or declines the open request, and sets the custom limit when
-// it grants. [ErrNotFound] when none is open.
-func (r *Registry) AnswerLimit(ctx context.Context, by Actor, id string, grant bool, reason string) (Organization, error) {
+// AnswerLimit grants the open request for so many keys and sets the custom limit,
+// or declines it with 0. [ErrNotFound] when none is open, [ErrChanged] when it is
+// for another number by now.
+func (r *Registry) AnswerLimit(ctx context.Context, by Actor, id string, grant int, reason string) (Organization, error) {
 	if err := checkReason(reason); err != nil {
 		return Organization{}, err
 	}
@@ -221,9 +222,12 @@ func (r *Registry) AnswerLimit(ctx context.Context, by Actor, id string, grant b
 		if o.LimitRequest == nil || o.LimitRequest.Answer != "" {
 			return ErrNotFound
 		}
+		if grant != 0 && grant != o.LimitRequest.MaxKeys {
+			return ErrChanged
+		}
 		answered := *o.LimitRequest
 		answered.Answer, answered.AnsweredBy, answered.AnsweredAt = "declined", by.Name(), now()
-		if grant {
+		if grant > 0 {
 			answered.Answer = "granted"
 			o.CustomLimit = &CustomLimit{MaxKeys: answered.MaxKeys, By: by.Name(), Reason: reason, At: now()}
 		}
@@ -282,8 +286,13 @@ func checkText(field, text string, limit int) error {
 		return invalid(field, "%d characters are too many: at most %d", n, limit)
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }):
 		return invalid(field, "it has control characters or is not UTF-8")
+	case strings.ContainsFunc(text, func(c rune) bool { return c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069 }):
+		return invalid(field, "it has characters that turn the direction of text around")
 	case strings.TrimSpace(text) != text:
 		return invalid(field, "remove the space around it")
+	case strings.Contains(text, secretPrefix):
+		// It would stand in lists and in the audit log for ever.
+		return invalid(field, "it holds a client secret, or a part of one")
 	}
 	return nil
 }

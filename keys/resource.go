@@ -36,7 +36,7 @@ type Resource struct {
 func (res *Resource) fields() map[string]string {
 	f := map[string]string{"audience": res.Audience, "name": res.Name, "algorithm": res.Algorithm, "token_ttl": res.TokenTTL.String()}
 	for _, s := range res.Scopes {
-		f["scope."+s.Name] = fmt.Sprintf("%s %s restricted=%t dangerous=%t %s", s.Level, s.Group, s.Restricted, s.Dangerous, s.Description)
+		f["scope."+s.Name] = fmt.Sprintf("%s %s restricted=%t granted_by=%s %s", s.Level, s.Group, s.Restricted, s.GrantedBy, s.Description)
 	}
 	return f
 }
@@ -54,8 +54,9 @@ type Scope struct {
 	// Level is read or write; empty is read for a name that ends in :read, and write
 	// for every other.
 	Level string
-	// Dangerous scopes are granted by an Owner or Admin, or by a key that has them.
-	Dangerous bool
+	// GrantedBy is the least role that may give it to a key: empty, Admin or Owner.
+	// A key that acts for itself may give what it has.
+	GrantedBy Role
 	// Restricted scopes are for keys of the operator's organisation only.
 	Restricted bool
 }
@@ -100,6 +101,9 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 		}
 		if s.Level != "" && s.Level != "read" && s.Level != "write" {
 			return Resource{}, invalid("scopes", "the level of %q is read or write", s.Name)
+		}
+		if s.GrantedBy != "" && s.GrantedBy != Admin && s.GrantedBy != Owner {
+			return Resource{}, invalid("scopes", "%q is granted by admin or owner", s.Name)
 		}
 		for field, text := range map[string]string{"description": s.Description, "group": s.Group} {
 			if text != "" {
@@ -265,8 +269,7 @@ func (r *Registry) checkAccess(ctx context.Context, by Actor, o Organization, a 
 		switch {
 		case !ok:
 			return Access{}, false, invalid("scopes", "there is no scope %q", name)
-		case scope.Restricted && !(o.Operator && (by.Operator || slices.Contains(had, name))),
-			scope.Dangerous && !by.mayGrant(name) && !slices.Contains(had, name):
+		case scope.Restricted && !o.Operator, !by.mayGrant(scope) && !slices.Contains(had, name):
 			return Access{}, false, fmt.Errorf("%w: %s", ErrScope, name)
 		case !chosen:
 			a.Resources = distinct(append(a.Resources, resource.Audience))
@@ -279,12 +282,37 @@ func (r *Registry) checkAccess(ctx context.Context, by Actor, o Organization, a 
 	return a, writes, nil
 }
 
-// mayGrant tells whether the actor may give a key a dangerous scope.
-func (by Actor) mayGrant(scope string) bool {
-	if by.MemberID != "" {
-		return by.Role == Owner || by.Role == Admin
+// mayGrant tells whether the actor may give a key a scope.
+func (by Actor) mayGrant(scope Scope) bool {
+	switch {
+	case by.Operator:
+		return true
+	case scope.Restricted:
+		return false
+	case scope.GrantedBy == "":
+		return true
+	case by.MemberID == "":
+		return slices.Contains(by.Scopes, scope.Name)
 	}
-	return by.Operator || slices.Contains(by.Scopes, scope)
+	return by.Role == Owner || by.Role == scope.GrantedBy
+}
+
+// mayHold refuses an actor that would get by a key what it may not grant. A key of
+// its own is a member's to use.
+func (r *Registry) mayHold(ctx context.Context, by Actor, k *Key) error {
+	if by.MemberID != "" && by.MemberID == k.OwnerID {
+		return nil
+	}
+	catalogue, err := r.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range k.Scopes {
+		if scope, _, ok := catalogue.Scope(name); ok && !by.mayGrant(scope) {
+			return fmt.Errorf("%w: %s", ErrScope, name)
+		}
+	}
+	return nil
 }
 
 // within tells whether a allows nothing that b does not: tokens minted under a

@@ -60,13 +60,7 @@ func (r *Registry) revokedBefore(ctx context.Context, by Actor, organizationID, 
 	}
 	receipt, err := r.config.Store.Receipt(ctx, key.RevokedPosition)
 	if errors.Is(err, ErrNotFound) {
-		// Whether the first commit has reached every place that it must is not known
-		// here. One more, after it, settles that.
-		entry := by.did("key.revoke", organizationID, key.ID, tokens.Touch, tokens.Client(key.ClientID))
-		entry.Reason = "again"
-		if _, err = r.config.Store.Append(ctx, entry); err == nil {
-			receipt, err = r.config.Relay.Confirm(ctx, Commit{Position: key.RevokedPosition})
-		}
+		receipt, err = r.confirmAgain(ctx, by, "key.revoke", organizationID, key.ID, tokens.Client(key.ClientID), key.RevokedPosition)
 	}
 	return r.revoked(key, receipt, err)
 }

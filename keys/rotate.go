@@ -38,13 +38,25 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 	if overlap.AfterUse != 0 && overlap.AfterUse < MaxTokenTTL {
 		return Created{}, invalid("old_ends", "it must be at least %v after the first use", MaxTokenTTL)
 	}
+	old, err := r.config.Store.Key(ctx, organizationID, id)
+	if err != nil {
+		return Created{}, err
+	}
+	if err := r.mayHold(ctx, by, &old); err != nil {
+		return Created{}, err
+	}
 	secret := newSecret()
 	created := Created{Secret: secret}
 	key, _, err := r.change(ctx, by, "key.rotate", organizationID, id, func(o Organization, active int, k *Key, _ *Entry) error {
 		at := now()
 		created.Active, created.Limit = active, r.limit(o)
-		if err := k.usable(at); err != nil && err != ErrSuspended {
+		switch err := k.usable(at); {
+		case err != nil && err != ErrSuspended:
 			return err
+		case k.Pending:
+			return ErrPending
+		case !slices.Equal(k.Scopes, old.Scopes):
+			return ErrChanged // what mayHold has seen is not what it is now
 		}
 		if overlap.Max > 0 && k.live(at) > 1 {
 			return ErrRotating

@@ -156,26 +156,26 @@ func TestCustomLimitSaysWhoAndWhy(t *testing.T) {
 	r, _ := newRegistry(t, "Starter")
 	ctx := t.Context()
 	owner, support := member(t, r, "own", keys.Owner), keys.Actor{ClientID: "desk", MemberID: "sue", Role: keys.Support}
-	if _, err := r.AnswerLimit(ctx, support, "org", true, ""); !errors.Is(err, keys.ErrNotFound) {
+	if _, err := r.AnswerLimit(ctx, support, "org", 7, ""); !errors.Is(err, keys.ErrNotFound) {
 		t.Errorf("nothing was asked: %v", err)
 	}
 	o, err := r.RequestLimit(ctx, owner, "org", 7, "a new region")
 	if err != nil || o.LimitRequest.By != "own" || o.LimitRequest.Reason != "a new region" || o.CustomLimit != nil {
 		t.Fatalf("%+v, %v", o, err)
 	}
-	for name, err := range map[string]error{"the customer answers": errorOf2(r.AnswerLimit(ctx, owner, "org", true, "")),
+	for name, err := range map[string]error{"the customer answers": errorOf2(r.AnswerLimit(ctx, owner, "org", 7, "")),
 		"the customer sets": errorOf3(r.SetPlan(ctx, owner, "org", "Enterprise", nil, ""))} {
 		if !errors.Is(err, keys.ErrForbidden) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if o, err = r.AnswerLimit(ctx, support, "org", true, "good customer"); err != nil || o.CustomLimit.MaxKeys != 7 || o.CustomLimit.By != "sue" || o.CustomLimit.Reason != "good customer" || o.LimitRequest.Answer != "granted" {
+	if o, err = r.AnswerLimit(ctx, support, "org", 7, "good customer"); err != nil || o.CustomLimit.MaxKeys != 7 || o.CustomLimit.By != "sue" || o.CustomLimit.Reason != "good customer" || o.LimitRequest.Answer != "granted" {
 		t.Errorf("%+v, %v", o, err)
 	}
 	if _, limit, _ := r.Limits(ctx, "org"); limit != 7 {
 		t.Errorf("the limit is %d", limit)
 	}
-	if _, err := r.AnswerLimit(ctx, support, "org", false, ""); !errors.Is(err, keys.ErrNotFound) {
+	if _, err := r.AnswerLimit(ctx, support, "org", 0, ""); !errors.Is(err, keys.ErrNotFound) {
 		t.Errorf("answered twice: %v", err)
 	}
 }
@@ -238,12 +238,17 @@ func TestFoundSecretEnds(t *testing.T) {
 	if got := entries(t, store, tokens.Client(c.Key.ClientID)); got[len(got)-1] != tokens.Cut {
 		t.Errorf("its tokens live on: %v", got)
 	}
-	again, err := r.ReportLeak(ctx, anybody, c.Secret, "")
-	if err != nil || again.Receipt.Position <= leak.Receipt.Position {
-		t.Errorf("reported again: %+v, %v", again, err)
+	before := len(entries(t, store, tokens.Client(c.Key.ClientID)))
+	for range 3 {
+		if again, err := r.ReportLeak(ctx, anybody, c.Secret, ""); err != nil || again.Kept || again.Key.ID != c.Key.ID {
+			t.Errorf("reported again: %+v, %v", again, err)
+		}
+	}
+	if after := len(entries(t, store, tokens.Client(c.Key.ClientID))); after != before {
+		t.Errorf("an ended secret cut the key %d times more", after-before)
 	}
 	events, _ := r.Events(ctx, "org", keys.EventPage{Action: "secret.leaked"})
-	if len(events) != 2 || events[0].Address != "198.51.100.1" || events[0].Reason == "" {
+	if len(events) != 1 || events[0].Address != "198.51.100.1" || events[0].Reason == "" {
 		t.Errorf("%+v", events)
 	}
 	stranger, _ := newRegistry(t, "Professional")

@@ -41,6 +41,8 @@ type Credential struct {
 	// interval behind. LastUsedFrom is the address of the last use.
 	FirstUsedAt, LastUsedAt time.Time
 	LastUsedFrom            string
+	// LeakedAt is when somebody reported that they found it; zero: nobody did.
+	LeakedAt time.Time
 }
 
 // A MAC is what is stored of a secret. It never prints itself either.

@@ -202,7 +202,7 @@ func writeCSV(w io.Writer, e keys.Event) error {
 		e.RequestID, e.Address, e.Reason, strings.Join(changes, "; "), hex.EncodeToString(e.Hash)}
 	for i, cell := range row {
 		// A spreadsheet takes these for the beginning of a formula.
-		if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+		if cell != "" && strings.ContainsAny(string([]rune(cell)[:1]), "=+-@\t\r＝＋－＠") {
 			row[i] = "'" + cell
 		}
 	}

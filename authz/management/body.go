@@ -94,7 +94,7 @@ func checkMembers(data []byte) error {
 		if n := len(open); n > 0 && open[n-1].object && open[n-1].name {
 			if name, ok := token.(string); ok {
 				switch {
-				case strings.ToLower(name) != name:
+				case strings.ContainsFunc(name, func(c rune) bool { return c > '~' || c >= 'A' && c <= 'Z' }):
 					return badBody("unknown field " + quoted(name))
 				case open[n-1].seen[name]:
 					return badBody("the field " + quoted(name) + " is there twice")

@@ -72,15 +72,23 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		c.by.Address = host
 	}
-	c.by.DryRun = r.URL.Query().Get("dry_run") == "true"
-	if c.by.IdempotencyKey = r.Header.Get("Idempotency-Key"); r.Method != http.MethodPost || c.by.DryRun {
-		c.by.IdempotencyKey = ""
+	switch dry := r.URL.Query()["dry_run"]; {
+	case len(dry) == 0 || len(dry) == 1 && dry[0] == "false":
+	case len(dry) == 1 && dry[0] == "true":
+		c.by.DryRun = true
+	default:
+		return c, &keys.InputError{Field: "dry_run", Reason: "it is true or false, once"}
+	}
+	if rt.repeats && !c.by.DryRun {
+		c.by.IdempotencyKey = r.Header.Get("Idempotency-Key")
 	}
 	if key := c.by.IdempotencyKey; len(key) > 255 || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return c, fmt.Errorf("%w: Idempotency-Key is 1 to 255 visible ASCII characters", errHeader)
 	}
-	if c.by.IfMatch = strings.Trim(strings.TrimPrefix(r.Header.Get("If-Match"), "W/"), `"`); c.by.IfMatch == "*" {
-		c.by.IfMatch = ""
+	matches := r.Header.Values("If-Match")
+	if len(matches) > 0 && matches[0] != "*" {
+		// Weak and unquoted tags, and lists of them, are not what anything has.
+		c.by.IfMatch = cmp.Or(strings.TrimSuffix(strings.TrimPrefix(matches[0], `"`), `"`), "none")
 	}
 	if claims == nil {
 		c.by.ClientID = "anonymous"
@@ -97,7 +105,7 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 		if err := s.actFor(r.Context(), &c, member); err != nil {
 			return c, err
 		}
-		if c.by.IfMatch == "" && (r.Method == http.MethodPatch || r.Method == http.MethodDelete) && r.Header.Get("If-Match") == "" {
+		if len(matches) == 0 && r.Method != http.MethodPost && r.Method != http.MethodGet {
 			return c, errPrecondition
 		}
 	}

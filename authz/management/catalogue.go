@@ -22,7 +22,7 @@ type Scope struct {
 	Description string `json:"description,omitempty"`
 	Group       string `json:"group,omitempty"`
 	Level       string `json:"level,omitempty" enum:"read,write"`
-	Dangerous   bool   `json:"dangerous,omitempty" doc:"Granted by an Owner or Admin, or by a key that has it."`
+	GrantedBy   string `json:"granted_by,omitempty" enum:"admin,owner" doc:"The least role that may give it to a key; a key that acts for itself may give what it has."`
 	Restricted  bool   `json:"restricted,omitempty" doc:"For the operator's own keys only."`
 }
 
@@ -97,7 +97,7 @@ func (s *server) putResource(ctx context.Context, c call, in *struct {
 	b := in.Body
 	res := keys.Resource{Audience: b.Audience, Name: b.Name, Algorithm: b.Algorithm, TokenTTL: seconds(b.TokenTTLSeconds)}
 	for _, scope := range b.Scopes {
-		res.Scopes = append(res.Scopes, keys.Scope(scope))
+		res.Scopes = append(res.Scopes, keys.Scope{Name: scope.Name, Description: scope.Description, Group: scope.Group, Level: scope.Level, GrantedBy: keys.Role(scope.GrantedBy), Restricted: scope.Restricted})
 	}
 	return resourceAnswer(s.Registry.PutResource(ctx, c.by, res))
 }
@@ -143,7 +143,7 @@ func resourceAnswer(res keys.Resource, err error) (*answer[Resource], error) {
 func showResource(res keys.Resource) Resource {
 	shown := Resource{ID: res.ID, Audience: res.Audience, Name: res.Name, Algorithm: res.Algorithm, TokenTTLSeconds: int(res.TokenTTL.Seconds()), Scopes: []Scope{}}
 	for _, scope := range res.Scopes {
-		shown.Scopes = append(shown.Scopes, Scope(scope))
+		shown.Scopes = append(shown.Scopes, Scope{scope.Name, scope.Description, scope.Group, scope.Level, string(scope.GrantedBy), scope.Restricted})
 	}
 	return shown
 }

@@ -104,24 +104,20 @@ const githubKeyPause = time.Minute
 func (g *githubKeys) key(ctx context.Context, id string) (*ecdsa.PublicKey, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if key := g.keys[id]; key != nil {
-		return key, nil
-	}
-	if id == "" {
-		return nil, errSignature
-	}
-	if time.Since(g.asked) >= githubKeyPause {
-		// Whoever asks next waits for this one: anybody can send a report.
-		g.asked = time.Now()
-		var found map[string]*ecdsa.PublicKey
-		if found, g.err = fetchGitHubKeys(context.WithoutCancel(ctx), g.url); g.err == nil {
+	if g.keys[id] == nil && id != "" && time.Since(g.asked) >= githubKeyPause {
+		// Anybody can send a report: others do not wait, and do not ask too.
+		g.asked, g.err = time.Now(), errors.New("they are being fetched")
+		g.mu.Unlock()
+		found, err := fetchGitHubKeys(context.WithoutCancel(ctx), g.url)
+		g.mu.Lock()
+		if g.err = err; err == nil {
 			g.keys = found
 		}
 	}
 	switch key := g.keys[id]; {
 	case key != nil:
 		return key, nil
-	case g.err != nil:
+	case id != "" && g.err != nil:
 		return nil, fmt.Errorf("%w: GitHub's keys: %w", keys.ErrUnavailable, g.err)
 	}
 	return nil, errSignature

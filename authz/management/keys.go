@@ -353,12 +353,9 @@ func (s *server) keyChanged(ctx context.Context, c call, e keys.Event) (*answer[
 	if err != nil {
 		return nil, err
 	}
-	var receipt keys.Receipt
-	if e.Receipt != nil {
-		receipt = *e.Receipt
-		receipt.ClientID, receipt.RevokedAt = key.ClientID, e.At
-	}
-	return s.changed(ctx, c, key, receipt, nil)
+	receipt, err := s.Registry.Reached(ctx, c.by, e)
+	receipt.ClientID = key.ClientID
+	return s.changed(ctx, c, key, receipt, err)
 }
 
 func showReceipt(r keys.Receipt) *Receipt {
@@ -386,7 +383,11 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+// seconds is a duration, of a century at most: more would come out as less.
+func seconds(n int) time.Duration {
+	const century = 100 * 366 * 24 * 60 * 60
+	return time.Duration(min(max(n, -1), century)) * time.Second
+}
 
 func parseNetworks(texts []string) ([]netip.Prefix, error) {
 	var list []netip.Prefix

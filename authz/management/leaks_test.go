@@ -75,7 +75,7 @@ func TestGitHubReportsEndSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	secret := c.Secret.Reveal()
-	unknown := secret[:30] + "0" + secret[31:]
+	unknown := typo(secret)
 	body := fmt.Sprintf(`[{"token":%q,"type":"imara_secret","url":"https://github.com/x","source":"commit"},{"token":%q,"type":"imara_secret","url":"","source":"CONTENT<"}]`, secret, unknown)
 	report := func(body, id, signature string) reply {
 		return a.call("POST", "/v1/leaks/github", "", body, "Github-Public-Key-Identifier", id, "Github-Public-Key-Signature", signature)
@@ -120,7 +120,7 @@ func TestGitHubReportsEndSecrets(t *testing.T) {
 		t.Error("the secret still works")
 	}
 	events, _ := a.registry.Events(t.Context(), "org", keys.EventPage{Action: "secret.leaked"})
-	if len(events) != 2 || !strings.HasSuffix(events[0].Reason, "GitHub (commit)") || strings.Contains(fmt.Sprint(events), secret[20:40]) {
+	if len(events) != 1 || !strings.HasSuffix(events[0].Reason, "GitHub (commit)") || strings.Contains(fmt.Sprint(events), secret[20:40]) {
 		t.Errorf("%+v", events)
 	}
 	var many strings.Builder
@@ -134,6 +134,15 @@ func TestGitHubReportsEndSecrets(t *testing.T) {
 	}
 	large := `["` + strings.Repeat("x", maxBody) + `"]`
 	a.problem("a large report", report(large, "k1", g.sign(t, large)), 413, "body_too_large")
+}
+
+// typo is a secret with one character that is another.
+func typo(secret string) string {
+	other := "0"
+	if secret[30:31] == other {
+		other = "1"
+	}
+	return secret[:30] + other + secret[31:]
 }
 
 // works signs in with the secret.
@@ -157,12 +166,11 @@ func TestAnybodyMayReportALeak(t *testing.T) {
 		t.Fatal(err)
 	}
 	secret := c.Secret.Reveal()
-	for name, text := range map[string]string{"nothing": "", "a word": "hunter2", "a typo": secret[:40] + "0" + secret[41:]} {
+	for name, text := range map[string]string{"nothing": "", "a word": "hunter2", "a typo": typo(secret)} {
 		if got := a.call("POST", "/v1/leaks", "", fmt.Sprintf(`{"secret":%q}`, text)); got.Code != 200 || got.json["known"] != false {
 			t.Errorf("%s: %s", name, got.Body)
 		}
 	}
-	a.problem("where", a.call("POST", "/v1/leaks", "", fmt.Sprintf(`{"secret":%q,"where":"a\nb"}`, secret)), 422, "invalid_field")
 	if a.works(c) != nil {
 		t.Fatal("it ended")
 	}

@@ -44,7 +44,7 @@ func newAPI(t *testing.T, plan string) *api {
 		}
 	}
 	if _, err := registry.PutResource(t.Context(), keys.Program("test"), keys.Resource{Audience: "https://api.example.com", Name: "API",
-		Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}, {Name: "operator", Restricted: true}, {Name: "billing:all", Dangerous: true}}}); err != nil {
+		Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}, {Name: "operator", Restricted: true}, {Name: "billing:all", GrantedBy: keys.Admin}, {Name: "owners:all", GrantedBy: keys.Owner}}}); err != nil {
 		t.Fatal(err)
 	}
 	issuer := tokenstest.New(t)

@@ -2,6 +2,7 @@ package management
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,8 +117,14 @@ func (s *server) rotateSigningKey(ctx context.Context, c call, in *struct {
 	return s.signingKeys(), nil
 }
 
-func (s *server) signingKeysRotated(context.Context, call, keys.Event) (*answer[List[SigningKey]], error) {
-	return s.signingKeys(), nil
+// signingKeysRotated makes the key if the request before could not.
+func (s *server) signingKeysRotated(ctx context.Context, _ call, e keys.Event) (*answer[List[SigningKey]], error) {
+	list := s.signingKeys()
+	if slices.ContainsFunc(list.Body.Data, func(k SigningKey) bool { return k.Algorithm == e.Target && k.ActiveAt.After(e.At) }) {
+		return list, nil
+	}
+	_, err := s.Ring.Rotate(ctx, e.Target)
+	return s.signingKeys(), err
 }
 
 func (s *server) me(_ context.Context, c call, _ *struct{ Caller }) (*answer[Me], error) {

@@ -61,9 +61,9 @@ type RequestLimit struct {
 	Reason  string `json:"reason"`
 }
 
-// AnswerLimit grants or declines.
+// AnswerLimit grants what was asked for, or declines.
 type AnswerLimit struct {
-	Grant  bool   `json:"grant"`
+	Grant  int    `json:"grant" doc:"The number of keys that was asked for; 0 declines."`
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -177,9 +177,9 @@ func (s *server) planSet(ctx context.Context, c call, e keys.Event) (*answer[Pla
 	if err != nil {
 		return nil, err
 	}
-	var receipt keys.Receipt
-	if e.Receipt != nil {
-		receipt = *e.Receipt
+	receipt, err := s.Registry.Reached(ctx, c.by, e)
+	if err != nil {
+		return nil, err
 	}
 	return s.planAnswer(ctx, c, o, receipt), nil
 }

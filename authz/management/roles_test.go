@@ -87,7 +87,7 @@ func (w *world) ask(rt route, path, token, actor string, headers ...string) repl
 // bodies are good requests, so that nothing but the role decides.
 var bodies = map[string]string{
 	"POST /orgs": `{"name":"New","plan":"Starter"}`, "PATCH /orgs/{org}": `{"name":"Renamed"}`, "POST /orgs/{org}/plan": `{"plan":"Starter"}`,
-	"POST /orgs/{org}/limit-requests": `{"max_keys":30,"reason":"more"}`, "POST /orgs/{org}/limit-requests/answer": `{"grant":true}`,
+	"POST /orgs/{org}/limit-requests": `{"max_keys":30,"reason":"more"}`, "POST /orgs/{org}/limit-requests/answer": `{"grant":30}`,
 	"PUT /orgs/{org}/policy": `{"approval":true}`, "POST /orgs/{org}/members": `{"name":"Ann","email":"ann@example.com","role":"auditor"}`,
 	"PATCH /orgs/{org}/members/{member}": `{"name":"Ann"}`, "POST /orgs/{org}/keys": `{"name":"New","scopes":["alerts:read"]}`,
 	"PATCH /orgs/{org}/keys/{key}": `{"name":"Renamed"}`, "PATCH /orgs/{org}/keys/{key}/secrets/{secret}": `{"ends_at":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"}`,

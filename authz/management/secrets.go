@@ -67,7 +67,9 @@ func parseOverlap(r RotateKey) (keys.Overlap, error) {
 	case r.OldEnds == "now":
 		overlap = keys.Overlap{}
 	case afterUse:
-		overlap.AfterUse, err = parseSpan(span)
+		if overlap.AfterUse, err = parseSpan(span); overlap.AfterUse == 0 && err == nil {
+			err = errSpan
+		}
 	default:
 		var at time.Time
 		if at, err = time.Parse(time.RFC3339, r.OldEnds); err == nil {

@@ -127,7 +127,8 @@ type route struct {
 	// action that is asked for.
 	action  keys.Action
 	summary string
-	status  int // of success; 0 is 200
+	status  int  // of success; 0 is 200
+	repeats bool // it knows what it did under an Idempotency-Key
 }
 
 // An answer is what a handler returns.
@@ -160,6 +161,7 @@ type Caller struct {
 // register adds a route. Replay writes again what an earlier request with the same
 // Idempotency-Key did; nil for what does not matter when it happens twice.
 func register[I, O any](s *server, rt route, handle func(context.Context, call, *I) (*O, error), replay func(context.Context, call, keys.Event) (*O, error)) {
+	rt.repeats = replay != nil
 	s.routes = append(s.routes, rt)
 	op := huma.Operation{
 		OperationID: operationID(rt), Method: rt.method, Path: s.base + "/v1" + rt.path, Summary: rt.summary, DefaultStatus: rt.status,
@@ -173,7 +175,7 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		c, _ := ctx.Value(callKey{}).(call)
-		idempotent := c.by.IdempotencyKey != "" && replay != nil
+		idempotent := c.by.IdempotencyKey != ""
 		if idempotent {
 			if out, err := s.replay(ctx, c, func(e keys.Event) (any, error) { return replay(ctx, c, e) }); out != nil || err != nil {
 				typed, _ := out.(*O)

@@ -57,7 +57,7 @@ func (s *Store) Events(ctx context.Context, organizationID string, page keys.Eve
 // Heads implements keys.Audit.
 func (s *Store) Heads(ctx context.Context) ([]keys.Event, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l
-		WHERE l.hash IS NOT NULL AND l.seq IN (SELECT MAX(seq) FROM log WHERE seq > (SELECT COALESCE(MAX(seq), 0) FROM checkpoints) GROUP BY organization_id)
+		WHERE l.hash IS NOT NULL AND l.seq IN (SELECT MAX(seq) FROM log WHERE seq > (SELECT COALESCE(MAX(c.seq), 0) FROM checkpoints c, feed f WHERE c.seq <= f.seq) GROUP BY organization_id)
 		ORDER BY l.seq`)
 	events, err := collect(rows, err, scanEvent)
 	return events, s.fail(err)

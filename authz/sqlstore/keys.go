@@ -83,7 +83,7 @@ const selectKeys = `
 	SELECT k.id, k.organization_id, k.client_id, k.name, k.owner_id, k.scopes, k.resources,
 	       k.created_at, k.expires_at, k.suspended_at, k.revoked_at, k.revoked_reason, k.revoked_position,
 	       k.description, k.networks, k.token_ttl_us, k.pending, k.requested_by,
-	       c.id, c.hint, c.mac, c.pepper, c.created_at, c.ends_at, c.last_used_at, c.ends_after_use_us, c.first_used_at, c.last_used_from`
+	       c.id, c.hint, c.mac, c.pepper, c.created_at, c.ends_at, c.last_used_at, c.ends_after_use_us, c.first_used_at, c.last_used_from, c.leaked_at`
 
 const orderSecrets = `c.created_at DESC, c.id`
 
@@ -94,11 +94,11 @@ func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 	var created, expires, suspended, revoked, ttl int64
 	var id, hint, from sql.NullString
 	var mac []byte
-	var pepper, secretCreated, ends, used, afterUse, firstUsed sql.NullInt64
+	var pepper, secretCreated, ends, used, afterUse, firstUsed, leaked sql.NullInt64
 	columns := []any{&k.ID, &k.OrganizationID, &k.ClientID, &k.Name, &k.OwnerID, &scopes, &resources,
 		&created, &expires, &suspended, &revoked, &k.RevokedReason, &k.RevokedPosition,
 		&k.Description, &networks, &ttl, &k.Pending, &k.RequestedBy,
-		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used, &afterUse, &firstUsed, &from}
+		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used, &afterUse, &firstUsed, &from, &leaked}
 	if err := rows.Scan(append(columns, more...)...); err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 		last := &list[len(list)-1]
 		last.Credentials = append(last.Credentials, keys.Credential{ID: id.String, Hint: hint.String, MAC: mac, Pepper: int(pepper.Int64),
 			CreatedAt: instant(secretCreated.Int64), EndsAt: instant(ends.Int64), LastUsedAt: instant(used.Int64),
-			EndsAfterUse: time.Duration(afterUse.Int64) * time.Microsecond, FirstUsedAt: instant(firstUsed.Int64), LastUsedFrom: from.String})
+			EndsAfterUse: time.Duration(afterUse.Int64) * time.Microsecond, FirstUsedAt: instant(firstUsed.Int64), LastUsedFrom: from.String, LeakedAt: instant(leaked.Int64)})
 	}
 	return list, nil
 }
@@ -315,13 +315,16 @@ func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 			return err
 		}
 	}
-	for _, c := range k.Credentials {
+	// In the order of their ids, as usage is stored: two that meet wait, and do not
+	// deadlock.
+	for _, c := range slices.SortedFunc(slices.Values(k.Credentials), func(a, b keys.Credential) int { return strings.Compare(a.ID, b.ID) }) {
 		i := slices.IndexFunc(before.Credentials, func(old keys.Credential) bool { return old.ID == c.ID })
 		var err error
 		if i < 0 {
 			err = insertCredential(ctx, tx, k.ID, c)
-		} else if old := before.Credentials[i]; !c.EndsAt.Equal(old.EndsAt) || c.EndsAfterUse != old.EndsAfterUse {
-			_, err = tx.ExecContext(ctx, `UPDATE credentials SET ends_at = $2, ends_after_use_us = $3 WHERE id = $1`, c.ID, micros(c.EndsAt), c.EndsAfterUse.Microseconds())
+		} else if old := before.Credentials[i]; !c.EndsAt.Equal(old.EndsAt) || c.EndsAfterUse != old.EndsAfterUse || !c.LeakedAt.Equal(old.LeakedAt) {
+			_, err = tx.ExecContext(ctx, `UPDATE credentials SET ends_at = $2, ends_after_use_us = $3, leaked_at = $4 WHERE id = $1`,
+				c.ID, micros(c.EndsAt), c.EndsAfterUse.Microseconds(), micros(c.LeakedAt))
 		}
 		if err != nil {
 			return err

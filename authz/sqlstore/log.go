@@ -31,7 +31,7 @@ func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, er
 		}
 	}
 	var before []byte
-	err := tx.QueryRowContext(ctx, `SELECT hash FROM log WHERE organization_id = $1 ORDER BY seq DESC LIMIT 1`, e.OrganizationID).Scan(&before)
+	err := tx.QueryRowContext(ctx, `SELECT hash FROM log WHERE organization_id = $1 AND hash IS NOT NULL ORDER BY seq DESC LIMIT 1`, e.OrganizationID).Scan(&before)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return keys.Commit{}, err
 	}

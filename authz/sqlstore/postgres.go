@@ -54,7 +54,11 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
 	if err == nil {
-		err = s.migrate(ctx, goose.DialectPostgres, goose.WithSessionLocker(locker))
+		// An index over a long log takes longer than a statement may otherwise.
+		patient := config.Copy()
+		patient.RuntimeParams["statement_timeout"], patient.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
+		db := stdlib.OpenDB(*patient)
+		err = errors.Join(s.migrate(ctx, db, goose.DialectPostgres, goose.WithSessionLocker(locker)), db.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", config.Database, s.fail(err)), s.Close())
@@ -95,7 +99,7 @@ func classifyPostgres(err error) error {
 	switch e.Code {
 	case "23505":
 		return keys.ErrExists
-	case "23503":
+	case "23503", "22021": // a text that cannot be stored is not there
 		return keys.ErrNotFound
 	case "42P01":
 		return errNoSchema

@@ -26,8 +26,8 @@ func (s *Store) PutResource(ctx context.Context, r keys.Resource, entry keys.Ent
 		}
 		for i, scope := range r.Scopes {
 			if _, err := tx.ExecContext(ctx,
-				`INSERT INTO scopes (name, resource_id, description, restricted, ordinal, heading, level, dangerous) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-				scope.Name, id, scope.Description, scope.Restricted, i, scope.Group, scope.Level, scope.Dangerous); err != nil {
+				`INSERT INTO scopes (name, resource_id, description, restricted, ordinal, heading, level, granted_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+				scope.Name, id, scope.Description, scope.Restricted, i, scope.Group, scope.Level, string(scope.GrantedBy)); err != nil {
 				return keys.Commit{}, err
 			}
 		}
@@ -99,7 +99,7 @@ func (s *Store) Presets(ctx context.Context) ([]keys.Preset, error) {
 // Resources implements keys.Store.
 func (s *Store) Resources(ctx context.Context) ([]keys.Resource, error) {
 	rows, err := s.read.QueryContext(ctx,
-		`SELECT r.id, r.audience, r.name, r.algorithm, r.token_ttl, s.name, s.description, s.restricted, s.heading, s.level, s.dangerous
+		`SELECT r.id, r.audience, r.name, r.algorithm, r.token_ttl, s.name, s.description, s.restricted, s.heading, s.level, s.granted_by
 		 FROM resources r LEFT JOIN scopes s ON s.resource_id = r.id
 		 ORDER BY r.created_at, r.id, s.ordinal`)
 	if err != nil {
@@ -110,9 +110,9 @@ func (s *Store) Resources(ctx context.Context) ([]keys.Resource, error) {
 	for rows.Next() {
 		var r keys.Resource
 		var ttl int64
-		var name, description, heading, level sql.NullString
-		var restricted, dangerous sql.NullBool
-		if err := rows.Scan(&r.ID, &r.Audience, &r.Name, &r.Algorithm, &ttl, &name, &description, &restricted, &heading, &level, &dangerous); err != nil {
+		var name, description, heading, level, grantedBy sql.NullString
+		var restricted sql.NullBool
+		if err := rows.Scan(&r.ID, &r.Audience, &r.Name, &r.Algorithm, &ttl, &name, &description, &restricted, &heading, &level, &grantedBy); err != nil {
 			return nil, s.fail(err)
 		}
 		r.TokenTTL = time.Duration(ttl) * time.Microsecond
@@ -122,7 +122,7 @@ func (s *Store) Resources(ctx context.Context) ([]keys.Resource, error) {
 		if name.Valid {
 			last := &resources[len(resources)-1]
 			last.Scopes = append(last.Scopes, keys.Scope{Name: name.String, Description: description.String, Restricted: restricted.Bool,
-				Group: heading.String, Level: level.String, Dangerous: dangerous.Bool})
+				Group: heading.String, Level: level.String, GrantedBy: keys.Role(grantedBy.String)})
 		}
 	}
 	return resources, s.fail(rows.Err())

@@ -40,7 +40,7 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err := s.checkFile(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
 	}
-	if err := s.migrate(ctx, goose.DialectSQLite3); err != nil {
+	if err := s.migrate(ctx, s.write, goose.DialectSQLite3); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
 	}
 	if s.present, err = stillThere(path); err != nil {

@@ -47,13 +47,13 @@ var (
 	errNoSchema = errors.New("no schema")
 )
 
-// migrate brings the schema up to date and starts the log.
-func (s *Store) migrate(ctx context.Context, dialect goose.Dialect, options ...goose.ProviderOption) error {
+// migrate brings the schema up to date over db, and starts the log.
+func (s *Store) migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, options ...goose.ProviderOption) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(dialect, s.write, files, options...)
+	provider, err := goose.NewProvider(dialect, db, files, options...)
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,12 @@ func (s *Store) AddUsage(ctx context.Context, u keys.Usage) error {
 			a.KeyID, string(a.Outcome), a.Address, tries.Count, micros(tries.Last)); err != nil {
 			return s.fail(err)
 		}
+		// Of a key that strangers try, the newest are enough.
+		if _, err := tx.ExecContext(ctx,
+			`DELETE FROM attempts WHERE key_id = $1 AND last_at < COALESCE((SELECT last_at FROM attempts WHERE key_id = $1 ORDER BY last_at DESC LIMIT 1 OFFSET 199), 0)`,
+			a.KeyID); err != nil {
+			return s.fail(err)
+		}
 	}
 	return s.fail(tx.Commit())
 }

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,12 +24,13 @@ import (
 
 // clientFlags are how a command reaches a server, and as whom.
 type clientFlags struct {
-	issuer, url, org, clientID string
-	secret                     secretFlags
-	timeout                    time.Duration
+	context, issuer, url, org, clientID string
+	secret                              secretFlags
+	timeout                             time.Duration
 }
 
 func (f *clientFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.context, "context", "", "what imara login kept under this name (IMARA_CONTEXT)")
 	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier of the server (IMARA_ISSUER)")
 	flags.StringVar(&f.url, "url", "", "where the server is reached, if not at its issuer (IMARA_URL)")
 	flags.StringVar(&f.clientID, "client-id", "", "client id of the key to use (IMARA_CLIENT_ID)")
@@ -37,8 +40,11 @@ func (f *clientFlags) add(flags *pflag.FlagSet) {
 
 // check fills in what follows from the rest.
 func (f *clientFlags) check() error {
+	if err := f.fill(); err != nil {
+		return err
+	}
 	if f.issuer == "" {
-		return usage("--issuer or IMARA_ISSUER is needed (with a demo server: set -a; . data/demo.env)")
+		return usage("--issuer, IMARA_ISSUER or imara login is needed (with a demo server: set -a; . data/demo.env)")
 	}
 	if f.clientID == "" {
 		return usage("--client-id or IMARA_CLIENT_ID is needed")
@@ -73,6 +79,16 @@ func (f *clientFlags) credentials(cmd *cobra.Command, resource string, scopes ..
 type api struct {
 	base   string // …/v1 or …/v1/orgs/{org}
 	client *http.Client
+	header http.Header
+	dryRun bool
+	match  string // ETag of the last answer that had one
+}
+
+// of is the part of the API for an organisation.
+func (a *api) of(org string) *api {
+	part := *a
+	part.base += "/orgs/" + url.PathEscape(org)
+	return &part
 }
 
 // api asks for a token with all scopes that the key has for it.
@@ -83,7 +99,23 @@ func (f *clientFlags) api(cmd *cobra.Command) (*api, error) {
 	}
 	client := credentials.Client(cmd.Context())
 	client.Timeout = f.timeout
-	return &api{base: f.url + "/v1", client: client}, nil
+	return &api{base: f.url + "/v1", client: client, header: http.Header{}}, nil
+}
+
+// api is the server as these flags reach it.
+func (f *remote) api(cmd *cobra.Command) (*api, error) {
+	server, err := f.clientFlags.api(cmd)
+	if err != nil {
+		return nil, err
+	}
+	server.dryRun = f.dryRun
+	if f.actor != "" {
+		server.header.Set("Imara-Actor", f.actor)
+	}
+	if f.idempotencyKey != "" {
+		server.header.Set("Idempotency-Key", f.idempotencyKey)
+	}
+	return server, nil
 }
 
 // organization is the part of the API for the organisation of --org.
@@ -98,8 +130,7 @@ func (f *clientFlags) organization(cmd *cobra.Command) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.base += "/orgs/" + url.PathEscape(f.org)
-	return a, nil
+	return a.of(f.org), nil
 }
 
 // A refusal is a problem document of the server (RFC 9457).
@@ -123,40 +154,72 @@ func (r *refusal) Error() string {
 	return text
 }
 
-// do makes one call. It returns an error with the program's exit code.
+// do makes one call. It returns an error with the program's exit code. A change of
+// what was read before is one of that version.
 func (a *api) do(ctx context.Context, method, path string, request, answer any) error {
-	var body io.Reader
-	if request != nil {
-		data, err := json.Marshal(request)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(data)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, a.base+path, body)
+	response, err := a.send(ctx, method, path, request)
 	if err != nil {
 		return err
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	response, err := a.client.Do(r)
-	if err != nil {
-		return failure(err)
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
 	if err != nil {
 		return failure(err)
 	}
+	if tag := response.Header.Get("ETag"); tag != "" {
+		a.match = tag
+	}
+	if answer == nil || len(data) == 0 {
+		return nil
+	}
+	return json.Unmarshal(data, answer)
+}
+
+// send makes one call and returns the answer of a success.
+func (a *api) send(ctx context.Context, method, path string, request any) (*http.Response, error) {
+	if a.dryRun && method != http.MethodGet {
+		separator := "?"
+		if strings.Contains(path, "?") {
+			separator = "&"
+		}
+		path += separator + "dry_run=true"
+	}
+	var body io.Reader
+	if request != nil {
+		data, err := json.Marshal(request)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(data)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, a.base+path, body)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(r.Header, a.header)
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if a.match != "" && (method == http.MethodPatch || method == http.MethodPut || method == http.MethodDelete) {
+		r.Header.Set("If-Match", a.match)
+	}
+	response, err := a.client.Do(r)
+	if err != nil {
+		return nil, failure(err)
+	}
 	if response.StatusCode < 300 {
-		return json.Unmarshal(data, answer)
+		return response, nil
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return nil, failure(err)
 	}
 	problem := &refusal{Status: response.StatusCode, Title: http.StatusText(response.StatusCode), document: data}
 	if json.Unmarshal(data, problem) != nil {
 		problem.document = nil
 	}
-	return &exit{exitCode(problem), problem}
+	return nil, &exit{exitCode(problem), problem}
 }
 
 func exitCode(p *refusal) int {

@@ -50,6 +50,7 @@ type secretFlags struct {
 	file  string
 	stdin bool
 	given string // what standard input said, which is read once
+	saved string // what imara login kept
 }
 
 func (s *secretFlags) add(flags *pflag.FlagSet) {
@@ -71,6 +72,9 @@ func (s *secretFlags) read(stdin io.Reader) (string, error) {
 		return os.Getenv("IMARA_CLIENT_SECRET"), nil
 	case file == "":
 		file = os.Getenv("IMARA_CLIENT_SECRET_FILE")
+	}
+	if file == "" && s.saved != "" {
+		return s.saved, nil
 	}
 	if file == "" {
 		return "", usage("a client secret is needed: IMARA_CLIENT_SECRET, IMARA_CLIENT_SECRET_FILE, --secret-file or --secret-stdin")

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,132 +16,90 @@ import (
 	"github.com/imara/apikeys/keys"
 )
 
-// keysFlags are those of every keys command.
-type keysFlags struct {
-	clientFlags
-	json bool
-}
-
 func keysCommand() *cobra.Command {
-	var f keysFlags
-	cmd := &cobra.Command{Use: "keys", Short: "Manage the API keys of an organisation", RunE: group, Args: cobra.ArbitraryArgs}
-	f.clientFlags.add(cmd.PersistentFlags())
-	cmd.PersistentFlags().StringVar(&f.org, "org", "", "organisation (IMARA_ORG)")
-	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print the server's answer")
-	cmd.AddCommand(f.list(), f.create(), f.show(), f.rotate(), f.revoke())
+	cmd, f := remoteCommand("keys", "Manage the API keys of an organisation")
+	cmd.AddCommand(keysList(f), keysCreate(f), keysShow(f), keysEdit(f), keysRotate(f), keysRevoke(f), keysSuspend(f), keysResume(f), keysApprove(f),
+		keysUsage(f), keysAttempts(f), keysAccess(f), keysReview(f), keysWait(f))
 	return cmd
 }
 
-// print writes the answer as JSON, or for people.
-func (f *keysFlags) print(cmd *cobra.Command, answer any, human func(io.Writer)) error {
-	if f.json {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(answer)
-	}
-	human(cmd.OutOrStdout())
-	return nil
-}
-
-// fail prints the problem document when JSON is wanted.
-func (f *keysFlags) fail(cmd *cobra.Command, err error) error {
-	var problem *refusal
-	if f.json && errors.As(err, &problem) && problem.document != nil {
-		cmd.OutOrStdout().Write(append([]byte(strings.TrimSpace(string(problem.document))), '\n'))
-	}
-	return err
-}
-
-func (f *keysFlags) list() *cobra.Command {
-	var status string
-	cmd := &cobra.Command{
-		Use: "list", Short: "List keys, the newest first", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			server, err := f.organization(cmd)
-			if err != nil {
-				return err
+func keysList(f *remote) *cobra.Command {
+	var status, scope, owner, text, sort, unused string
+	cmd := f.within("list", "List keys", cobra.NoArgs, func(cmd *cobra.Command, org *api, _ []string) error {
+		query := url.Values{"limit": {"200"}}
+		for name, value := range map[string]string{"status": status, "scope": scope, "owner": owner, "q": text, "sort": sort, "unused_for": unused} {
+			if value != "" {
+				query.Set(name, value)
 			}
-			list, err := all(cmd, server, status)
-			if err != nil {
-				return f.fail(cmd, err)
-			}
-			return f.print(cmd, management.List[management.Key]{Data: list}, func(w io.Writer) { table(w, list) })
-		},
-	}
-	cmd.Flags().StringVar(&status, "status", "", "only active, suspended, expired or revoked keys")
+		}
+		list, err := all[management.Key](cmd, org, "/keys", query)
+		if err != nil {
+			return err
+		}
+		return f.table(cmd, list, keyHeader, keyRows(list.Data...))
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&status, "status", "", "only active, pending, suspended, expired or revoked keys")
+	flags.StringVar(&scope, "scope", "", "only keys with this scope")
+	flags.StringVar(&owner, "owner", "", "only keys of this member")
+	flags.StringVar(&text, "search", "", "only keys with this in their name, or with this client id")
+	flags.StringVar(&unused, "unused-for", "", "only keys that were not used for so long, such as 90d")
+	flags.StringVar(&sort, "sort", "", "created_at, name, last_used_at or expires_at; with - before it, descending")
+	cmd.RegisterFlagCompletionFunc("scope", f.completer(f.scopeNames, 1000))
+	cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"active", "pending", "suspended", "expired", "revoked"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// all reads every page.
-func all(cmd *cobra.Command, server *api, status string) ([]management.Key, error) {
-	list, query := []management.Key{}, url.Values{"limit": {"200"}}
-	if status != "" {
-		query.Set("status", status)
-	}
-	for {
-		var page management.List[management.Key]
-		if err := server.do(cmd.Context(), http.MethodGet, "/keys?"+query.Encode(), nil, &page); err != nil {
-			return nil, err
-		}
-		list = append(list, page.Data...)
-		if !page.HasMore {
-			return list, nil
-		}
-		query.Set("cursor", page.NextCursor)
-	}
-}
+const keyHeader = "NAME\tCLIENT ID\tSTATUS\tSCOPES\tLAST USED\tEXPIRES"
 
-func table(w io.Writer, list []management.Key) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tCLIENT ID\tSTATUS\tSCOPES\tLAST USED\tEXPIRES")
+func keyRows(list ...management.Key) (rows [][]string) {
 	for _, k := range list {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", k.Name, k.ClientID, k.Status, strings.Join(k.Scopes, ","), date(k.LastUsedAt), date(k.ExpiresAt))
+		rows = append(rows, []string{k.Name, k.ClientID, k.Status, strings.Join(k.Scopes, ","), date(k.LastUsedAt), date(k.ExpiresAt)})
 	}
-	t.Flush()
+	return rows
 }
 
-func date(t *time.Time) string {
-	if t == nil {
-		return "never"
-	}
-	return t.Format("2006-01-02 15:04 UTC")
-}
-
-func (f *keysFlags) create() *cobra.Command {
+func keysCreate(f *remote) *cobra.Command {
 	var request management.CreateKey
-	var expires days
+	var expires, ttl days
 	var write secretFile
-	cmd := &cobra.Command{
-		Use: "create", Short: "Create a key and show its secret once", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			server, err := f.organization(cmd)
-			if err != nil {
-				return err
+	cmd := f.within("create", "Create a key and show its secret once", cobra.NoArgs, func(cmd *cobra.Command, org *api, _ []string) error {
+		if expires > 0 {
+			at := time.Now().Add(time.Duration(expires)).UTC().Truncate(time.Second)
+			request.ExpiresAt = &at
+		}
+		request.TokenTTLSeconds = int(time.Duration(ttl).Seconds())
+		var created management.KeyWithSecret
+		if err := org.do(cmd.Context(), http.MethodPost, "/keys", request, &created); err != nil {
+			return err
+		}
+		if err := write.keep(&created); err != nil {
+			return err
+		}
+		return f.print(cmd, created, func(w io.Writer) {
+			fmt.Fprintf(w, "Key created · uses %d of %d\n", created.Limits.Active, created.Limits.Max)
+			write.show(w, created)
+			fmt.Fprintf(w, "  Can            %s   ends %s\n", strings.Join(created.Key.Scopes, ", "), date(created.Key.ExpiresAt))
+			if created.Key.Status == "pending" {
+				fmt.Fprintf(w, "It waits for approval: imara keys approve %s. Then rotate it for its secret.\n", created.Key.ID)
 			}
-			if expires > 0 {
-				at := time.Now().Add(time.Duration(expires)).UTC().Truncate(time.Second)
-				request.ExpiresAt = &at
-			}
-			var created management.KeyWithSecret
-			if err := server.do(cmd.Context(), http.MethodPost, "/keys", request, &created); err != nil {
-				return f.fail(cmd, err)
-			}
-			if err := write.keep(&created); err != nil {
-				return err
-			}
-			return f.print(cmd, created, func(w io.Writer) {
-				fmt.Fprintf(w, "Key created · uses %d of %d\n", created.Limits.Active, created.Limits.Max)
-				write.show(w, created)
-				fmt.Fprintf(w, "  Can            %s   ends %s\n", strings.Join(created.Key.Scopes, ", "), date(created.Key.ExpiresAt))
-			})
-		},
-	}
+		})
+	})
 	flags := cmd.Flags()
 	flags.StringVar(&request.Name, "name", "", "what uses the key (required)")
-	flags.StringSliceVar(&request.Scopes, "scope", nil, "a scope, repeatable (required)")
+	flags.StringVar(&request.Description, "description", "", "more about it")
+	flags.StringSliceVar(&request.Scopes, "scope", nil, "a scope, repeatable (or --preset)")
+	flags.StringVar(&request.Preset, "preset", "", "id or name of a preset, whose scopes are added")
 	flags.StringSliceVar(&request.Resources, "resource", nil, "audience of an API it may call, repeatable (default: those of the scopes)")
+	flags.StringSliceVar(&request.Networks, "network", nil, "network from which it may be used, repeatable")
 	flags.StringVar(&request.Owner, "owner", "", "member who answers for it")
 	flags.Var(&expires, "expires", "end the key after this long, such as 90d; never if not given")
 	flags.Lookup("expires").DefValue = ""
+	flags.Var(&ttl, "token-ttl", "how long its tokens live at most, such as 5m")
+	flags.Lookup("token-ttl").DefValue = ""
 	write.add(flags)
+	cmd.RegisterFlagCompletionFunc("scope", f.completer(f.scopeNames, 1000))
+	cmd.RegisterFlagCompletionFunc("preset", f.completer(f.presetNames, 1000))
 	return cmd
 }
 
@@ -157,7 +112,7 @@ func (s *secretFile) add(flags *pflag.FlagSet) {
 
 // keep writes the file, and takes the secret out of what is printed.
 func (s secretFile) keep(k *management.KeyWithSecret) error {
-	if s == "" {
+	if s == "" || k.Secret == nil {
 		return nil
 	}
 	err := writeEnv(string(s), [][2]string{{"IMARA_CLIENT_ID", k.Key.ClientID}, {"IMARA_CLIENT_SECRET", k.Secret.Value}})
@@ -169,57 +124,56 @@ func (s secretFile) keep(k *management.KeyWithSecret) error {
 }
 
 func (s secretFile) show(w io.Writer, k management.KeyWithSecret) {
-	secret := k.Secret.Value + "   shown once, not stored"
-	if s != "" {
+	secret := "none: it was shown before, or is not made yet"
+	switch {
+	case k.Secret == nil:
+	case s == "":
+		secret = k.Secret.Value + "   shown once, not stored"
+	default:
 		secret = "…" + k.Secret.Hint + " written to " + string(s)
 	}
 	fmt.Fprintf(w, "  Client ID      %s\n  Client secret  %s\n", k.Key.ClientID, secret)
 }
 
-func (f *keysFlags) show() *cobra.Command {
-	return &cobra.Command{
-		Use: "show KEY", Short: "Show a key, named by its id, client id or name", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			server, key, err := f.find(cmd, args[0])
-			if err == nil {
-				err = server.do(cmd.Context(), http.MethodGet, "/keys/"+key.ID, nil, &key) // a list says less
+func keysShow(f *remote) *cobra.Command {
+	return f.completes(f.within("show KEY", "Show a key, named by its id, client id or name", cobra.ExactArgs(1), func(cmd *cobra.Command, org *api, args []string) error {
+		key, err := find(cmd, org, args[0])
+		if err == nil {
+			err = org.do(cmd.Context(), http.MethodGet, "/keys/"+key.ID, nil, &key) // a list says less
+		}
+		if err != nil {
+			return err
+		}
+		return f.print(cmd, key, func(w io.Writer) {
+			writeTable(w, keyHeader, keyRows(key))
+			for _, s := range key.Secrets {
+				fmt.Fprintf(w, "  secret …%s  %s  ends %s  last used %s %s\n", s.Hint, s.State, date(s.EndsAt), date(s.LastUsedAt), s.LastUsedFrom)
 			}
-			if err != nil {
-				return f.fail(cmd, err)
+			if len(key.Networks) > 0 {
+				fmt.Fprintf(w, "  from %s only\n", strings.Join(key.Networks, ", "))
 			}
-			return f.print(cmd, key, func(w io.Writer) {
-				table(w, []management.Key{key})
-				for _, s := range key.Secrets {
-					fmt.Fprintf(w, "  secret …%s  %s  ends %s  last used %s\n", s.Hint, s.State, date(s.EndsAt), date(s.LastUsedAt))
-				}
-				if key.Receipt != nil {
-					fmt.Fprintf(w, "  revoked %s by %s · %s\n", date(key.RevokedAt), key.Receipt.By, confirmed(*key.Receipt))
-				}
-			})
-		},
-	}
+			if key.Receipt != nil {
+				fmt.Fprintf(w, "  revoked %s by %s · %s\n", date(key.RevokedAt), key.Receipt.By, confirmed(*key.Receipt))
+			}
+		})
+	}), f.keyNames)
 }
 
-// find returns the one key that has this id, client id or name, and the server
-// that has it. A name means an active key before a revoked one.
-func (f *keysFlags) find(cmd *cobra.Command, name string) (*api, management.Key, error) {
-	server, err := f.organization(cmd)
-	if err != nil {
-		return nil, management.Key{}, err
-	}
+// find returns the one key that has this id, client id or name. A name means an
+// active key before a revoked one.
+func find(cmd *cobra.Command, org *api, name string) (key management.Key, err error) {
 	if strings.HasPrefix(name, "key_") {
-		var key management.Key
-		err := server.do(cmd.Context(), http.MethodGet, "/keys/"+url.PathEscape(name), nil, &key)
-		return server, key, err
+		err := org.do(cmd.Context(), http.MethodGet, "/keys/"+url.PathEscape(name), nil, &key)
+		return key, err
 	}
-	list, err := all(cmd, server, "")
+	list, err := all[management.Key](cmd, org, "/keys", url.Values{"limit": {"200"}, "q": {name}})
 	if err != nil {
-		return nil, management.Key{}, err
+		return key, err
 	}
 	var named []management.Key
-	for _, k := range list {
+	for _, k := range list.Data {
 		if k.ClientID == name || strings.EqualFold(k.Name, name) && k.Status != "revoked" {
-			return server, k, nil
+			return k, nil
 		}
 		if strings.EqualFold(k.Name, name) {
 			named = append(named, k)
@@ -227,78 +181,89 @@ func (f *keysFlags) find(cmd *cobra.Command, name string) (*api, management.Key,
 	}
 	switch len(named) {
 	case 0:
-		return nil, management.Key{}, &exit{exitNotFound, fmt.Errorf("no key %q", name)}
+		return key, &exit{exitNotFound, fmt.Errorf("no key %q", name)}
 	case 1:
-		return server, named[0], nil
+		return named[0], nil
 	}
-	return nil, management.Key{}, usage("%d revoked keys are called %q: name one by its client id", len(named), name)
+	return key, usage("%d revoked keys are called %q: name one by its client id", len(named), name)
 }
 
-func (f *keysFlags) rotate() *cobra.Command {
-	overlap := days(24 * time.Hour)
+// withKey is a command about one key.
+func (f *remote) withKey(use, short string, run func(cmd *cobra.Command, org *api, key management.Key) error) *cobra.Command {
+	return f.completes(f.within(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, org *api, args []string) error {
+		key, err := find(cmd, org, args[0])
+		if err != nil {
+			return err
+		}
+		return run(cmd, org, key)
+	}), f.keyNames)
+}
+
+func keysRotate(f *remote) *cobra.Command {
+	var overlap days
+	var wait bool
 	var write secretFile
-	cmd := &cobra.Command{
-		Use: "rotate KEY", Short: "Add a secret; the old one ends later", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			server, key, err := f.find(cmd, args[0])
-			if err != nil {
-				return f.fail(cmd, err)
-			}
-			request := management.RotateKey{OldEnds: "now"}
-			if overlap > 0 {
+	cmd := f.withKey("rotate KEY", "Add a secret; the old one ends a day after the new one is first used", func(cmd *cobra.Command, org *api, key management.Key) error {
+		var request management.RotateKey
+		if cmd.Flags().Changed("overlap") {
+			if request.OldEnds = "now"; overlap > 0 {
 				request.OldEnds = time.Now().Add(time.Duration(overlap)).UTC().Format(time.RFC3339)
 			}
-			var rotated management.KeyWithSecret
-			if err := server.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/secrets", request, &rotated); err != nil {
-				var problem *refusal
-				if errors.As(err, &problem) && problem.Code == "rotation_in_progress" {
-					problem.Fix = "Wait for the old one to end, or end both now with --overlap 0."
-				}
-				return f.fail(cmd, err)
+		}
+		var rotated management.KeyWithSecret
+		if err := org.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/secrets", request, &rotated); err != nil {
+			var problem *refusal
+			if errors.As(err, &problem) && problem.Code == "rotation_in_progress" {
+				problem.Fix = "Wait for the old one to end, or end both now with --overlap 0."
 			}
-			if err := write.keep(&rotated); err != nil {
-				return err
-			}
-			return f.print(cmd, rotated, func(w io.Writer) {
-				fmt.Fprintln(w, "New secret")
-				write.show(w, rotated)
-				for _, s := range rotated.Key.Secrets[1:] {
-					if s.State == "retiring" {
-						fmt.Fprintf(w, "  Old secret …%s ends %s\n", s.Hint, date(s.EndsAt))
-					}
+			return err
+		}
+		if err := write.keep(&rotated); err != nil {
+			return err
+		}
+		err := f.print(cmd, rotated, func(w io.Writer) {
+			fmt.Fprintln(w, "New secret")
+			write.show(w, rotated)
+			for _, s := range rotated.Key.Secrets {
+				switch {
+				case s.State != "retiring":
+				case s.EndsAfterUse > 0:
+					fmt.Fprintf(w, "  Old secret …%s ends %v after the first use of the new one, at the latest %s\n", s.Hint, time.Duration(s.EndsAfterUse)*time.Second, date(s.EndsAt))
+				default:
+					fmt.Fprintf(w, "  Old secret …%s ends %s\n", s.Hint, date(s.EndsAt))
 				}
-			})
-		},
-	}
-	cmd.Flags().Var(&overlap, "overlap", "how long the old secret goes on working; 0 ends it now")
+			}
+		})
+		if err != nil || !wait || f.dryRun {
+			return err
+		}
+		return f.awaitUse(cmd, org, rotated.Key.ID)
+	})
+	cmd.Flags().Var(&overlap, "overlap", "end the old secret after this long instead; 0 ends it now")
+	cmd.Flags().Lookup("overlap").DefValue = ""
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the first use of the new secret")
 	write.add(cmd.Flags())
 	return cmd
 }
 
-func (f *keysFlags) revoke() *cobra.Command {
+func keysRevoke(f *remote) *cobra.Command {
 	var reason string
-	var yes bool
-	cmd := &cobra.Command{
-		Use: "revoke KEY", Short: "End a key for good, everywhere, before this returns", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			server, key, err := f.find(cmd, args[0])
-			if err != nil {
-				return f.fail(cmd, err)
-			}
-			if err := confirm(cmd, yes, fmt.Sprintf("Revoke %q (%s)? Every system that uses it gets errors from then on.", key.Name, key.ClientID)); err != nil {
-				return err
-			}
-			var revoked management.ChangedKey
-			if err := server.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/revoke", management.Reason{Reason: reason}, &revoked); err != nil {
-				return f.fail(cmd, err)
-			}
-			return f.print(cmd, revoked.Receipt, func(w io.Writer) {
-				fmt.Fprintf(w, "Revoked · slot free (%d of %d) · %s\n", revoked.Limits.Active, revoked.Limits.Max, confirmed(*revoked.Receipt))
-			})
-		},
-	}
+	cmd := f.withKey("revoke KEY", "End a key for good, everywhere, before this returns", func(cmd *cobra.Command, org *api, key management.Key) error {
+		if err := f.confirm(cmd, fmt.Sprintf("Revoke %q (%s)? Every system that uses it gets errors from then on.", key.Name, key.ClientID)); err != nil {
+			return err
+		}
+		var revoked management.ChangedKey
+		if err := org.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/revoke", management.Reason{Reason: reason}, &revoked); err != nil {
+			return err
+		}
+		if revoked.Receipt == nil { // a dry run has none
+			return f.print(cmd, revoked, func(w io.Writer) { fmt.Fprintf(w, "Would revoke %q\n", key.Name) })
+		}
+		return f.print(cmd, revoked.Receipt, func(w io.Writer) {
+			fmt.Fprintf(w, "Revoked · slot free (%d of %d) · %s\n", revoked.Limits.Active, revoked.Limits.Max, confirmed(*revoked.Receipt))
+		})
+	})
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }
 
@@ -311,20 +276,4 @@ func confirmed(r management.Receipt) string {
 		text += "; of the others, some may accept for longer, as their owners configured them: see imara verifiers list"
 	}
 	return text
-}
-
-// confirm asks on a terminal. Elsewhere --yes is needed.
-func confirm(cmd *cobra.Command, yes bool, question string) error {
-	if yes {
-		return nil
-	}
-	if !terminal(cmd.InOrStdin()) {
-		return usage("%s Add --yes.", question)
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-		return &exit{exitError, errors.New("nothing was changed")}
-	}
-	return nil
 }

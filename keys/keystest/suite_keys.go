@@ -460,7 +460,7 @@ func uses(t *testing.T, s *suite) {
 func resources(t *testing.T, s *suite) {
 	entry := keys.Entry{Kind: tokens.Touch, Subject: tokens.Resource("res_a")}
 	a := keys.Resource{ID: "res_a", Audience: "https://a.example", Name: "A", Algorithm: tokens.ES256, TokenTTL: 10 * time.Minute,
-		Scopes: []keys.Scope{{Name: "a:write", Description: "Write", Group: "A", Level: "write", Dangerous: true}, {Name: "a:read", Description: "Read", Restricted: true}}}
+		Scopes: []keys.Scope{{Name: "a:write", Description: "Write", Group: "A", Level: "write", GrantedBy: keys.Owner}, {Name: "a:read", Description: "Read", Restricted: true}}}
 	b := keys.Resource{ID: "res_b", Audience: "https://b.example", Name: "B", Algorithm: tokens.RS256, TokenTTL: time.Minute}
 	for _, r := range []keys.Resource{a, b} {
 		_, err := s.PutResource(s.ctx, r, entry)

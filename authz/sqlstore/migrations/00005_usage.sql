@@ -17,6 +17,7 @@ CREATE TABLE attempts (
     PRIMARY KEY (key_id, outcome, address)
 );
 CREATE INDEX attempts_by_time ON attempts (last_at);
+CREATE INDEX attempts_by_key ON attempts (key_id, last_at);
 
 CREATE TABLE scope_uses (
     key_id  TEXT NOT NULL REFERENCES keys (id),

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imara/apikeys/authz/management"
+)
+
+func keysEdit(f *remote) *cobra.Command {
+	var name, description, owner string
+	var scopes, resources, networks []string
+	var expires, ttl days
+	var never bool
+	cmd := f.withKey("edit KEY", "Change what a key is called, may do, and when it ends", func(cmd *cobra.Command, org *api, key management.Key) error {
+		// Read again: what the change is based on is what must still be there.
+		if err := org.do(cmd.Context(), http.MethodGet, "/keys/"+key.ID, nil, &key); err != nil {
+			return err
+		}
+		var request management.EditKey
+		given := cmd.Flags().Changed
+		for flag, set := range map[string]func(){
+			"name": func() { request.Name = &name }, "description": func() { request.Description = &description }, "owner": func() { request.Owner = &owner },
+			"scope": func() { request.Scopes = &scopes }, "resource": func() { request.Resources = &resources }, "network": func() { request.Networks = &networks },
+			"never-expires": func() { request.ExpiresAt.Set = true },
+			"expires": func() {
+				request.ExpiresAt = management.Null[time.Time]{Set: true, Value: time.Now().Add(time.Duration(expires)).UTC().Truncate(time.Second)}
+			},
+			"token-ttl": func() {
+				seconds := int(time.Duration(ttl).Seconds())
+				request.TokenTTLSeconds = &seconds
+			},
+		} {
+			if given(flag) {
+				set()
+			}
+		}
+		return f.changeKey(cmd, org, http.MethodPatch, "/keys/"+key.ID, request, "Changed")
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&name, "name", "", "another name")
+	flags.StringVar(&description, "description", "", "another description")
+	flags.StringVar(&owner, "owner", "", "hand it over to this member")
+	flags.StringSliceVar(&scopes, "scope", nil, "all scopes that it shall have, repeatable")
+	flags.StringSliceVar(&resources, "resource", nil, "all audiences that it may call, repeatable")
+	flags.StringSliceVar(&networks, "network", nil, "all networks from which it may be used, repeatable")
+	flags.Var(&expires, "expires", "end it after this long, such as 90d")
+	flags.BoolVar(&never, "never-expires", false, "let it live for ever")
+	flags.Var(&ttl, "token-ttl", "how long its tokens live at most; 0 is as long as its APIs say")
+	for _, name := range []string{"expires", "token-ttl"} {
+		flags.Lookup(name).DefValue = ""
+	}
+	cmd.MarkFlagsMutuallyExclusive("expires", "never-expires")
+	cmd.MarkFlagsOneRequired("name", "description", "owner", "scope", "resource", "network", "expires", "never-expires", "token-ttl")
+	cmd.RegisterFlagCompletionFunc("scope", f.completer(f.scopeNames, 1000))
+	return cmd
+}
+
+// changeKey makes a change and says how far it has reached.
+func (f *remote) changeKey(cmd *cobra.Command, org *api, method, path string, request any, did string) error {
+	var changed management.ChangedKey
+	if err := org.do(cmd.Context(), method, path, request, &changed); err != nil {
+		return err
+	}
+	return f.print(cmd, changed, func(w io.Writer) {
+		if fmt.Fprint(w, did); changed.Receipt != nil {
+			fmt.Fprintf(w, " · its tokens are cut: %s", confirmed(*changed.Receipt))
+		}
+		fmt.Fprintln(w)
+		writeTable(w, keyHeader, keyRows(changed.Key))
+	})
+}
+
+func keysSuspend(f *remote) *cobra.Command {
+	var reason string
+	cmd := f.withKey("suspend KEY", "Stop a key until it is resumed; it keeps its slot", func(cmd *cobra.Command, org *api, key management.Key) error {
+		if err := f.confirm(cmd, fmt.Sprintf("Suspend %q (%s)? What uses it gets errors until it is resumed.", key.Name, key.ClientID)); err != nil {
+			return err
+		}
+		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/suspend", management.Reason{Reason: reason}, "Suspended")
+	})
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
+	return cmd
+}
+
+func keysResume(f *remote) *cobra.Command {
+	return f.withKey("resume KEY", "Let a suspended key work again", func(cmd *cobra.Command, org *api, key management.Key) error {
+		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/resume", nil, "Resumed")
+	})
+}
+
+func keysApprove(f *remote) *cobra.Command {
+	return f.withKey("approve KEY", "Let a key begin that waits for approval", func(cmd *cobra.Command, org *api, key management.Key) error {
+		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/approve", nil, "Approved. Who asked for it collects the secret with imara keys rotate.")
+	})
+}

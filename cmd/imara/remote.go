@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/imara/apikeys/authz/management"
+)
+
+// remote are the flags of every command that talks to the management API.
+type remote struct {
+	clientFlags
+	output         string
+	json           bool
+	yes, dryRun    bool
+	quiet          bool
+	actor          string
+	idempotencyKey string
+}
+
+// remoteCommand is a group of such commands.
+func remoteCommand(use, short string) (*cobra.Command, *remote) {
+	f := &remote{}
+	cmd := &cobra.Command{Use: use, Short: short, RunE: group, Args: cobra.ArbitraryArgs}
+	f.add(cmd.PersistentFlags())
+	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "csv"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("context", completeContexts)
+	return cmd, f
+}
+
+func (f *remote) add(flags *pflag.FlagSet) {
+	f.clientFlags.add(flags)
+	flags.StringVar(&f.org, "org", "", "organisation (IMARA_ORG)")
+	flags.StringVar(&f.output, "output", "table", "table, json or csv")
+	flags.BoolVar(&f.json, "json", false, "print the server's answer: --output json")
+	flags.BoolVar(&f.yes, "yes", false, "do not ask")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, and change nothing")
+	flags.BoolVar(&f.quiet, "quiet", false, "no progress, no remarks")
+	flags.StringVar(&f.actor, "actor", "", "member for whom the key acts (IMARA_ACTOR)")
+	flags.StringVar(&f.idempotencyKey, "idempotency-key", "", "a change with the same key within a day is not made again")
+}
+
+// checked is a command whose flags are right. It shows an error as JSON if that is
+// wanted.
+func (f *remote) checked(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+		switch f.output {
+		case "json":
+			f.json = true
+		case "table", "csv":
+		default:
+			return usage("--output is table, json or csv")
+		}
+		if err := f.check(); err != nil {
+			return err
+		}
+		return f.fail(cmd, run(cmd, args))
+	}}
+}
+
+// command is one that talks to the server.
+func (f *remote) command(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, server *api, args []string) error) *cobra.Command {
+	return f.checked(use, short, args, func(cmd *cobra.Command, args []string) error {
+		server, err := f.api(cmd)
+		if err != nil {
+			return err
+		}
+		return run(cmd, server, args)
+	})
+}
+
+// within is a command about the organisation of --org.
+func (f *remote) within(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, org *api, args []string) error) *cobra.Command {
+	return f.checked(use, short, args, func(cmd *cobra.Command, args []string) error {
+		if f.org == "" {
+			return usage("--org, IMARA_ORG or a context is needed")
+		}
+		server, err := f.api(cmd)
+		if err != nil {
+			return err
+		}
+		return run(cmd, server.of(f.org), args)
+	})
+}
+
+// print writes the answer as JSON, or for people.
+func (f *remote) print(cmd *cobra.Command, answer any, human func(io.Writer)) error {
+	if f.json {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(answer)
+	}
+	if f.dryRun && !f.quiet {
+		fmt.Fprintln(cmd.ErrOrStderr(), "dry run: nothing was changed")
+	}
+	human(cmd.OutOrStdout())
+	return nil
+}
+
+// table writes the answer as JSON, CSV, or a table for people.
+func (f *remote) table(cmd *cobra.Command, answer any, header string, rows [][]string) error {
+	if f.output == "csv" && !f.json {
+		w := csv.NewWriter(cmd.OutOrStdout())
+		w.Write(strings.Split(strings.ToLower(strings.ReplaceAll(header, " ", "_")), "\t"))
+		w.WriteAll(rows)
+		return w.Error()
+	}
+	return f.print(cmd, answer, func(w io.Writer) { writeTable(w, header, rows) })
+}
+
+func writeTable(w io.Writer, header string, rows [][]string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, header)
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	t.Flush()
+}
+
+// fail prints the problem document when JSON is wanted.
+func (f *remote) fail(cmd *cobra.Command, err error) error {
+	var problem *refusal
+	if f.json && errors.As(err, &problem) && problem.document != nil {
+		cmd.OutOrStdout().Write(append([]byte(strings.TrimSpace(string(problem.document))), '\n'))
+	}
+	return err
+}
+
+// confirm asks on a terminal. Elsewhere --yes is needed.
+func (f *remote) confirm(cmd *cobra.Command, question string) error {
+	if f.yes || f.dryRun {
+		return nil
+	}
+	if !terminal(cmd.InOrStdin()) {
+		return usage("%s Add --yes.", question)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
+	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+		return &exit{exitError, errors.New("nothing was changed")}
+	}
+	return nil
+}
+
+// bar is for long work.
+func (f *remote) bar(cmd *cobra.Command, total, unit int, name string) *progress {
+	if f.quiet {
+		return &progress{}
+	}
+	return newProgress(cmd.ErrOrStderr(), total, unit, name)
+}
+
+// all reads every page of a list.
+func all[T any](cmd *cobra.Command, server *api, path string, query url.Values) (management.List[T], error) {
+	whole := management.List[T]{Data: []T{}}
+	if query == nil {
+		query = url.Values{}
+	}
+	for {
+		var page management.List[T]
+		at := path
+		if len(query) > 0 {
+			at += "?" + query.Encode()
+		}
+		if err := server.do(cmd.Context(), http.MethodGet, at, nil, &page); err != nil {
+			return whole, err
+		}
+		whole.Data = append(whole.Data, page.Data...)
+		if !page.HasMore {
+			return whole, nil
+		}
+		query.Set("cursor", page.NextCursor)
+	}
+}
+
+func date(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return t.Format("2006-01-02 15:04 UTC")
+}
+
+// dash is text, or a dash for none.
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
