@@ -75,12 +75,12 @@ func (f *AuditFilter) page() keys.EventPage {
 }
 
 func (s *server) auditRoutes() {
-	register(s, route{method: "GET", path: "/orgs/{org}/audit-events", scope: "audit:read", action: "audit.read", summary: "List audit events, the newest first"}, s.listEvents, nil)
-	register(s, route{method: "GET", path: "/orgs/{org}/revocations", scope: "audit:read", action: "audit.read", summary: "List what cut tokens, with receipts, the newest first"}, s.listRevocations, nil)
-	register(s, route{method: "GET", path: "/orgs/{org}/audit-events/export", scope: "audit:read", action: "audit.export", summary: "Export audit events, the oldest first"}, s.exportEvents, nil)
-	register(s, route{method: "GET", path: "/orgs/{org}/audit-events/verify", scope: "audit:read", action: "audit.read", summary: "Check the chain of audit events"}, s.verifyEvents, nil)
-	register(s, route{method: "GET", path: "/audit-events", scope: "operator", action: "verifier.read", summary: "List audit events that are about no organisation, the newest first"}, s.listServerEvents, nil)
-	register(s, route{method: "GET", path: "/checkpoint-key", scope: "audit:read", action: "catalogue.read", summary: "Show the key that verifies checkpoints"}, s.checkpointKey, nil)
+	register(s, route{id: "list-events", method: "GET", path: "/orgs/{org}/audit-events", scope: "audit:read", action: "audit.read", summary: "List audit events, the newest first"}, s.listEvents, nil)
+	register(s, route{id: "list-revocations", method: "GET", path: "/orgs/{org}/revocations", scope: "audit:read", action: "audit.read", summary: "List what cut tokens, with receipts, the newest first"}, s.listRevocations, nil)
+	register(s, route{id: "export-events", method: "GET", path: "/orgs/{org}/audit-events/export", scope: "audit:read", action: "audit.export", summary: "Export audit events, the oldest first", media: []string{"application/x-ndjson", "text/csv"}}, s.exportEvents, nil)
+	register(s, route{id: "verify-events", method: "GET", path: "/orgs/{org}/audit-events/verify", scope: "audit:read", action: "audit.read", summary: "Check the chain of audit events"}, s.verifyEvents, nil)
+	register(s, route{id: "list-server-events", method: "GET", path: "/audit-events", scope: "operator", action: "verifier.read", summary: "List audit events that are about no organisation, the newest first"}, s.listServerEvents, nil)
+	register(s, route{id: "show-checkpoint-key", method: "GET", path: "/checkpoint-key", scope: "audit:read", action: "catalogue.read", summary: "Show the key that verifies checkpoints"}, s.checkpointKey, nil)
 }
 
 func (s *server) listEvents(ctx context.Context, c call, in *struct {
@@ -131,7 +131,7 @@ func (s *server) events(ctx context.Context, organization, path string, in Pagin
 
 // exported is a body that is written while it is read.
 type exported struct {
-	ContentType string `header:"Content-Type"`
+	ContentType string `header:"Content-Type" hidden:"true"`
 	Disposition string `header:"Content-Disposition"`
 	Body        func(huma.Context)
 }

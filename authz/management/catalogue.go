@@ -13,7 +13,7 @@ type Resource struct {
 	Name            string  `json:"name"`
 	Algorithm       string  `json:"algorithm" enum:"ES256,RS256,EdDSA"`
 	TokenTTLSeconds int     `json:"token_ttl_seconds"`
-	Scopes          []Scope `json:"scopes" nullable:"false"`
+	Scopes          []Scope `json:"scopes"`
 }
 
 // A Scope is something that a key may be allowed to do.
@@ -41,14 +41,14 @@ type Preset struct {
 	ID          string   `json:"id"`
 	Name        string   `json:"name"`
 	Description string   `json:"description,omitempty"`
-	Scopes      []string `json:"scopes" nullable:"false"`
+	Scopes      []string `json:"scopes"`
 }
 
 // PutPreset is the request for a preset.
 type PutPreset struct {
 	Name        string   `json:"name" maxLength:"80"`
 	Description string   `json:"description,omitempty" maxLength:"500"`
-	Scopes      []string `json:"scopes" nullable:"false"`
+	Scopes      []string `json:"scopes"`
 }
 
 // A Plan limits what organisations may have.
@@ -67,15 +67,15 @@ type PresetPath struct {
 }
 
 func (s *server) catalogueRoutes() {
-	register(s, route{method: "GET", path: "/resources", scope: "keys:read", action: "catalogue.read", summary: "List resources and their scopes"}, s.listResources, nil)
-	register(s, route{method: "POST", path: "/resources", scope: "operator", action: "resource.set", summary: "Add or replace a resource, by its audience", status: 201}, s.putResource, s.resourcePut)
-	register(s, route{method: "GET", path: "/resources/{resource}", scope: "keys:read", action: "catalogue.read", summary: "Show a resource"}, s.showResource, nil)
-	register(s, route{method: "DELETE", path: "/resources/{resource}", scope: "operator", action: "resource.remove", summary: "Remove a resource that no active key uses", status: 204}, s.removeResource, nil)
-	register(s, route{method: "GET", path: "/presets", scope: "keys:read", action: "catalogue.read", summary: "List presets"}, s.listPresets, nil)
-	register(s, route{method: "POST", path: "/presets", scope: "operator", action: "preset.set", summary: "Add a preset", status: 201}, s.addPreset, s.presetPut)
-	register(s, route{method: "PUT", path: "/presets/{preset}", scope: "operator", action: "preset.set", summary: "Replace a preset"}, s.putPreset, nil)
-	register(s, route{method: "DELETE", path: "/presets/{preset}", scope: "operator", action: "preset.remove", summary: "Remove a preset", status: 204}, s.removePreset, nil)
-	register(s, route{method: "GET", path: "/plans", scope: "org:read", action: "catalogue.read", summary: "List plans"}, s.listPlans, nil)
+	register(s, route{id: "list-resources", method: "GET", path: "/resources", scope: "keys:read", action: "catalogue.read", summary: "List resources and their scopes"}, s.listResources, nil)
+	register(s, route{id: "put-resource", method: "POST", path: "/resources", scope: "operator", action: "resource.set", summary: "Add or replace a resource, by its audience", status: 201}, s.putResource, s.resourcePut)
+	register(s, route{id: "show-resource", method: "GET", path: "/resources/{resource}", scope: "keys:read", action: "catalogue.read", summary: "Show a resource"}, s.showResource, nil)
+	register(s, route{id: "remove-resource", method: "DELETE", path: "/resources/{resource}", scope: "operator", action: "resource.remove", summary: "Remove a resource that no active key uses", status: 204}, s.removeResource, nil)
+	register(s, route{id: "list-presets", method: "GET", path: "/presets", scope: "keys:read", action: "catalogue.read", summary: "List presets"}, s.listPresets, nil)
+	register(s, route{id: "add-preset", method: "POST", path: "/presets", scope: "operator", action: "preset.set", summary: "Add a preset", status: 201}, s.addPreset, s.presetPut)
+	register(s, route{id: "put-preset", method: "PUT", path: "/presets/{preset}", scope: "operator", action: "preset.set", summary: "Replace a preset"}, s.putPreset, nil)
+	register(s, route{id: "remove-preset", method: "DELETE", path: "/presets/{preset}", scope: "operator", action: "preset.remove", summary: "Remove a preset", status: 204}, s.removePreset, nil)
+	register(s, route{id: "list-plans", method: "GET", path: "/plans", scope: "org:read", action: "catalogue.read", summary: "List plans"}, s.listPlans, nil)
 }
 
 func (s *server) listResources(ctx context.Context, c call, _ *struct{ Caller }) (*answer[List[Resource]], error) {

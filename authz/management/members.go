@@ -36,11 +36,11 @@ type MemberPath struct {
 }
 
 func (s *server) memberRoutes() {
-	register(s, route{method: "GET", path: "/orgs/{org}/members", scope: "org:read", action: "member.read", summary: "List members"}, s.listMembers, nil)
-	register(s, route{method: "POST", path: "/orgs/{org}/members", scope: "org:write", action: "member.add", summary: "Add a member", status: 201}, s.addMember, s.memberAdded)
-	register(s, route{method: "GET", path: "/orgs/{org}/members/{member}", scope: "org:read", action: "member.read", summary: "Show a member"}, s.showMember, nil)
-	register(s, route{method: "PATCH", path: "/orgs/{org}/members/{member}", scope: "org:write", action: "member.edit", summary: "Change a member's name or role"}, s.editMember, nil)
-	register(s, route{method: "DELETE", path: "/orgs/{org}/members/{member}", scope: "org:write", action: "member.remove", summary: "Remove a member"}, s.removeMember, nil)
+	register(s, route{id: "list-members", method: "GET", path: "/orgs/{org}/members", scope: "org:read", action: "member.read", summary: "List members"}, s.listMembers, nil)
+	register(s, route{id: "add-member", method: "POST", path: "/orgs/{org}/members", scope: "org:write", action: "member.add", summary: "Add a member", status: 201}, s.addMember, s.memberAdded)
+	register(s, route{id: "show-member", method: "GET", path: "/orgs/{org}/members/{member}", scope: "org:read", action: "member.read", summary: "Show a member"}, s.showMember, nil)
+	register(s, route{id: "edit-member", method: "PATCH", path: "/orgs/{org}/members/{member}", scope: "org:write", action: "member.edit", summary: "Change a member's name or role"}, s.editMember, nil)
+	register(s, route{id: "remove-member", method: "DELETE", path: "/orgs/{org}/members/{member}", scope: "org:write", action: "member.remove", summary: "Remove a member"}, s.removeMember, nil)
 }
 
 func (s *server) listMembers(ctx context.Context, c call, in *struct {

@@ -41,7 +41,7 @@ type RotateSigningKey struct {
 type Me struct {
 	ClientID     string    `json:"client_id"`
 	Organization string    `json:"organization"`
-	Scopes       []string  `json:"scopes" nullable:"false"`
+	Scopes       []string  `json:"scopes"`
 	Member       string    `json:"member,omitempty"`
 	Role         string    `json:"role,omitempty"`
 	ExpiresAt    time.Time `json:"expires_at"`
@@ -61,11 +61,11 @@ type InspectedToken struct {
 }
 
 func (s *server) operationRoutes() {
-	register(s, route{method: "GET", path: "/verifiers", scope: "operator", action: "verifier.read", summary: "List who must confirm a revocation"}, s.listVerifiers, nil)
-	register(s, route{method: "GET", path: "/signing-keys", scope: "operator", action: "signing.read", summary: "List signing keys, the newest first"}, s.listSigningKeys, nil)
-	register(s, route{method: "POST", path: "/signing-keys", scope: "operator", action: "signing.rotate", summary: "Make the next signing key of an algorithm", status: 201}, s.rotateSigningKey, s.signingKeysRotated)
-	register(s, route{method: "GET", path: "/me", scope: "keys:read", action: "catalogue.read", summary: "Show for whom the token speaks"}, s.me, nil)
-	register(s, route{method: "POST", path: "/tokens/inspect", scope: "keys:read", action: "catalogue.read", summary: "Verify a token, and say what it says"}, s.inspect, nil)
+	register(s, route{id: "list-verifiers", method: "GET", path: "/verifiers", scope: "operator", action: "verifier.read", summary: "List who must confirm a revocation"}, s.listVerifiers, nil)
+	register(s, route{id: "list-signing-keys", method: "GET", path: "/signing-keys", scope: "operator", action: "signing.read", summary: "List signing keys, the newest first"}, s.listSigningKeys, nil)
+	register(s, route{id: "rotate-signing-key", method: "POST", path: "/signing-keys", scope: "operator", action: "signing.rotate", summary: "Make the next signing key of an algorithm", status: 201}, s.rotateSigningKey, s.signingKeysRotated)
+	register(s, route{id: "show-me", method: "GET", path: "/me", scope: "keys:read", action: "catalogue.read", summary: "Show for whom the token speaks"}, s.me, nil)
+	register(s, route{id: "inspect-token", method: "POST", path: "/tokens/inspect", scope: "keys:read", action: "catalogue.read", summary: "Verify a token, and say what it says"}, s.inspect, nil)
 }
 
 func (s *server) listVerifiers(ctx context.Context, _ call, _ *struct{ Caller }) (*answer[List[Verifier]], error) {

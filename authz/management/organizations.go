@@ -87,20 +87,20 @@ type Policy struct {
 // PolicyAnswer is a policy, and the active keys that it would not admit now.
 type PolicyAnswer struct {
 	Policy   Policy `json:"policy"`
-	Affected []Key  `json:"affected" nullable:"false"`
+	Affected []Key  `json:"affected"`
 }
 
 func (s *server) organizationRoutes() {
-	register(s, route{method: "GET", path: "/orgs", scope: "operator", action: "organization.list", summary: "List organisations"}, s.listOrganizations, nil)
-	register(s, route{method: "POST", path: "/orgs", scope: "operator", action: "organization.create", summary: "Create an organisation", status: 201}, s.createOrganization, s.organizationMade)
-	register(s, route{method: "GET", path: "/orgs/{org}", scope: "org:read", action: "organization.read", summary: "Show an organisation"}, s.showOrganization, nil)
-	register(s, route{method: "PATCH", path: "/orgs/{org}", scope: "org:write", action: "organization.rename", summary: "Rename an organisation"}, s.editOrganization, nil)
-	register(s, route{method: "GET", path: "/orgs/{org}/limits", scope: "org:read", action: "organization.read", summary: "Show how many keys are active, and may be"}, s.showLimits, nil)
-	register(s, route{method: "POST", path: "/orgs/{org}/plan", scope: "operator", action: "plan.set", summary: "Move an organisation to a plan"}, s.setPlan, s.planSet)
-	register(s, route{method: "POST", path: "/orgs/{org}/limit-requests", scope: "org:write", action: "limit.request", summary: "Ask for another limit", status: 201}, s.requestLimit, s.organizationMade)
-	register(s, route{method: "POST", path: "/orgs/{org}/limit-requests/answer", scope: "operator", action: "limit.answer", summary: "Answer the open request"}, s.answerLimit, s.organizationMade)
-	register(s, route{method: "GET", path: "/orgs/{org}/policy", scope: "org:read", action: "organization.read", summary: "Show the key policy"}, s.showPolicy, nil)
-	register(s, route{method: "PUT", path: "/orgs/{org}/policy", scope: "org:write", action: "policy.set", summary: "Replace the key policy"}, s.setPolicy, nil)
+	register(s, route{id: "list-organizations", method: "GET", path: "/orgs", scope: "operator", action: "organization.list", summary: "List organisations"}, s.listOrganizations, nil)
+	register(s, route{id: "create-organization", method: "POST", path: "/orgs", scope: "operator", action: "organization.create", summary: "Create an organisation", status: 201}, s.createOrganization, s.organizationMade)
+	register(s, route{id: "show-organization", method: "GET", path: "/orgs/{org}", scope: "org:read", action: "organization.read", summary: "Show an organisation"}, s.showOrganization, nil)
+	register(s, route{id: "rename-organization", method: "PATCH", path: "/orgs/{org}", scope: "org:write", action: "organization.rename", summary: "Rename an organisation"}, s.editOrganization, nil)
+	register(s, route{id: "show-limits", method: "GET", path: "/orgs/{org}/limits", scope: "org:read", action: "organization.read", summary: "Show how many keys are active, and may be"}, s.showLimits, nil)
+	register(s, route{id: "set-plan", method: "POST", path: "/orgs/{org}/plan", scope: "operator", action: "plan.set", summary: "Move an organisation to a plan"}, s.setPlan, s.planSet)
+	register(s, route{id: "request-limit", method: "POST", path: "/orgs/{org}/limit-requests", scope: "org:write", action: "limit.request", summary: "Ask for another limit", status: 201}, s.requestLimit, s.organizationMade)
+	register(s, route{id: "answer-limit-request", method: "POST", path: "/orgs/{org}/limit-requests/answer", scope: "operator", action: "limit.answer", summary: "Answer the open request"}, s.answerLimit, s.organizationMade)
+	register(s, route{id: "show-policy", method: "GET", path: "/orgs/{org}/policy", scope: "org:read", action: "organization.read", summary: "Show the key policy"}, s.showPolicy, nil)
+	register(s, route{id: "set-policy", method: "PUT", path: "/orgs/{org}/policy", scope: "org:write", action: "policy.set", summary: "Replace the key policy"}, s.setPolicy, nil)
 }
 
 func (s *server) listOrganizations(ctx context.Context, _ call, in *struct {

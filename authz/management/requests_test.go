@@ -275,7 +275,7 @@ func TestDocumentIsWhatIsServed(t *testing.T) {
 	ids := map[string]bool{}
 	for _, rt := range w.server.routes {
 		op, ok := document.Paths["/v1"+rt.path][strings.ToLower(rt.method)]
-		if !ok || ids[op.OperationID] {
+		if !ok || op.OperationID == "" || ids[op.OperationID] {
 			t.Errorf("%s %s: in the document %t, as %q", rt.method, rt.path, ok, op.OperationID)
 		}
 		ids[op.OperationID] = true

@@ -2,7 +2,6 @@ package management
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -61,9 +60,9 @@ func (s *server) handler() http.Handler {
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{Title: "Imara management API", Version: "1",
 				Description: "Manage organisations, members, API keys and what they may do. Every error is an RFC 9457 document with a stable `code`."},
-			Servers: []*huma.Server{{URL: s.Issuer}},
+			Servers: []*huma.Server{{URL: strings.TrimSuffix(s.Issuer, s.base)}}, // paths begin with the base
 			Components: &huma.Components{
-				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				Schemas: newSchemas(),
 				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "oauth2", Flows: &huma.OAuthFlows{
 					ClientCredentials: &huma.OAuthFlow{TokenURL: s.Issuer + "/oauth2/token", Scopes: map[string]string{}}}}},
 			},
@@ -106,28 +105,19 @@ func public(mux *http.ServeMux, path, media string, body func(code string) []byt
 	})
 }
 
-// document is the OpenAPI document.
-func (s *server) document() []byte {
-	api := s.api.OpenAPI()
-	schemas := api.Components.Schemas.Map()
-	delete(schemas, "ErrorModel") // the library's own, which is never sent
-	delete(schemas, "ErrorDetail")
-	data, err := json.Marshal(api)
-	if err != nil {
-		panic(err) // of types that are known when this is written
-	}
-	return data
-}
-
 // A route is a row of the API.
 type route struct {
+	// id of the operation: what clients that are generated from the document call it.
+	id           string
 	method, path string
 	// scope that the token must have; empty is a route for everybody.
 	scope string
 	// action that is asked for.
 	action  keys.Action
 	summary string
-	status  int  // of success; 0 is 200
+	status  int // of success; 0 is 200
+	// media of the answer where it is not JSON.
+	media   []string
 	repeats bool // it knows what it did under an Idempotency-Key
 }
 
@@ -164,10 +154,9 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 	rt.repeats = replay != nil
 	s.routes = append(s.routes, rt)
 	op := huma.Operation{
-		OperationID: operationID(rt), Method: rt.method, Path: s.base + "/v1" + rt.path, Summary: rt.summary, DefaultStatus: rt.status,
+		OperationID: rt.id, Method: rt.method, Path: s.base + "/v1" + rt.path, Summary: rt.summary, DefaultStatus: rt.status,
 		Tags: []string{strings.Split(string(rt.action), ".")[0]}, SkipValidateBody: true, MaxBodyBytes: maxBody + 2,
-		Responses: map[string]*huma.Response{"default": {Description: "Problem (RFC 9457)", Content: map[string]*huma.MediaType{
-			"application/problem+json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")}}}},
+		Responses:   s.responses(rt),
 		Middlewares: huma.Middlewares{s.guard(rt, bodyOf(reflect.TypeFor[I]()))},
 	}
 	if rt.scope != "" {
@@ -191,19 +180,6 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 		}
 		return out, s.problem(ctx, rt, err)
 	})
-}
-
-// operationID is the verb and the nouns of a route, as clients name it: get-org-keys.
-func operationID(rt route) string {
-	words := []string{strings.ToLower(rt.method)}
-	for part := range strings.SplitSeq(strings.Trim(rt.path, "/"), "/") {
-		if !strings.HasPrefix(part, "{") {
-			words = append(words, part)
-		} else if strings.HasSuffix(rt.path, part) {
-			words = append(words, "one")
-		}
-	}
-	return strings.Join(words, "-")
 }
 
 // bodyOf is the type of an input's body, nil when it has none.

@@ -11,7 +11,7 @@ import (
 type Usage struct {
 	Since time.Time        `json:"since"`
 	Total map[string]int64 `json:"total" doc:"By outcome: issued, or why it was refused."`
-	Rows  []UsageRow       `json:"rows" nullable:"false" doc:"By hour, key and outcome, the oldest first."`
+	Rows  []UsageRow       `json:"rows" doc:"By hour, key and outcome, the oldest first."`
 }
 
 // A UsageRow is one sum.
@@ -53,11 +53,11 @@ type Window struct {
 }
 
 func (s *server) usageRoutes() {
-	register(s, route{method: "GET", path: "/orgs/{org}/keys/{key}/usage", scope: "keys:read", action: "usage.read", summary: "Show how a key is used"}, s.keyUsage, nil)
-	register(s, route{method: "GET", path: "/orgs/{org}/usage", scope: "keys:read", action: "usage.read", summary: "Show how the organisation's keys are used"}, s.usage, nil)
-	register(s, route{method: "GET", path: "/orgs/{org}/keys/{key}/attempts", scope: "keys:read", action: "usage.read", summary: "List refused attempts of the last 30 days"}, s.attempts, nil)
-	register(s, route{method: "GET", path: "/orgs/{org}/keys/{key}/access-report", scope: "keys:read", action: "usage.read", summary: "Show which scopes are used"}, s.accessReport, nil)
-	register(s, route{method: "GET", path: "/orgs/{org}/review", scope: "keys:read", action: "usage.read", summary: "List what to look at, the most urgent first"}, s.review, nil)
+	register(s, route{id: "show-key-usage", method: "GET", path: "/orgs/{org}/keys/{key}/usage", scope: "keys:read", action: "usage.read", summary: "Show how a key is used"}, s.keyUsage, nil)
+	register(s, route{id: "show-usage", method: "GET", path: "/orgs/{org}/usage", scope: "keys:read", action: "usage.read", summary: "Show how the organisation's keys are used"}, s.usage, nil)
+	register(s, route{id: "list-attempts", method: "GET", path: "/orgs/{org}/keys/{key}/attempts", scope: "keys:read", action: "usage.read", summary: "List refused attempts of the last 30 days"}, s.attempts, nil)
+	register(s, route{id: "report-access", method: "GET", path: "/orgs/{org}/keys/{key}/access-report", scope: "keys:read", action: "usage.read", summary: "Show which scopes are used"}, s.accessReport, nil)
+	register(s, route{id: "review-keys", method: "GET", path: "/orgs/{org}/review", scope: "keys:read", action: "usage.read", summary: "List what to look at, the most urgent first"}, s.review, nil)
 }
 
 func (s *server) keyUsage(ctx context.Context, c call, in *struct {

@@ -1,0 +1,80 @@
+package management
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/imara/apikeys/tokens"
+)
+
+// document is the OpenAPI document.
+func (s *server) document() []byte {
+	api := s.api.OpenAPI()
+	schemas := api.Components.Schemas.Map()
+	delete(schemas, "ErrorModel") // the library's own, which is never sent
+	delete(schemas, "ErrorDetail")
+	for _, schema := range schemas {
+		for _, property := range schema.Properties {
+			// A list is empty or not there, but never null.
+			property.Nullable = property.Nullable && property.Type != huma.TypeArray
+		}
+	}
+	data, err := json.Marshal(api)
+	if err != nil {
+		panic(err) // of types that are known when this is written
+	}
+	return data
+}
+
+// newSchemas holds the schemas of bodies: a page of keys is a KeyList.
+func newSchemas() huma.Registry {
+	schemas := huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string {
+		name := huma.DefaultSchemaNamer(t, hint)
+		if element, ok := strings.CutPrefix(name, "List"); ok {
+			return element + "List"
+		}
+		return name
+	})
+	schemas.RegisterTypeAlias(reflect.TypeFor[tokens.Audience](), reflect.TypeFor[audience]())
+	return schemas
+}
+
+// audience is what the document says of the aud claim, which no tag can say.
+type audience struct{}
+
+// Schema implements huma.SchemaProvider.
+func (audience) Schema(r huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{
+		huma.SchemaFromType(r, reflect.TypeFor[string]()),
+		{Type: huma.TypeArray, Items: huma.SchemaFromType(r, reflect.TypeFor[string]())},
+	}}
+}
+
+// A Challenge is the body of a refused token (RFC 6750).
+type Challenge struct {
+	Error       string `json:"error,omitempty" doc:"Not there when no token was sent."`
+	Description string `json:"error_description"`
+}
+
+// responses are those of a route that its types do not tell.
+func (s *server) responses(rt route) map[string]*huma.Response {
+	body := func(t reflect.Type) *huma.MediaType {
+		return &huma.MediaType{Schema: s.api.OpenAPI().Components.Schemas.Schema(t, true, "")}
+	}
+	problem := map[string]*huma.MediaType{"application/problem+json": body(reflect.TypeFor[Problem]())}
+	all := map[string]*huma.Response{"default": {Description: "Problem (RFC 9457)", Content: problem}}
+	if rt.scope != "" {
+		problem["application/json"] = body(reflect.TypeFor[Challenge]())
+		all["default"].Description += ", or a challenge when the token is refused (RFC 6750)"
+	}
+	for _, media := range rt.media {
+		if all["200"] == nil {
+			all["200"] = &huma.Response{Content: map[string]*huma.MediaType{}}
+		}
+		all["200"].Content[media] = body(reflect.TypeFor[string]())
+	}
+	return all
+}
