@@ -25,6 +25,8 @@ type Audit interface {
 	// Events returns a page of the organisation's entries. An organisation that does
 	// not exist has none; the empty one has those that are about no organisation.
 	Events(ctx context.Context, organizationID string, page EventPage) ([]Event, error)
+	// CountEvents says how many events a selection has, whatever its limit.
+	CountEvents(ctx context.Context, organizationID string, page EventPage) (int, error)
 	// Heads returns the newest event of each organisation that has one above every
 	// checkpoint.
 	Heads(ctx context.Context) ([]Event, error)
@@ -134,6 +136,11 @@ func (e *Event) Sum(before []byte) []byte {
 // Events returns a page of the organisation's audit log.
 func (r *Registry) Events(ctx context.Context, organizationID string, page EventPage) ([]Event, error) {
 	return r.config.Store.Events(ctx, organizationID, page)
+}
+
+// CountEvents says how many events a selection has.
+func (r *Registry) CountEvents(ctx context.Context, organizationID string, page EventPage) (int, error) {
+	return r.config.Store.CountEvents(ctx, organizationID, page)
 }
 
 // Note records something that changes nothing in the store: an export, a new

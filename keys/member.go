@@ -110,7 +110,7 @@ func (r *Registry) EditMember(ctx context.Context, by Actor, organizationID, id 
 		if err := m.check(o); err != nil {
 			return err
 		}
-		return keepOwner(o, all, m)
+		return keepOwner(all, m)
 	})
 }
 
@@ -123,10 +123,13 @@ func (r *Registry) RemoveMember(ctx context.Context, by Actor, organizationID, i
 		if heir != "" && (heir == id || !isMember(all, heir)) {
 			return invalid("keys_go_to", "there is no other member %q", heir)
 		}
+		if err := keepOwner(all, m); err != nil {
+			return err
+		}
 		if heir == "" && owned > 0 {
 			return ErrOwnsKeys
 		}
-		return keepOwner(o, all, m)
+		return nil
 	})
 }
 
@@ -140,7 +143,7 @@ func isMember(all []Member, id string) bool {
 }
 
 // keepOwner refuses to leave a customer without an Owner.
-func keepOwner(o Organization, all []Member, changed *Member) error {
+func keepOwner(all []Member, changed *Member) error {
 	had, has := false, false
 	for _, m := range all {
 		had = had || m.Role == Owner && m.RemovedAt.IsZero()

@@ -133,6 +133,7 @@ func (s *server) events(ctx context.Context, organization, path string, in Pagin
 type exported struct {
 	ContentType string `header:"Content-Type" hidden:"true"`
 	Disposition string `header:"Content-Disposition"`
+	Events      int    `header:"Imara-Events"` // how many lines there are, about
 	Body        func(huma.Context)
 }
 
@@ -153,7 +154,11 @@ func (s *server) exportEvents(ctx context.Context, c call, in *struct {
 	if err := s.Registry.Note(ctx, c.by, "audit.export", c.organization, c.organization); err != nil {
 		return nil, err
 	}
-	out := &exported{ContentType: "application/x-ndjson", Disposition: `attachment; filename="audit.` + in.Format + `"`}
+	count, err := s.Registry.CountEvents(ctx, c.organization, in.AuditFilter.page())
+	if err != nil {
+		return nil, err
+	}
+	out := &exported{ContentType: "application/x-ndjson", Events: count, Disposition: `attachment; filename="audit.` + in.Format + `"`}
 	write, end := s.ndjson, s.endNDJSON
 	if in.Format == "csv" {
 		out.ContentType, write, end = "text/csv; charset=utf-8", writeCSV, nil

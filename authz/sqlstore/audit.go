@@ -30,28 +30,41 @@ func scanEvent(rows *sql.Rows) (e keys.Event, err error) {
 	return e, err
 }
 
-// Events implements keys.Audit.
-func (s *Store) Events(ctx context.Context, organizationID string, page keys.EventPage) ([]keys.Event, error) {
-	limit, before, until := int64(page.Limit), int64(page.Before), micros(page.Until)
-	if limit <= 0 {
-		limit = math.MaxInt64
-	}
+// selected is what an EventPage selects, of the log as l.
+const selected = ` FROM log l
+	WHERE l.organization_id = $1 AND l.seq > $2 AND l.seq < $3 AND l.at >= $4 AND l.at < $5
+	  AND ($6 = '' OR l.action = $6) AND ($7 = '' OR l.target = $7) AND ($8 = '' OR l.actor = $8 OR l.member_id = $8) AND ($9 = '' OR l.kind = $9)`
+
+func selection(organizationID string, page keys.EventPage) []any {
+	before, until := int64(page.Before), micros(page.Until)
 	if before == 0 {
 		before = math.MaxInt64
 	}
 	if until == 0 {
 		until = math.MaxInt64
 	}
+	return []any{organizationID, int64(page.After), before, micros(page.Since), until, string(page.Action), page.Target, page.Actor, string(page.Kind)}
+}
+
+// Events implements keys.Audit.
+func (s *Store) Events(ctx context.Context, organizationID string, page keys.EventPage) ([]keys.Event, error) {
+	limit := int64(page.Limit)
+	if limit <= 0 {
+		limit = math.MaxInt64
+	}
 	order := ` ORDER BY l.seq`
 	if page.Newest {
 		order += ` DESC`
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l
-		WHERE l.organization_id = $1 AND l.seq > $2 AND l.seq < $3 AND l.at >= $4 AND l.at < $5
-		  AND ($6 = '' OR l.action = $6) AND ($7 = '' OR l.target = $7) AND ($8 = '' OR l.actor = $8 OR l.member_id = $8) AND ($9 = '' OR l.kind = $9)`+order+` LIMIT $10`,
-		organizationID, int64(page.After), before, micros(page.Since), until, string(page.Action), page.Target, page.Actor, string(page.Kind), limit)
+	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+selected+order+` LIMIT $10`, append(selection(organizationID, page), limit)...)
 	events, err := collect(rows, err, scanEvent)
 	return events, s.fail(err)
+}
+
+// CountEvents implements keys.Audit.
+func (s *Store) CountEvents(ctx context.Context, organizationID string, page keys.EventPage) (n int, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT COUNT(*)`+selected, selection(organizationID, page)...).Scan(&n)
+	return n, s.fail(err)
 }
 
 // Heads implements keys.Audit.

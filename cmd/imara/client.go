@@ -93,6 +93,9 @@ func (a *api) of(org string) *api {
 
 // api asks for a token with all scopes that the key has for it.
 func (f *clientFlags) api(cmd *cobra.Command) (*api, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	credentials, err := f.credentials(cmd, authz.ManagementAudience(f.issuer))
 	if err != nil {
 		return nil, err

@@ -81,7 +81,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(), gatewayCommand(), keysCommand(), tokenCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand())
+	root.AddCommand(serveCommand(), gatewayCommand(), loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(),
+		keysCommand(), secretsCommand(), tokenCommand(), scopesCommand(), resourcesCommand(), presetsCommand(), orgsCommand(), membersCommand(),
+		auditCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

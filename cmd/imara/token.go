@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -22,7 +24,7 @@ import (
 
 func tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "Get, read and verify access tokens", RunE: group, Args: cobra.ArbitraryArgs}
-	cmd.AddCommand(tokenGet(), tokenInspect(), tokenVerify())
+	cmd.AddCommand(tokenGet(), tokenInspect(), tokenVerify(), tokenRevoke())
 	return cmd
 }
 
@@ -72,6 +74,48 @@ func readToken(cmd *cobra.Command, args []string) (string, error) {
 	}
 	defer f.Close()
 	return readSecret(f)
+}
+
+func tokenRevoke() *cobra.Command {
+	var f clientFlags
+	cmd := &cobra.Command{
+		Use: "revoke [FILE|-]", Short: "End one access token of the key, everywhere (RFC 7009)", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			credentials, err := f.credentials(cmd, "")
+			if err != nil {
+				return err
+			}
+			raw, err := readToken(cmd, args)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+			defer cancel()
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url+"/oauth2/revoke", strings.NewReader(url.Values{"token": {raw}}.Encode()))
+			if err != nil {
+				return err
+			}
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.SetBasicAuth(url.QueryEscape(credentials.ClientID), url.QueryEscape(credentials.ClientSecret))
+			response, err := http.DefaultClient.Do(r)
+			if err != nil {
+				return failure(err)
+			}
+			defer response.Body.Close()
+			var refused struct {
+				Code        string `json:"error"`
+				Description string `json:"error_description"`
+			}
+			if response.StatusCode != http.StatusOK {
+				json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&refused)
+				return &exit{exitCode(&refusal{Status: response.StatusCode}), fmt.Errorf("not revoked: %s (%s)", refused.Description, refused.Code)}
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "Revoked: no verifier accepts this token any more.")
+			return nil
+		},
+	}
+	f.add(cmd.Flags())
+	return cmd
 }
 
 func tokenInspect() *cobra.Command {

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,41 +10,21 @@ import (
 )
 
 func verifiersCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "verifiers", Short: "See who must confirm a revocation", RunE: group, Args: cobra.ArbitraryArgs}
-	cmd.AddCommand(verifiersList())
-	return cmd
-}
-
-func verifiersList() *cobra.Command {
-	var f clientFlags
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "list", Short: "List verifiers: how they follow, and how far each has come", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			server, err := f.api(cmd)
-			if err != nil {
-				return err
+	cmd, f := remoteCommand("verifiers", "See who must confirm a revocation (operators)")
+	cmd.AddCommand(f.command("list", "List verifiers: how they follow, and how far each has come", cobra.NoArgs, func(cmd *cobra.Command, server *api, _ []string) error {
+		list, err := all[management.Verifier](cmd, server, "/verifiers", nil)
+		if err != nil {
+			return err
+		}
+		var rows [][]string
+		for _, v := range list.Data {
+			then := "refuses"
+			if v.AcceptStaleMS > 0 {
+				then = fmt.Sprintf("accepts until %v", time.Duration(v.AcceptStaleMS)*time.Millisecond)
 			}
-			var list management.List[management.Verifier]
-			if err := server.do(cmd.Context(), http.MethodGet, "/verifiers", nil, &list); err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
-			}
-			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "NAME\tVIA\tLEASE\tTHEN\tBEHIND\tJOINED")
-			for _, v := range list.Data {
-				then := "refuses"
-				if v.AcceptStaleMS > 0 {
-					then = fmt.Sprintf("accepts until %v", time.Duration(v.AcceptStaleMS)*time.Millisecond)
-				}
-				fmt.Fprintf(t, "%s\t%s\t%v\t%s\t%d\t%s\n", v.Name, v.Via, time.Duration(v.LeaseMS)*time.Millisecond, then, v.Behind, date(&v.JoinedAt))
-			}
-			return t.Flush()
-		},
-	}
-	f.add(cmd.Flags())
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer")
+			rows = append(rows, []string{v.Name, v.Via, (time.Duration(v.LeaseMS) * time.Millisecond).String(), then, fmt.Sprint(v.Behind), date(&v.JoinedAt)})
+		}
+		return f.table(cmd, list, "NAME\tVIA\tLEASE\tTHEN\tBEHIND\tJOINED", rows)
+	}))
 	return cmd
 }

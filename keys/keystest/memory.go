@@ -571,6 +571,12 @@ func (m *Memory) Events(_ context.Context, organizationID string, page keys.Even
 	return list, nil
 }
 
+func (m *Memory) CountEvents(ctx context.Context, organizationID string, page keys.EventPage) (int, error) {
+	page.Limit = 0
+	events, err := m.Events(ctx, organizationID, page)
+	return len(events), err
+}
+
 func (m *Memory) Heads(context.Context) ([]keys.Event, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

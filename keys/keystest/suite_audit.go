@@ -75,6 +75,11 @@ func chain(t *testing.T, s *suite) {
 		for _, i := range row.want {
 			want = append(want, events[i])
 		}
+		count, err := s.CountEvents(s.ctx, "org_1", row.page)
+		s.must(err)
+		if row.page.Limit == 0 && count != len(want) {
+			t.Errorf("%s: counted %d", name, count)
+		}
 		if len(found) != len(want) || !slices.EqualFunc(found, want, func(a, b keys.Event) bool { return a.Position == b.Position }) {
 			t.Errorf("%s: %+v", name, found)
 		}
