@@ -171,12 +171,15 @@ func (r *Registry) Reached(ctx context.Context, by Actor, e Event) (receipt Rece
 	return receipt, err
 }
 
+// again is the reason of an entry that repeats one.
+const again = "again"
+
 // confirmAgain waits for a cut of which it is not known whether it has reached every
 // place that it must. One more entry, after it, settles that.
 func (r *Registry) confirmAgain(ctx context.Context, by Actor, action Action, organizationID, target string, subject tokens.Subject, position uint64) (Receipt, error) {
 	by.IdempotencyKey = ""
 	entry := by.did(action, organizationID, target, tokens.Touch, subject)
-	entry.Reason = "again"
+	entry.Reason = again
 	if _, err := r.config.Store.Append(ctx, entry); err != nil {
 		return Receipt{}, err
 	}

@@ -97,7 +97,7 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 	entry.Changes = diff(nil, key.fields())
 	created := Created{Key: key, Secret: secret}
 	checked := o.Version()
-	commit, err := r.config.Store.CreateKey(ctx, key, entry, func(o Organization, active int) error {
+	commit, err := r.config.Store.CreateKey(ctx, key, entry, func(o Organization, active int, e *Entry) error {
 		if err := r.admit(o, active); err != nil {
 			return err
 		}
@@ -105,6 +105,7 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 			return errAgain
 		}
 		created.Active, created.Limit = active+1, r.limit(o)
+		e.LimitReached = created.Active == created.Limit
 		return by.trial()
 	})
 	if errors.Is(err, errTrial) {

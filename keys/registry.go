@@ -17,7 +17,8 @@ type Config struct {
 	Peppers Peppers
 	// Plans that organisations can be on; nil is [DefaultPlans].
 	Plans []Plan
-	// CheckpointKey signs checkpoints of the audit log. It is not in the store.
+	// CheckpointKey signs checkpoints of the audit log, and the secrets of webhooks
+	// are computed from it. It is not in the store.
 	CheckpointKey ed25519.PrivateKey
 }
 

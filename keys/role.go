@@ -71,6 +71,8 @@ var permissions = map[Action][]Role{
 	"secret.leaked":    {},
 	"secret.first_use": {},
 	"token.revoke":     {},
+	"key.expiring":     {},
+	"key.expired":      {},
 
 	"usage.read": {Owner, Admin, Developer, Auditor, Support, Staff},
 
@@ -79,6 +81,7 @@ var permissions = map[Action][]Role{
 
 	"webhook.read":   {Owner, Admin, Auditor},
 	"webhook.edit":   {Owner, Admin},
+	"webhook.test":   {Owner, Admin},
 	"webhook.remove": {Owner, Admin},
 
 	"catalogue.read":  {Owner, Admin, Developer, Auditor, Billing, Support, Staff},

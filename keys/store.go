@@ -59,11 +59,11 @@ type Store interface {
 	Presets(ctx context.Context) ([]Preset, error)
 
 	// CreateKey holds the key's organisation, counts its keys that are neither
-	// revoked nor expired at k.CreatedAt, asks admit, and stores k with its
-	// credentials and the entry. [ErrNameTaken] when one of the counted keys has k's
+	// revoked nor expired at k.CreatedAt, asks admit, which may change the entry, and
+	// stores k with its credentials and the entry. [ErrNameTaken] when one of the counted keys has k's
 	// name, before admit is asked; an error of admit is returned as it is;
 	// [ErrExists] for its ids.
-	CreateKey(ctx context.Context, k Key, entry Entry, admit func(o Organization, active int) error) (Commit, error)
+	CreateKey(ctx context.Context, k Key, entry Entry, admit func(o Organization, active int, e *Entry) error) (Commit, error)
 	// Key returns one of the organisation, with its credentials.
 	Key(ctx context.Context, organizationID, id string) (Key, error)
 	// KeyOfCredential returns the key that has a credential.
@@ -83,12 +83,32 @@ type Store interface {
 	// Record returns a client's key, organisation and the log's tip, all of one moment.
 	Record(ctx context.Context, clientID string) (*Record, error)
 
+	// Ending returns keys that are not revoked and expire after one time and not after
+	// another, at most a thousand, without their credentials.
+	Ending(ctx context.Context, after, until time.Time) ([]Key, error)
+
+	// AddWebhook stores w with the entry; [ErrNotFound] for its organisation.
+	AddWebhook(ctx context.Context, w Webhook, entry Entry) (Commit, error)
+	// Webhooks returns those of an organisation, the oldest first.
+	Webhooks(ctx context.Context, organizationID string) ([]Webhook, error)
+	// RemoveWebhook removes one and its deliveries, with the entry.
+	RemoveWebhook(ctx context.Context, organizationID, id string, entry Entry) (Commit, error)
+	// DueDeliveries returns pending deliveries whose next attempt is due at time t, at
+	// most limit, and makes them due at next. Two callers get different ones.
+	DueDeliveries(ctx context.Context, t, next time.Time, limit int) ([]Delivery, error)
+	// Delivered stores State, Attempts, NextAt, TriedAt, Status and Error of a delivery.
+	Delivered(ctx context.Context, d Delivery) error
+	// Deliveries returns those of a webhook, the newest first, before one of them.
+	Deliveries(ctx context.Context, webhookID, before string, limit int) ([]Delivery, error)
+	// Redeliver makes a delivery pending and due at time t, without attempts.
+	Redeliver(ctx context.Context, webhookID, id string, t time.Time) error
+
 	// AddUsage raises LastUsedAt of credentials, sets FirstUsedAt of those that have
 	// none, raises the last use of scopes, and adds to counts and attempts. What is
 	// about nothing that is there is passed over.
 	AddUsage(ctx context.Context, u Usage) error
-	// PruneUsage forgets counts of hours before one time, and attempts whose last was
-	// before another.
+	// PruneUsage forgets counts of hours before one time, and attempts, and deliveries
+	// that are not pending, whose last was before another.
 	PruneUsage(ctx context.Context, counts, attempts time.Time) error
 	// Usage returns the counts of an organisation's keys, or of one, from an hour on,
 	// the oldest first.
@@ -169,7 +189,9 @@ func (m Mark) Compare(other Mark) int {
 	return cmp.Or(strings.Compare(m.Text, other.Text), cmp.Compare(m.Micros, other.Micros), strings.Compare(m.ID, other.ID))
 }
 
-// An Entry to append to the log. The store gives it its position, time, head and hash.
+// An Entry to append to the log. The store gives it its position, time, head and
+// hash, and stores with it a delivery for each of its types and each webhook of its
+// organisation that wants it, due at once.
 type Entry struct {
 	// Kind, Subject and Terminal are what verifiers are told.
 	Kind     tokens.Kind
@@ -183,6 +205,8 @@ type Entry struct {
 	Target         string
 	Reason         string
 	Changes        Changes
+	// LimitReached: it took the last slot of the plan. For webhooks.
+	LimitReached bool
 }
 
 // A Commit is an entry as the log has it.

@@ -2,6 +2,7 @@ package management
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,7 +35,18 @@ func newWorld(t *testing.T) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.ids[org] = map[string]string{"org": org, "key": c.Key.ID, "secret": "sec_" + c.Secret.CredentialID(), "member": "mem_" + org + "_owner2"}
+		hook, err := a.registry.AddWebhook(ctx, by, keys.Webhook{OrganizationID: org, URL: "https://hooks.example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.registry.TestWebhook(ctx, by, org, hook.ID); err != nil {
+			t.Fatal(err)
+		}
+		deliveries, err := a.registry.Deliveries(ctx, org, hook.ID, "", 1)
+		if err != nil || len(deliveries) != 1 {
+			t.Fatalf("%d deliveries, %v", len(deliveries), err)
+		}
+		w.ids[org] = map[string]string{"webhook": hook.ID, "delivery": deliveries[0].ID, "org": org, "key": c.Key.ID, "secret": "sec_" + c.Secret.CredentialID(), "member": "mem_" + org + "_owner2"}
 	}
 	w.member("staff", keys.Support)
 	w.member("staff", keys.Staff)
@@ -92,7 +104,7 @@ var bodies = map[string]string{
 	"PATCH /orgs/{org}/members/{member}": `{"name":"Ann"}`, "POST /orgs/{org}/keys": `{"name":"New","scopes":["alerts:read"]}`,
 	"PATCH /orgs/{org}/keys/{key}": `{"name":"Renamed"}`, "PATCH /orgs/{org}/keys/{key}/secrets/{secret}": `{"ends_at":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"}`,
 	"POST /resources": `{"audience":"https://new.example.com","name":"New"}`, "POST /presets": `{"name":"P","scopes":["alerts:read"]}`,
-	"PUT /presets/{preset}": `{"name":"P","scopes":["alerts:read"]}`, "POST /signing-keys": `{"algorithm":"ES256"}`, "POST /tokens/inspect": `{"token":"x"}`,
+	"PUT /presets/{preset}": `{"name":"P","scopes":["alerts:read"]}`, "POST /signing-keys": `{"algorithm":"ES256"}`, "POST /tokens/inspect": `{"token":"x"}`, "POST /orgs/{org}/webhooks": `{"url":"https://hooks.example.com"}`,
 }
 
 // unready routes have nothing to do in this world: no key waits, no request is open.
@@ -141,10 +153,13 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 				continue
 			}
 			for what, id := range map[string]string{"another organisation's": "", "deleted": "key_AAAAAAAAAAAAAAAAAAAAAAAAAA", "malformed": "%2e%2e%2f", "of another type": "org"} {
-				ids := map[string]string{"org": "org", "key": id, "member": id, "secret": id}
-				if id == "" {
-					ids = map[string]string{"org": "org", "key": w.ids["other"]["key"], "member": w.ids["other"]["member"], "secret": w.ids["other"]["secret"]}
+				ids := maps.Clone(w.ids["other"])
+				for name := range ids {
+					if id != "" {
+						ids[name] = id
+					}
 				}
+				ids["org"] = "org"
 				w.problem(name+", id "+what, w.ask(rt, fill(rt.path, ids), token, actor), 404, "not_found")
 			}
 		}

@@ -84,6 +84,7 @@ func (s *server) handler() http.Handler {
 	s.usageRoutes()
 	s.operationRoutes()
 	s.leakRoutes()
+	s.webhookRoutes()
 	document := s.document()
 	public(mux, s.base+"/v1/openapi.json", "application/openapi+json", func(string) []byte { return document })
 	public(mux, s.base+"/v1/errors/{code}", "application/json", s.describeProblem)

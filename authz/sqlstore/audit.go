@@ -13,12 +13,13 @@ import (
 
 const eventColumns = `l.seq, l.at, l.organization_id, l.action, l.target, l.actor, l.member_id, l.request_id, l.address, l.reason, l.changes, l.kind, l.subject, l.hash, l.confirmed_at, l.state, l.confirmed, l.total, l.waited_us`
 
-func scanEvent(rows *sql.Rows) (e keys.Event, err error) {
+// scanEvent reads columns, and eventColumns after them.
+func scanEvent(rows *sql.Rows, columns ...any) (e keys.Event, err error) {
 	var at, confirmed, waited int64
 	var changes string
 	var receipt keys.Receipt
-	err = rows.Scan(&e.Position, &at, &e.OrganizationID, &e.Action, &e.Target, &e.ClientID, &e.MemberID, &e.RequestID, &e.Address,
-		&e.Reason, &changes, &e.Kind, &e.Subject, &e.Hash, &confirmed, &receipt.State, &receipt.Confirmed, &receipt.Total, &waited)
+	err = rows.Scan(append(columns, &e.Position, &at, &e.OrganizationID, &e.Action, &e.Target, &e.ClientID, &e.MemberID, &e.RequestID, &e.Address,
+		&e.Reason, &changes, &e.Kind, &e.Subject, &e.Hash, &confirmed, &receipt.State, &receipt.Confirmed, &receipt.Total, &waited)...)
 	if confirmed > 0 {
 		receipt.Position, receipt.Waited, receipt.By, receipt.Reason = e.Position, time.Duration(waited)*time.Microsecond, cmp.Or(e.MemberID, e.ClientID), e.Reason
 		e.Receipt = &receipt
@@ -29,6 +30,8 @@ func scanEvent(rows *sql.Rows) (e keys.Event, err error) {
 	}
 	return e, err
 }
+
+func plainEvent(rows *sql.Rows) (keys.Event, error) { return scanEvent(rows) }
 
 // selected is what an EventPage selects, of the log as l.
 const selected = ` FROM log l
@@ -57,7 +60,7 @@ func (s *Store) Events(ctx context.Context, organizationID string, page keys.Eve
 		order += ` DESC`
 	}
 	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+selected+order+` LIMIT $10`, append(selection(organizationID, page), limit)...)
-	events, err := collect(rows, err, scanEvent)
+	events, err := collect(rows, err, plainEvent)
 	return events, s.fail(err)
 }
 
@@ -72,7 +75,7 @@ func (s *Store) Heads(ctx context.Context) ([]keys.Event, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l
 		WHERE l.hash IS NOT NULL AND l.seq IN (SELECT MAX(seq) FROM log WHERE seq > (SELECT COALESCE(MAX(c.seq), 0) FROM checkpoints c, feed f WHERE c.seq <= f.seq) GROUP BY organization_id)
 		ORDER BY l.seq`)
-	events, err := collect(rows, err, scanEvent)
+	events, err := collect(rows, err, plainEvent)
 	return events, s.fail(err)
 }
 
@@ -108,7 +111,7 @@ func repeated(ctx context.Context, q querier, clientID, key string, since time.T
 		return keys.Event{}, "", err
 	}
 	rows, err := q.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l WHERE l.seq = $1`, seq)
-	events, err := collect(rows, err, scanEvent)
+	events, err := collect(rows, err, plainEvent)
 	if err != nil || len(events) == 0 {
 		return keys.Event{}, "", err
 	}

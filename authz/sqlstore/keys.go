@@ -14,7 +14,7 @@ import (
 )
 
 // CreateKey implements keys.Store.
-func (s *Store) CreateKey(ctx context.Context, k keys.Key, entry keys.Entry, admit func(keys.Organization, int) error) (keys.Commit, error) {
+func (s *Store) CreateKey(ctx context.Context, k keys.Key, entry keys.Entry, admit func(keys.Organization, int, *keys.Entry) error) (keys.Commit, error) {
 	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
 		// Two statements, in this order: a count that was taken before the lock
 		// is granted would not see the keys of the transaction that held it.
@@ -29,7 +29,7 @@ func (s *Store) CreateKey(ctx context.Context, k keys.Key, entry keys.Entry, adm
 		if err := checkName(ctx, tx, k, k.CreatedAt); err != nil {
 			return keys.Commit{}, err
 		}
-		if err := admit(o, active); err != nil {
+		if err := admit(o, active, &entry); err != nil {
 			return keys.Commit{}, err
 		}
 		if _, err := tx.ExecContext(ctx,

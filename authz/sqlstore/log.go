@@ -52,7 +52,10 @@ func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, er
 		micros(at), micros(at.Add(keys.Retention)), e.Actor.ClientID, e.Reason,
 		e.OrganizationID, string(e.Action), e.Target, e.Actor.MemberID, e.Actor.RequestID, e.Actor.Address, changes, event.Sum(before),
 		e.Actor.IdempotencyKey, e.Actor.RequestHash)
-	return commit, err
+	if err != nil {
+		return keys.Commit{}, err
+	}
+	return commit, deliver(ctx, tx, e, commit, at)
 }
 
 // Append implements keys.Log.

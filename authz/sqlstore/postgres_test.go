@@ -54,7 +54,7 @@ func TestLimitIsExactOverThreeReplicas(t *testing.T) {
 		for i := range 40 {
 			all.Go(func() {
 				k := keys.Key{ID: fmt.Sprint(org, "key", i), ClientID: fmt.Sprint(org, "client", i), Name: fmt.Sprint(i), OrganizationID: org, CreatedAt: time.Now()}
-				_, err := replicas[i%3].CreateKey(context.Background(), k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(_ keys.Organization, active int) error {
+				_, err := replicas[i%3].CreateKey(context.Background(), k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(_ keys.Organization, active int, _ *keys.Entry) error {
 					if active >= 5 {
 						return full
 					}
@@ -105,7 +105,7 @@ func TestVersionRunsOnTheNextSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keys.Key{ID: "key", ClientID: "client", Name: "x", OrganizationID: "org", CreatedAt: time.Now()}
-	if _, err := s.CreateKey(t.Context(), k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int) error { return nil }); err != nil {
+	if _, err := s.CreateKey(t.Context(), k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int, *keys.Entry) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Record(t.Context(), "client"); err != nil {

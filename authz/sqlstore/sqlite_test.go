@@ -110,7 +110,7 @@ func TestFullOrReadOnlyDatabaseChangesNothing(t *testing.T) {
 		k := keys.Key{OrganizationID: "org", CreatedAt: time.Now()}
 		for i := 0; failed == nil && i < 2000; i++ {
 			k.ID, k.ClientID, k.Name = "key"+time.Now().String(), "client"+time.Now().String(), "name"+time.Now().String()
-			_, failed = s.CreateKey(ctx, k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int) error { return nil })
+			_, failed = s.CreateKey(ctx, k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int, *keys.Entry) error { return nil })
 			if failed == nil {
 				before.Tip++
 			}
@@ -125,7 +125,7 @@ func TestFullOrReadOnlyDatabaseChangesNothing(t *testing.T) {
 			t.Errorf("%s: tip %d, %v, want %d", name, after.Tip, err, before.Tip)
 		}
 		exec(pragma[1])
-		if _, err := s.CreateKey(ctx, k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int) error { return nil }); err != nil {
+		if _, err := s.CreateKey(ctx, k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int, *keys.Entry) error { return nil }); err != nil {
 			t.Errorf("%s: after it is over: %v", name, err)
 		}
 	}

@@ -264,3 +264,11 @@ func instant(micros int64) time.Time {
 }
 
 func words(list []string) string { return strings.Join(list, " ") }
+
+// fields are the words of a text; nil for none.
+func fields(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Fields(text)
+}

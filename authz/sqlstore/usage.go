@@ -76,7 +76,10 @@ func (s *Store) PruneUsage(ctx context.Context, counts, attempts time.Time) erro
 	if _, err := s.write.ExecContext(ctx, `DELETE FROM usage_counts WHERE hour < $1`, micros(counts)); err != nil {
 		return s.fail(err)
 	}
-	_, err := s.write.ExecContext(ctx, `DELETE FROM attempts WHERE last_at < $1`, micros(attempts))
+	if _, err := s.write.ExecContext(ctx, `DELETE FROM attempts WHERE last_at < $1`, micros(attempts)); err != nil {
+		return s.fail(err)
+	}
+	_, err := s.write.ExecContext(ctx, `DELETE FROM deliveries WHERE state <> 'pending' AND tried_at < $1`, micros(attempts))
 	return s.fail(err)
 }
 

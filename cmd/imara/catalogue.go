@@ -66,6 +66,10 @@ func resourcesRemove(f *remote) *cobra.Command {
 			if err := f.confirm(cmd, fmt.Sprintf("Remove %s and its %d scopes?", r.Audience, len(r.Scopes))); err != nil {
 				return err
 			}
+			server, err := server.asOf(cmd.Context(), "/resources/"+r.ID, &r)
+			if err != nil {
+				return err
+			}
 			if err := server.do(cmd.Context(), http.MethodDelete, "/resources/"+r.ID, nil, nil); err != nil {
 				return err
 			}

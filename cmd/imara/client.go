@@ -81,7 +81,7 @@ type api struct {
 	client *http.Client
 	header http.Header
 	dryRun bool
-	match  string // ETag of the last answer that had one
+	match  string // If-Match of changes; empty is whatever is there
 }
 
 // of is the part of the API for an organisation.
@@ -157,25 +157,38 @@ func (r *refusal) Error() string {
 	return text
 }
 
-// do makes one call. It returns an error with the program's exit code. A change of
-// what was read before is one of that version.
+// do makes one call. It returns an error with the program's exit code.
 func (a *api) do(ctx context.Context, method, path string, request, answer any) error {
+	_, err := a.call(ctx, method, path, request, answer)
+	return err
+}
+
+// asOf reads something, and returns the API for changes of it: they are refused when
+// it was changed meanwhile.
+func (a *api) asOf(ctx context.Context, path string, answer any) (*api, error) {
+	header, err := a.call(ctx, http.MethodGet, path, nil, answer)
+	if err != nil {
+		return nil, err
+	}
+	bound := *a
+	bound.match = header.Get("ETag")
+	return &bound, nil
+}
+
+func (a *api) call(ctx context.Context, method, path string, request, answer any) (http.Header, error) {
 	response, err := a.send(ctx, method, path, request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
 	if err != nil {
-		return failure(err)
-	}
-	if tag := response.Header.Get("ETag"); tag != "" {
-		a.match = tag
+		return nil, failure(err)
 	}
 	if answer == nil || len(data) == 0 {
-		return nil
+		return response.Header, nil
 	}
-	return json.Unmarshal(data, answer)
+	return response.Header, json.Unmarshal(data, answer)
 }
 
 // send makes one call and returns the answer of a success.
@@ -203,8 +216,12 @@ func (a *api) send(ctx context.Context, method, path string, request any) (*http
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	if a.match != "" && (method == http.MethodPatch || method == http.MethodPut || method == http.MethodDelete) {
+	switch {
+	case method == http.MethodGet:
+	case a.match != "":
 		r.Header.Set("If-Match", a.match)
+	case a.header.Get("Imara-Actor") != "":
+		r.Header.Set("If-Match", "*") // whatever is there: this is not a form that was open for an hour
 	}
 	response, err := a.client.Do(r)
 	if err != nil {

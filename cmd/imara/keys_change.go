@@ -17,8 +17,8 @@ func keysEdit(f *remote) *cobra.Command {
 	var expires, ttl days
 	var never bool
 	cmd := f.withKey("edit KEY", "Change what a key is called, may do, and when it ends", func(cmd *cobra.Command, org *api, key management.Key) error {
-		// Read again: what the change is based on is what must still be there.
-		if err := org.do(cmd.Context(), http.MethodGet, "/keys/"+key.ID, nil, &key); err != nil {
+		org, err := org.asOf(cmd.Context(), "/keys/"+key.ID, &key)
+		if err != nil {
 			return err
 		}
 		var request management.EditKey

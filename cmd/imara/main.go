@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	})
 	root.AddCommand(serveCommand(), gatewayCommand(), loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(),
 		keysCommand(), secretsCommand(), tokenCommand(), scopesCommand(), resourcesCommand(), presetsCommand(), orgsCommand(), membersCommand(),
-		auditCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand())
+		auditCommand(), webhooksCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

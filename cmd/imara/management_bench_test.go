@@ -181,7 +181,7 @@ func BenchmarkCreateKey(b *testing.B) {
 				Credentials: []keys.Credential{{ID: fmt.Sprint("direct", n), Hint: "abcd", MAC: make([]byte, 32), Pepper: 1, CreatedAt: time.Now()}}}
 			entry := keys.Entry{Kind: "touch", Subject: "c:x", Actor: keys.Program("bench"), OrganizationID: "org", Action: "key.create", Target: k.ID}
 			timed(&insert, func() {
-				if _, err := s.store.CreateKey(context.Background(), k, entry, func(keys.Organization, int) error { return nil }); err != nil {
+				if _, err := s.store.CreateKey(context.Background(), k, entry, func(keys.Organization, int, *keys.Entry) error { return nil }); err != nil {
 					b.Fatal(err)
 				}
 			})

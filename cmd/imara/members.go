@@ -76,25 +76,25 @@ func (f *remote) memberIDs(cmd *cobra.Command, server *api) ([]string, error) {
 	return ids, err
 }
 
-// findMember returns the one with this id or address.
-func findMember(cmd *cobra.Command, org *api, name string) (m management.Member, err error) {
+// findMember returns the one with this id or address, and the API for changes of it.
+func findMember(cmd *cobra.Command, org *api, name string) (m management.Member, _ *api, err error) {
 	list, err := all[management.Member](cmd, org, "/members", nil)
 	if err != nil {
-		return m, err
+		return m, nil, err
 	}
 	for _, m := range list.Data {
 		if m.ID == name || strings.EqualFold(m.Email, name) {
-			err := org.do(cmd.Context(), http.MethodGet, "/members/"+m.ID, nil, &m)
-			return m, err
+			org, err := org.asOf(cmd.Context(), "/members/"+m.ID, &m)
+			return m, org, err
 		}
 	}
-	return m, missing("member", name)
+	return m, nil, missing("member", name)
 }
 
 func membersEdit(f *remote) *cobra.Command {
 	var name, role string
 	cmd := f.completes(f.within("edit MEMBER", "Change a member's name or role", cobra.ExactArgs(1), func(cmd *cobra.Command, org *api, args []string) error {
-		m, err := findMember(cmd, org, args[0])
+		m, org, err := findMember(cmd, org, args[0])
 		if err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func membersEdit(f *remote) *cobra.Command {
 func membersRemove(f *remote) *cobra.Command {
 	var heir string
 	cmd := f.completes(f.within("remove MEMBER", "End a membership; the member's keys go to another", cobra.ExactArgs(1), func(cmd *cobra.Command, org *api, args []string) error {
-		m, err := findMember(cmd, org, args[0])
+		m, org, err := findMember(cmd, org, args[0])
 		if err != nil {
 			return err
 		}

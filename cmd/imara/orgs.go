@@ -82,6 +82,10 @@ func orgsShow(f *remote) *cobra.Command {
 
 func orgsRename(f *remote) *cobra.Command {
 	return f.within("rename NAME", "Give the organisation another name", cobra.ExactArgs(1), func(cmd *cobra.Command, org *api, args []string) error {
+		org, err := org.asOf(cmd.Context(), "", nil)
+		if err != nil {
+			return err
+		}
 		return f.one(cmd, org, http.MethodPatch, "", management.EditOrganization{Name: args[0]})
 	})
 }
@@ -164,7 +168,8 @@ func orgsSetPolicy(f *remote) *cobra.Command {
 	var approval, keep bool
 	cmd := f.within("set-policy", "Change what the organisation demands of its keys; --dry-run lists the keys it affects", cobra.NoArgs, func(cmd *cobra.Command, org *api, _ []string) error {
 		var answer management.PolicyAnswer
-		if err := org.do(cmd.Context(), http.MethodGet, "/policy", nil, &answer); err != nil {
+		org, err := org.asOf(cmd.Context(), "/policy", &answer)
+		if err != nil {
 			return err
 		}
 		p := answer.Policy

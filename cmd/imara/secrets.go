@@ -38,7 +38,7 @@ func (f *remote) withSecret(use, short string, run func(cmd *cobra.Command, org 
 		if err != nil {
 			return err
 		}
-		if err := org.do(cmd.Context(), http.MethodGet, "/keys/"+key.ID, nil, &key); err != nil {
+		if org, err = org.asOf(cmd.Context(), "/keys/"+key.ID, &key); err != nil {
 			return err
 		}
 		for _, s := range key.Secrets {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ import (
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/authz/sqlstore"
+	"github.com/imara/apikeys/authz/webhooks"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
@@ -31,8 +33,8 @@ import (
 type serveFlags struct {
 	listen, issuer, data, databaseURL, redisURL, masterKeyFile, logLevel string
 	gitHubKeys                                                           string
-	proxies                                                              []string
-	trusted                                                              []netip.Prefix // proxies, parsed
+	proxies, webhooks                                                    []string
+	trusted, allowed                                                     []netip.Prefix // these, parsed
 	demo, issuerGiven                                                    bool           // the issuer as a flag
 	lease                                                                time.Duration
 }
@@ -56,6 +58,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
 	flags.StringSliceVar(&f.proxies, "trusted-proxy", nil, "network of a proxy whose X-Forwarded-For is believed, repeatable")
+	flags.StringSliceVar(&f.webhooks, "webhook-network", nil, "network beside the public ones to which webhooks may lead, repeatable")
 	flags.StringVar(&f.gitHubKeys, "github-keys", "", "URL of the keys that sign GitHub's reports of leaked secrets, to take such reports")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
@@ -96,11 +99,14 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	defer func() { err = errors.Join(err, p.store.Close()) }()
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	stopped := make(chan error, 1)
-	go func() { stopped <- p.server.Run(background) }()
+	var running sync.WaitGroup
+	running.Go(func() { p.server.Run(background) })
+	running.Go(func() {
+		webhooks.New(webhooks.Config{Registry: p.registry, Logger: logger, Allow: f.allowed}).Run(background)
+	})
 	defer func() {
 		stop()
-		<-stopped
+		running.Wait()
 	}()
 	if err := p.prepare(ctx); err != nil {
 		return err
@@ -141,17 +147,28 @@ func (f *serveFlags) check() error {
 			return usage("--issuer: %v", err)
 		}
 	}
-	for _, text := range f.proxies {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return usage("--trusted-proxy %s: use a network such as 10.0.0.0/8", text)
-		}
-		f.trusted = append(f.trusted, p)
+	if f.trusted, err = parseNetworks("--trusted-proxy", f.proxies); err != nil {
+		return err
+	}
+	if f.allowed, err = parseNetworks("--webhook-network", f.webhooks); err != nil {
+		return err
 	}
 	if f.lease < httpfeed.MinLease || f.lease > httpfeed.MaxLease {
 		return usage("--lease must be between %v and %v", httpfeed.MinLease, httpfeed.MaxLease)
 	}
 	return nil
+}
+
+func parseNetworks(flag string, texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, usage("%s %s: use a network such as 10.0.0.0/8", flag, text)
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // program is the server's parts.

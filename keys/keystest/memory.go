@@ -5,6 +5,7 @@ package keystest
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -28,6 +29,8 @@ type Memory struct {
 	counts        map[keys.Tally]int64
 	attempts      map[keys.Attempt]keys.Tries
 	scopes        map[keys.ScopeUse]time.Time
+	webhooks      []keys.Webhook
+	deliveries    []keys.Delivery
 	keys          []keys.Key
 	base          uint64 // position before the first entry
 	floor         uint64
@@ -59,6 +62,13 @@ func (m *Memory) append(e keys.Entry) keys.Commit {
 	}
 	event.Hash = event.Sum(before)
 	m.log = append(m.log, logged{Entry: commit, event: event, actor: e.Actor})
+	for _, kind := range e.Types() {
+		for _, w := range m.webhooks {
+			if w.OrganizationID == e.OrganizationID && (len(w.Events) == 0 || slices.Contains(w.Events, kind)) {
+				m.deliveries = append(m.deliveries, keys.Delivery{ID: fmt.Sprint("msg_", len(m.deliveries)+100000), Webhook: w, Type: kind, Event: event, State: keys.DeliveryPending, NextAt: event.At})
+			}
+		}
+	}
 	return commit
 }
 
@@ -314,7 +324,7 @@ func (m *Memory) counted(organizationID string, k *keys.Key, t time.Time) (activ
 	return active, taken
 }
 
-func (m *Memory) CreateKey(_ context.Context, k keys.Key, entry keys.Entry, admit func(keys.Organization, int) error) (keys.Commit, error) {
+func (m *Memory) CreateKey(_ context.Context, k keys.Key, entry keys.Entry, admit func(keys.Organization, int, *keys.Entry) error) (keys.Commit, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	o, err := m.organization(k.OrganizationID)
@@ -325,7 +335,7 @@ func (m *Memory) CreateKey(_ context.Context, k keys.Key, entry keys.Entry, admi
 	if taken {
 		return keys.Commit{}, keys.ErrNameTaken
 	}
-	if err := cmp.Or(admit(o, active), m.repeats(entry)); err != nil {
+	if err := cmp.Or(admit(o, active, &entry), m.repeats(entry)); err != nil {
 		return keys.Commit{}, err
 	}
 	if slices.ContainsFunc(m.keys, func(other keys.Key) bool { return other.ID == k.ID || other.ClientID == k.ClientID }) {
@@ -481,6 +491,108 @@ func (m *Memory) AddUsage(_ context.Context, u keys.Usage) error {
 	return nil
 }
 
+func (m *Memory) AddWebhook(_ context.Context, w keys.Webhook, entry keys.Entry) (keys.Commit, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.organization(w.OrganizationID); err != nil {
+		return keys.Commit{}, err
+	}
+	if err := m.repeats(entry); err != nil {
+		return keys.Commit{}, err
+	}
+	m.webhooks = append(m.webhooks, w)
+	return m.append(entry), nil
+}
+
+func (m *Memory) Webhooks(_ context.Context, organizationID string) ([]keys.Webhook, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []keys.Webhook
+	for _, w := range m.webhooks {
+		if w.OrganizationID == organizationID {
+			list = append(list, w)
+		}
+	}
+	return list, nil
+}
+
+func (m *Memory) RemoveWebhook(_ context.Context, organizationID, id string, entry keys.Entry) (keys.Commit, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(m.webhooks)
+	m.webhooks = slices.DeleteFunc(m.webhooks, func(w keys.Webhook) bool { return w.ID == id && w.OrganizationID == organizationID })
+	if len(m.webhooks) == n {
+		return keys.Commit{}, keys.ErrNotFound
+	}
+	m.deliveries = slices.DeleteFunc(m.deliveries, func(d keys.Delivery) bool { return d.Webhook.ID == id })
+	return m.append(entry), nil
+}
+
+func (m *Memory) DueDeliveries(_ context.Context, t, next time.Time, limit int) ([]keys.Delivery, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []keys.Delivery
+	for i := range m.deliveries {
+		if d := &m.deliveries[i]; d.State == keys.DeliveryPending && !d.NextAt.After(t) && len(list) < limit {
+			d.NextAt = next
+			list = append(list, *d)
+		}
+	}
+	return list, nil
+}
+
+func (m *Memory) Delivered(_ context.Context, d keys.Delivery) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.deliveries {
+		if m.deliveries[i].ID == d.ID {
+			m.deliveries[i] = d
+		}
+	}
+	return nil
+}
+
+func (m *Memory) Deliveries(_ context.Context, webhookID, before string, limit int) ([]keys.Delivery, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []keys.Delivery
+	begun := before == ""
+	for _, d := range slices.Backward(m.deliveries) {
+		if begun && d.Webhook.ID == webhookID && len(list) < limit {
+			list = append(list, d)
+		}
+		begun = begun || d.ID == before
+	}
+	return list, nil
+}
+
+func (m *Memory) Redeliver(_ context.Context, webhookID, id string, t time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.deliveries {
+		if d := &m.deliveries[i]; d.ID == id && d.Webhook.ID == webhookID {
+			d.State, d.Attempts, d.NextAt = keys.DeliveryPending, 0, t
+			return nil
+		}
+	}
+	return keys.ErrNotFound
+}
+
+func (m *Memory) Ending(_ context.Context, after, until time.Time) ([]keys.Key, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []keys.Key
+	for _, k := range m.keys {
+		if k.RevokedAt.IsZero() && !k.ExpiresAt.IsZero() && k.ExpiresAt.After(after) && !k.ExpiresAt.After(until) {
+			k = clone(k)
+			k.Credentials = nil
+			list = append(list, k)
+		}
+	}
+	slices.SortFunc(list, func(a, b keys.Key) int { return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), strings.Compare(a.ID, b.ID)) })
+	return list, nil
+}
+
 // has tells whether there is a key, of an organisation unless that is empty.
 func (m *Memory) has(organizationID, id string) bool {
 	return slices.ContainsFunc(m.keys, func(k keys.Key) bool {
@@ -493,6 +605,7 @@ func (m *Memory) PruneUsage(_ context.Context, counts, attempts time.Time) error
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.counts, func(t keys.Tally, _ int64) bool { return t.Hour.Before(counts) })
 	maps.DeleteFunc(m.attempts, func(_ keys.Attempt, tries keys.Tries) bool { return tries.Last.Before(attempts) })
+	m.deliveries = slices.DeleteFunc(m.deliveries, func(d keys.Delivery) bool { return d.State != keys.DeliveryPending && d.TriedAt.Before(attempts) })
 	return nil
 }
 

@@ -55,6 +55,9 @@ func Run(t *testing.T, open func(*testing.T) keys.Store) {
 		{"ChainIsOneUnderConcurrency", concurrentChain},
 		{"CheckpointsFollowTheHeads", checkpoints},
 		{"RepeatedRequestsFindWhatTheyDid", repeated},
+		{"DeliveriesCommitWithTheirEvent", deliveries},
+		{"DeliveriesAreClaimedOnce", claims},
+		{"EndingKeysAreFound", ending},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(t, &suite{Store: open(t), t: t, ctx: t.Context()})
@@ -128,7 +131,7 @@ func cut(k keys.Key) keys.Entry {
 	return e
 }
 
-func anyNumber(keys.Organization, int) error { return nil }
+func anyNumber(keys.Organization, int, *keys.Entry) error { return nil }
 
 func (s *suite) create(k keys.Key) keys.Commit {
 	s.t.Helper()

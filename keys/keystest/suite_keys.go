@@ -190,7 +190,7 @@ func exactLimit(t *testing.T, s *suite) {
 		k := s.key("org_1")
 		all.Go(func() {
 			<-start
-			_, err := s.CreateKey(s.ctx, k, touch(k), func(_ keys.Organization, active int) error {
+			_, err := s.CreateKey(s.ctx, k, touch(k), func(_ keys.Organization, active int, _ *keys.Entry) error {
 				if active >= 5 {
 					return full
 				}
@@ -216,7 +216,7 @@ func exactLimit(t *testing.T, s *suite) {
 func limitAmongRevokes(t *testing.T, s *suite) {
 	s.organization("org_1")
 	full := errors.New("full")
-	admit := func(_ keys.Organization, active int) error {
+	admit := func(_ keys.Organization, active int, _ *keys.Entry) error {
 		if active >= 3 {
 			return full
 		}
@@ -341,7 +341,7 @@ func refusedChange(t *testing.T, s *suite) {
 	})
 	s.want(err, no)
 	other := s.key("org_1")
-	_, err = s.CreateKey(s.ctx, other, touch(other), func(keys.Organization, int) error { return no })
+	_, err = s.CreateKey(s.ctx, other, touch(other), func(keys.Organization, int, *keys.Entry) error { return no })
 	s.want(err, no)
 	stored, err := s.Key(s.ctx, "org_1", k.ID)
 	s.must(err)

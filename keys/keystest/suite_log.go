@@ -24,7 +24,7 @@ func gapless(t *testing.T, s *suite) {
 		writers.Go(func() {
 			for i := range 25 {
 				k := s.key("org_1")
-				_, err := s.CreateKey(s.ctx, k, touch(k), func(keys.Organization, int) error {
+				_, err := s.CreateKey(s.ctx, k, touch(k), func(keys.Organization, int, *keys.Entry) error {
 					if i%5 == 4 {
 						return errors.New("no")
 					}

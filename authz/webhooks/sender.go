@@ -1,0 +1,226 @@
+package webhooks
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+)
+
+// Config of a [Sender]. Registry and Logger are required.
+type Config struct {
+	Registry *keys.Registry
+	Logger   *slog.Logger
+	// Allow are networks beside the public ones to which deliveries may go. To these
+	// they may go over plain http, too.
+	Allow []netip.Prefix
+}
+
+// A Sender sends what is due.
+type Sender struct {
+	config        Config
+	secure, plain *http.Client // for https and http
+}
+
+// The bounds of sending.
+const (
+	timeout   = 10 * time.Second // of one attempt
+	claim     = time.Minute      // after which another server tries what this one took
+	batch     = 20               // sent at once
+	pause     = 2 * time.Second  // between two looks
+	firstWait = 5 * time.Second  // before the second attempt
+	lastWait  = 8 * time.Hour
+	lifetime  = 24 * time.Hour // from the event to the last attempt
+)
+
+// New returns a sender that has not begun.
+func New(config Config) *Sender {
+	return &Sender{config, newClient(config.Allow, true), newClient(config.Allow, false)}
+}
+
+func newClient(allowed []netip.Prefix, public bool) *http.Client {
+	dialer := &net.Dialer{Timeout: timeout, Control: control(allowed, public)}
+	return &http.Client{
+		Timeout: timeout,
+		Transport: &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: timeout, ForceAttemptHTTP2: true,
+			MaxIdleConns: 100, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// Run sends until ctx ends.
+func (s *Sender) Run(ctx context.Context) error {
+	for {
+		sent, err := s.round(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.config.Logger.Error("webhooks not sent", "error", err)
+		}
+		if sent == batch {
+			continue // there may be more
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// round sends what is due now.
+func (s *Sender) round(ctx context.Context) (sent int, err error) {
+	due, err := s.config.Registry.DueDeliveries(ctx, batch, claim)
+	if err != nil {
+		return 0, err
+	}
+	var all sync.WaitGroup
+	for _, d := range due {
+		all.Go(func() {
+			status, err := s.send(ctx, d)
+			if ctx.Err() != nil {
+				return // it is tried again after the claim
+			}
+			store, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			if err := s.config.Registry.Delivered(store, outcome(d, status, err, time.Now().UTC().Truncate(time.Microsecond))); err != nil {
+				s.config.Logger.Error("delivery not stored", "delivery", d.ID, "error", err)
+			}
+		})
+	}
+	all.Wait()
+	return len(due), nil
+}
+
+// outcome is a delivery after an attempt: done, due again, or given up.
+func outcome(d keys.Delivery, status int, err error, t time.Time) keys.Delivery {
+	d.Attempts, d.TriedAt, d.Status, d.Error = d.Attempts+1, t, status, ""
+	if err == nil {
+		d.State = keys.DeliveryDelivered
+		return d
+	}
+	d.Error = explain(err)
+	wait := min(firstWait<<(2*min(d.Attempts-1, 10)), lastWait)
+	d.NextAt = t.Add(wait + rand.N(wait/5)).Truncate(time.Microsecond)
+	begun := d.Event.At
+	if d.Attempts == 1 && t.Sub(begun) > lifetime/2 {
+		begun = t // it is sent again
+	}
+	if status == http.StatusGone || d.NextAt.Sub(begun) > lifetime && d.Attempts > 1 {
+		d.State = keys.DeliveryFailed
+	}
+	return d
+}
+
+// explain says what went wrong without saying what was found inside.
+func explain(err error) string {
+	var refused *statusError
+	var lookup *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &refused):
+		return refused.Error()
+	case errors.Is(err, errAddress):
+		return "the URL does not lead to a public address over https"
+	case errors.As(err, &lookup):
+		return "the name is not found"
+	case errors.As(err, &network) && network.Timeout():
+		return fmt.Sprintf("no answer in %v", timeout)
+	}
+	return "the connection failed"
+}
+
+// A statusError is an answer that is no success.
+type statusError struct{ status int }
+
+func (e *statusError) Error() string { return "the answer was " + strconv.Itoa(e.status) }
+
+// Payload is the body of a delivery.
+type Payload struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"` // of the event
+	Data      Data      `json:"data"`
+}
+
+// Data is what is said of an event.
+type Data struct {
+	Event        string       `json:"event"` // its id in the audit log
+	Organization string       `json:"organization"`
+	Target       string       `json:"target"`              // id of what was changed
+	ClientID     string       `json:"client_id,omitempty"` // of the key that it is about
+	By           string       `json:"by"`                  // member, key or part of the server
+	Reason       string       `json:"reason,omitempty"`
+	Changes      keys.Changes `json:"changes,omitempty"`
+}
+
+// send makes one attempt.
+func (s *Sender) send(ctx context.Context, d keys.Delivery) (status int, err error) {
+	e := d.Event
+	by := e.MemberID
+	if by == "" {
+		by = e.ClientID
+	}
+	about, ok := strings.CutPrefix(string(e.Subject), "c:")
+	if !ok {
+		about = ""
+	}
+	body, err := json.Marshal(Payload{d.Type, e.At, Data{"evt_" + strconv.FormatUint(e.Position, 10), e.OrganizationID, e.Target, about, by, e.Reason, e.Changes}})
+	if err != nil {
+		return 0, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Webhook.URL, bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	client := s.secure
+	if r.URL.Scheme != "https" {
+		client = s.plain
+	}
+	secret, err := s.config.Registry.WebhookSecret(d.Webhook)
+	if err != nil {
+		return 0, err
+	}
+	stamp := strconv.FormatInt(time.Now().Unix(), 10)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "Imara-Webhooks/1")
+	r.Header.Set("Webhook-Id", d.ID)
+	r.Header.Set("Webhook-Timestamp", stamp)
+	r.Header.Set("Webhook-Signature", Sign(secret, d.ID, stamp, body))
+	response, err := client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection can be used again
+	if response.StatusCode/100 != 2 {
+		return response.StatusCode, &statusError{response.StatusCode}
+	}
+	return response.StatusCode, nil
+}
+
+// Sign is the signature of a delivery (Standard Webhooks): v1, a comma, and the
+// Base64 of HMAC-SHA-256 over id, timestamp and body with dots between.
+func Sign(secret, id, timestamp string, body []byte) string {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+	if err != nil {
+		return ""
+	}
+	m := hmac.New(sha256.New, key)
+	fmt.Fprintf(m, "%s.%s.", id, timestamp)
+	m.Write(body)
+	return "v1," + base64.StdEncoding.EncodeToString(m.Sum(nil))
+}
