@@ -17,7 +17,7 @@ import (
 )
 
 // version of the program.
-const version = "0.1.0"
+const version = "0.2.0"
 
 func main() {
 	redisfeed.Quiet()

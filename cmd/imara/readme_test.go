@@ -78,8 +78,8 @@ func inOrder(t *testing.T, text string, want ...string) {
 // TestReadmeSnippetsRun pastes every shell snippet of the README, in order.
 func TestReadmeSnippetsRun(t *testing.T) {
 	shell := snippets(t, "sh")
-	if len(shell) != 4 {
-		t.Fatalf("%d shell snippets, want 4", len(shell))
+	if len(shell) != 6 {
+		t.Fatalf("%d shell snippets, want 6", len(shell))
 	}
 	listen, gate := address(t), address(t)
 	dir := workshop(t)
@@ -88,7 +88,8 @@ func TestReadmeSnippetsRun(t *testing.T) {
 	inOrder(t, out, `"title":"Disk 91 % full on db-2"`, "Revoked · slot free (0 of 20) · 1 of 1 verifiers confirmed in ",
 		`{"error":"invalid_token","error_description":"The access token was revoked."}`,
 		"Key created · uses 1 of 20", "written to trial.env", "200 OK", "X-Auth-Client-Id: imara_ci_",
-		"Key created · uses 2 of 20", "New secret", "CI/CD Pipeline", `"state":"confirmed"`, "not revoked", "2 of 2 verifiers confirmed", "100 revocations in ", "accepted after the revocation had returned: 0")
+		"Key created · uses 2 of 20", "New secret", "CI/CD Pipeline", `"state":"confirmed"`, "not revoked", "2 of 2 verifiers confirmed",
+		"dry run: nothing was changed", "Nothing to do.", "lines. Keep the last one elsewhere", "✓ ", `{"data":[`, "100 revocations in ", "accepted after the revocation had returned: 0")
 }
 
 // TestReadmeProgramRuns builds the README's resource server and calls it.
