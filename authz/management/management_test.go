@@ -374,33 +374,3 @@ func TestStoreTroubleIsNotTheCallersFault(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
-
-func FuzzCreateKey(f *testing.F) {
-	f.Add(`{"name":"a","scopes":["alerts:read"]}`)
-	f.Add(`{"name":"\u0000","scopes":null,"expires_at":"0000-01-01T00:00:00Z"}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		a := newAPI(t, "Professional")
-		w := a.call("POST", "/v1/orgs/org/keys", a.token("org", both), body)
-		if w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
-			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
-		}
-		if active, _, err := a.registry.Limits(t.Context(), "org"); err != nil || (active == 1) != (w.Code == 201) {
-			t.Fatalf("%q: %d keys after %d", body, active, w.Code)
-		}
-	})
-}
-
-// FuzzCursor: what is not a cursor of this list never becomes a place in it.
-func FuzzCursor(f *testing.F) {
-	s := &server{Config: Config{CursorKey: make([]byte, 32)}}
-	list := []string{"keys", "org"}
-	good := s.cursor(list, keys.Mark{ID: "key_1", Micros: 1})
-	f.Add(good)
-	f.Add("AAAA")
-	f.Fuzz(func(t *testing.T, cursor string) {
-		var mark keys.Mark
-		if err := s.readCursor(list, cursor, &mark); err == nil && cursor != good && cursor != "" {
-			t.Fatalf("accepted %q", cursor)
-		}
-	})
-}

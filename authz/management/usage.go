@@ -57,7 +57,7 @@ func (s *server) usageRoutes() {
 	register(s, route{id: "show-usage", method: "GET", path: "/orgs/{org}/usage", scope: "keys:read", action: "usage.read", summary: "Show how the organisation's keys are used"}, s.usage, nil)
 	register(s, route{id: "list-attempts", method: "GET", path: "/orgs/{org}/keys/{key}/attempts", scope: "keys:read", action: "usage.read", summary: "List refused attempts of the last 30 days"}, s.attempts, nil)
 	register(s, route{id: "report-access", method: "GET", path: "/orgs/{org}/keys/{key}/access-report", scope: "keys:read", action: "usage.read", summary: "Show which scopes are used"}, s.accessReport, nil)
-	register(s, route{id: "review-keys", method: "GET", path: "/orgs/{org}/review", scope: "keys:read", action: "usage.read", summary: "List what to look at, the most urgent first"}, s.review, nil)
+	register(s, route{id: "review-keys", method: "GET", path: "/orgs/{org}/keys/review", scope: "keys:read", action: "usage.read", summary: "List what to look at, the most urgent first"}, s.review, nil)
 }
 
 func (s *server) keyUsage(ctx context.Context, c call, in *struct {

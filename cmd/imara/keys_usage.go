@@ -61,7 +61,7 @@ func keysAccess(f *remote) *cobra.Command {
 
 func keysReview(f *remote) *cobra.Command {
 	return f.within("review", "List what to look at, the most urgent first", cobra.NoArgs, func(cmd *cobra.Command, org *api, _ []string) error {
-		list, err := all[management.Finding](cmd, org, "/review", nil)
+		list, err := all[management.Finding](cmd, org, "/keys/review", nil)
 		if err != nil {
 			return err
 		}
