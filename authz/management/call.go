@@ -133,29 +133,36 @@ func (s *server) actFor(ctx context.Context, c *call, member string) error {
 	return errActor
 }
 
-// replay answers a request that was carried out before; nil when it was not.
-func (s *server) replay(ctx context.Context, c call, again func(keys.Event) (any, error)) (any, error) {
-	event, same, err := s.Registry.Repeated(ctx, c.by)
-	switch {
-	case errors.Is(err, keys.ErrNotFound):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case !same:
-		return nil, errMismatch
+// once carries a request out, unless one with its Idempotency-Key was before, or is
+// while it tries: then again answers what that one did.
+func once[O any](ctx context.Context, s *server, c call, carryOut func() (*O, error), again func(keys.Event) (*O, error)) (*O, error) {
+	if c.by.IdempotencyKey == "" {
+		return carryOut()
 	}
-	out, err := again(event)
-	if err != nil {
-		return nil, err
+	for {
+		event, same, err := s.Registry.Repeated(ctx, c.by)
+		switch {
+		case errors.Is(err, keys.ErrNotFound):
+			if out, err := carryOut(); !errors.Is(err, keys.ErrRepeated) {
+				return out, err
+			}
+			continue
+		case err != nil:
+			return nil, err
+		case !same:
+			return nil, errMismatch
+		}
+		out, err := again(event)
+		if err != nil {
+			return nil, err
+		}
+		any(out).(interface{ replayed() }).replayed()
+		return out, nil
 	}
-	reflect.ValueOf(out).Elem().FieldByName("Replayed").SetString("true")
-	return out, nil
 }
 
 // errMismatch: the Idempotency-Key belongs to another request.
 var errMismatch = errors.New("the Idempotency-Key belongs to another request")
-
-func isRepeated(err error) bool { return errors.Is(err, keys.ErrRepeated) }
 
 // etag of a version.
 func etag(version string) string { return `"` + version + `"` }

@@ -130,10 +130,14 @@ type answer[B any] struct {
 	Body     B
 }
 
+func (a *answer[B]) replayed() { a.Replayed = "true" }
+
 // nothing is the answer of a route that removes something.
 type nothing struct {
 	Replayed string `header:"Idempotency-Replayed"`
 }
+
+func (a *nothing) replayed() { a.Replayed = "true" }
 
 // Terms are the parameters of every request that changes something. They are read
 // before the handler, and stand here for the document.
@@ -165,20 +169,8 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		c, _ := ctx.Value(callKey{}).(call)
-		idempotent := c.by.IdempotencyKey != ""
-		if idempotent {
-			if out, err := s.replay(ctx, c, func(e keys.Event) (any, error) { return replay(ctx, c, e) }); out != nil || err != nil {
-				typed, _ := out.(*O)
-				return typed, s.problem(ctx, rt, err)
-			}
-		}
-		out, err := handle(ctx, c, in)
-		if idempotent && isRepeated(err) {
-			// Another request with the key was faster.
-			again, e := s.replay(ctx, c, func(e keys.Event) (any, error) { return replay(ctx, c, e) })
-			typed, _ := again.(*O)
-			return typed, s.problem(ctx, rt, e)
-		}
+		out, err := once(ctx, s, c, func() (*O, error) { return handle(ctx, c, in) },
+			func(e keys.Event) (*O, error) { return replay(ctx, c, e) })
 		return out, s.problem(ctx, rt, err)
 	})
 }
