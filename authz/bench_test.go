@@ -95,7 +95,7 @@ func BenchmarkRevocation(b *testing.B) {
 // manyKeys lets the operator have a key for each verifier.
 func (r *running) manyKeys() {
 	many := 1000
-	if _, _, err := r.registry.SetPlan(context.Background(), keys.Program("bench"), "operator", "Enterprise", &many, ""); err != nil {
+	if _, err := r.registry.SetLimit(context.Background(), keys.Program("bench"), "operator", &many, "bench"); err != nil {
 		r.t.Fatal(err)
 	}
 }

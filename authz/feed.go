@@ -23,8 +23,8 @@ func (s *Server) joinFeed(w http.ResponseWriter, r *http.Request) error {
 	if join.LeaseMS < httpfeed.MinLease.Milliseconds() || join.LeaseMS > httpfeed.MaxLease.Milliseconds() {
 		return invalidRequest(fmt.Sprintf("lease_ms must be between %d and %d.", httpfeed.MinLease.Milliseconds(), httpfeed.MaxLease.Milliseconds()))
 	}
-	if join.Name == "" || len(join.Name) > 200 {
-		return invalidRequest("name must have 1 to 200 bytes.")
+	if join.Name == "" || len(join.Name) > 200 || !keys.Printable(join.Name) {
+		return invalidRequest("name must have 1 to 200 printable bytes.")
 	}
 	if join.Over != "" && (join.Over != httpfeed.OverRedis || s.config.Relay.Publisher == nil) {
 		return invalidRequest("This server does not publish to Redis. Follow over HTTP.")

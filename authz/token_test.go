@@ -245,11 +245,11 @@ func TestWhyARightSecretGetsNoToken(t *testing.T) {
 			return err
 		}, "invalid_client", "This secret was replaced and has ended. Use the new one."},
 		"no API plan": {func(keys.Key) error {
-			_, _, err := s.registry.SetPlan(ctx, keys.Program("test"), "org", "Free", nil, "")
+			_, _, err := s.registry.SetPlan(ctx, keys.Program("test"), "org", "Free", "")
 			return err
 		}, "unauthorized_client", "The plan of this organization does not include API access."},
 	} {
-		if _, _, err := s.registry.SetPlan(ctx, keys.Program("test"), "org", "Enterprise", nil, ""); err != nil {
+		if _, _, err := s.registry.SetPlan(ctx, keys.Program("test"), "org", "Enterprise", ""); err != nil {
 			t.Fatal(err)
 		}
 		c := s.demoKey()

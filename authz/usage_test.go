@@ -179,7 +179,7 @@ func TestKeyWorksFromItsNetworksOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.token(c)
-	if _, err := s.registry.SetPolicy(ctx, keys.Program("test"), "org", keys.Policy{Networks: elsewhere}); err != nil {
+	if _, err := s.registry.EditPolicy(ctx, keys.Program("test"), "org", func(p *keys.Policy) { p.Networks = elsewhere }); err != nil {
 		t.Fatal(err)
 	}
 	refused("the organisation's network")

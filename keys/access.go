@@ -49,6 +49,10 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 	if err != nil {
 		return Key{}, Receipt{}, err
 	}
+	if err := by.agree(old.Version()); err != nil {
+		return Key{}, Receipt{}, err
+	}
+	by.IfMatch = old.Version()
 	e := KeyEdit{old.Name, old.Description, old.OwnerID, old.Access}
 	e.Scopes, e.Resources, e.Networks = slices.Clone(e.Scopes), slices.Clone(e.Resources), slices.Clone(e.Networks)
 	edit(&e)
@@ -57,6 +61,8 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 		owner = "" // it may have left; that is not this edit's matter
 	} else if by.Role == Developer {
 		return Key{}, Receipt{}, fmt.Errorf("%w: a developer does not hand over keys", ErrForbidden)
+	} else if err := r.mayHold(ctx, by, &old); err != nil {
+		return Key{}, Receipt{}, err // the new owner may do with it what its owner may
 	}
 	if err := r.checkNames(ctx, organizationID, e.Name, e.Description, owner); err != nil {
 		return Key{}, Receipt{}, err
@@ -67,9 +73,6 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 		}
 	}
 	checked := o.Version()
-	if by.IfMatch == "" {
-		by.IfMatch = old.Version()
-	}
 	return r.change(ctx, by, "key.edit", organizationID, id, func(o Organization, active int, k *Key, entry *Entry) error {
 		if o.Version() != checked {
 			return errAgain

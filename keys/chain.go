@@ -13,6 +13,8 @@ type Chain struct {
 	// Middle: the first event that is added need not be the first there is; its hash
 	// is taken as given.
 	Middle bool
+	// Strict: a checkpoint from before the first event that is added is an error.
+	Strict bool
 	// Events that were added, and how many of them are older than the chain: only
 	// those that are about no organisation can be.
 	Events, Unchained int
@@ -54,7 +56,7 @@ func (c *Chain) Add(e Event) error {
 	}
 	first := !c.begun
 	switch {
-	case len(e.Hash) == 0 && (c.begun || e.OrganizationID != ""):
+	case len(e.Hash) == 0 && (c.begun || c.Middle || e.OrganizationID != ""):
 		return &BrokenError{e.Position, "it has no hash"}
 	case len(e.Hash) == 0:
 		c.Unchained++
@@ -78,7 +80,7 @@ func (c *Chain) Add(e Event) error {
 // missed finds a checkpoint whose event should have come before position.
 func (c *Chain) missed(position uint64) error {
 	for len(c.pending) > 0 && c.pending[0].Position < position {
-		if c.Events > 0 || !c.Middle {
+		if c.Events > 0 || !c.Middle || c.Strict {
 			return &BrokenError{c.pending[0].Position, "a checkpoint was signed for it, and it is missing"}
 		}
 		c.pending = c.pending[1:] // from before the part that is checked

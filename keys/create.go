@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/imara/apikeys/tokens"
 )
@@ -53,7 +54,7 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 	if err != nil {
 		return Created{}, err
 	}
-	if by.MemberID != "" && len(o.Policy.Creators) > 0 && !slices.Contains(o.Policy.Creators, by.Role) {
+	if !by.Operator && len(o.Policy.Creators) > 0 && !slices.Contains(o.Policy.Creators, by.Role) {
 		return Created{}, fmt.Errorf("%w: the organisation's policy lets only %v create keys", ErrForbidden, o.Policy.Creators)
 	}
 	if by.Role == Developer && n.OwnerID == "" {
@@ -87,11 +88,14 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 		CreatedAt:      at,
 	}
 	var secret Secret
-	if o.Policy.Approval && writes {
-		key.Pending, key.RequestedBy = true, by.Name()
-	} else {
+	switch {
+	case !o.Policy.Approval || !writes:
 		secret = newSecret()
 		key.Credentials = []Credential{r.config.Peppers.credential(secret, at)}
+	case by.MemberID == "":
+		return Created{}, fmt.Errorf("%w: the policy wants a key that writes approved, so a member asks for it", ErrForbidden)
+	default:
+		key.Pending, key.RequestedBy = true, by.MemberID
 	}
 	entry := by.did("key.create", organizationID, key.ID, tokens.Touch, tokens.Client(key.ClientID))
 	entry.Changes = diff(nil, key.fields())
@@ -104,7 +108,7 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 		if o.Version() != checked {
 			return errAgain
 		}
-		created.Active, created.Limit = active+1, r.limit(o)
+		created.Active, created.Limit = active+1, r.Limit(o)
 		e.LimitReached = created.Active == created.Limit
 		return by.trial()
 	})
@@ -124,6 +128,9 @@ func (r *Registry) checkNames(ctx context.Context, organizationID, name, descrip
 	if err := checkText("name", name, 80); err != nil {
 		return err
 	}
+	if strings.HasPrefix(name, clientPrefix) || strings.HasPrefix(name, "key_") {
+		return invalid("name", "it looks like an id")
+	}
 	if description != "" {
 		if err := checkText("description", description, 500); err != nil {
 			return err
@@ -140,8 +147,7 @@ func (r *Registry) checkNames(ctx context.Context, organizationID, name, descrip
 }
 
 // Approve lets a key that waits begin; only a member does that. Who asked for it
-// then collects its first secret with [Registry.Rotate]. Errors: [ErrNotFound] when
-// it does not wait, [ErrForbidden] for who asked, and for who acts for no member.
+// then collects its first secret with [Registry.Rotate]. Errors: [ErrNotFound], [ErrNotPending], [ErrForbidden] for who asked, and for who acts for no member.
 func (r *Registry) Approve(ctx context.Context, by Actor, organizationID, id string) (Key, error) {
 	if by.MemberID == "" {
 		return Key{}, fmt.Errorf("%w: a person approves", ErrForbidden)
@@ -149,8 +155,8 @@ func (r *Registry) Approve(ctx context.Context, by Actor, organizationID, id str
 	key, _, err := r.change(ctx, by, "key.approve", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
 		switch {
 		case !k.Pending || !k.Counts(now()):
-			return fmt.Errorf("%w: the key does not wait for approval", ErrNotFound)
-		case k.RequestedBy == by.MemberID, k.RequestedBy == by.ClientID:
+			return ErrNotPending
+		case k.RequestedBy == by.MemberID:
 			return fmt.Errorf("%w: who asks for a key does not approve it", ErrForbidden)
 		}
 		k.Pending = false

@@ -32,6 +32,8 @@ var (
 	ErrNetwork = errors.New("not from this network")
 	// ErrPending: the key waits for approval.
 	ErrPending = errors.New("the key waits for approval")
+	// ErrNotPending: the key does not wait for approval.
+	ErrNotPending = errors.New("the key does not wait for approval")
 	// ErrForbidden: the actor's role, or the organisation's policy, does not allow it.
 	ErrForbidden = errors.New("not allowed")
 	// ErrChanged: what was to be changed has another version by now.

@@ -19,6 +19,8 @@ type Key struct {
 	OwnerID string
 	Access
 	// Pending: it waits for approval, and has no secret. RequestedBy is who asked
+	// StaffHold: the operator suspended it, and resumes it.
+	StaffHold bool
 	// for such a key, and collects its first secret.
 	Pending       bool
 	RequestedBy   string
@@ -64,6 +66,14 @@ func (k *Key) Status(t time.Time) Status {
 func (k *Key) Counts(t time.Time) bool {
 	s := k.Status(t)
 	return s != Expired && s != Revoked
+}
+
+// Ended is when a key that does not count any more stopped to.
+func (k *Key) Ended() time.Time {
+	if !k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || k.RevokedAt.Before(k.ExpiresAt)) {
+		return k.RevokedAt
+	}
+	return k.ExpiresAt
 }
 
 // usable returns why the key cannot be used at time t, or nil.

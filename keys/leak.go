@@ -50,7 +50,8 @@ func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, wher
 		}
 		at := now()
 		kept = o.Policy.KeepLeaked && c.Live(at)
-		if !c.LeakedAt.IsZero() || !k.RevokedAt.IsZero() || !c.Live(at.Add(-Retention)) {
+		told := !c.LeakedAt.IsZero() && (kept || !c.Live(at))
+		if told || !k.RevokedAt.IsZero() || !c.Live(at.Add(-Retention)) {
 			return errAlready
 		}
 		if c.LeakedAt = at; kept {
@@ -63,7 +64,18 @@ func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, wher
 		return nil
 	})
 	if errors.Is(err, errAlready) {
-		return Leak{Key: key, Kept: kept}, nil
+		receipt, err = r.reportedBefore(ctx, by, key)
+		return Leak{key, receipt, kept}, err
 	}
 	return Leak{changed, receipt, kept}, err
+}
+
+// reportedBefore waits for the cut of an earlier report, if it is not known how far
+// that has reached.
+func (r *Registry) reportedBefore(ctx context.Context, by Actor, key Key) (Receipt, error) {
+	events, err := r.config.Store.Events(ctx, key.OrganizationID, EventPage{Action: "secret.leaked", Target: key.ID, Newest: true, Limit: 1})
+	if err != nil || len(events) == 0 {
+		return Receipt{}, err
+	}
+	return r.Reached(ctx, by, events[0])
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/mail"
 	"strings"
 	"time"
@@ -20,14 +21,18 @@ type Member struct {
 	Role           Role
 	CreatedAt      time.Time
 	RemovedAt      time.Time // zero: a member
-	// Heir took over the keys of one that was removed. It is not stored.
-	Heir string
+	// Heir took over so many keys of one that was removed. These are not stored.
+	Heir       string
+	HandedKeys int
 }
 
 func (m *Member) fields() map[string]string {
 	f := map[string]string{"name": m.Name, "email": m.Email, "role": string(m.Role)}
 	if !m.RemovedAt.IsZero() {
-		f["removed_at"], f["keys_go_to"] = stamp(m.RemovedAt), m.Heir
+		f["removed_at"] = stamp(m.RemovedAt)
+	}
+	if m.Heir != "" {
+		f["keys_go_to"] = fmt.Sprintf("%s (%d keys)", m.Heir, m.HandedKeys)
 	}
 	return f
 }
@@ -41,6 +46,9 @@ func (m *Member) check(o Organization) error {
 	}
 	if !m.Role.Of(o) {
 		return invalid("role", "there is no role %q here", m.Role)
+	}
+	if err := checkText("email", m.Email, 254); err != nil {
+		return err
 	}
 	// One address has one spelling: no display name, no comment, no case.
 	address, err := mail.ParseAddress(m.Email)
@@ -119,7 +127,7 @@ func (r *Registry) EditMember(ctx context.Context, by Actor, organizationID, id 
 // [ErrLastOwner], [ErrNotFound], an [InputError].
 func (r *Registry) RemoveMember(ctx context.Context, by Actor, organizationID, id, heir string) (Member, error) {
 	return r.changeMember(ctx, by, "member.remove", organizationID, id, func(o Organization, all []Member, owned int, m *Member) error {
-		m.RemovedAt, m.Heir = now(), heir
+		m.RemovedAt, m.Heir, m.HandedKeys = now(), heir, owned
 		if heir != "" && (heir == id || !isMember(all, heir)) {
 			return invalid("keys_go_to", "there is no other member %q", heir)
 		}

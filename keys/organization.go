@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/imara/apikeys/tokens"
@@ -100,8 +101,8 @@ func (r *Registry) CreateOrganization(ctx context.Context, by Actor, o Organizat
 	if err := checkText("name", o.Name, 80); err != nil {
 		return Organization{}, err
 	}
-	if err := r.checkPlan(o.Plan, o.CustomLimit); err != nil {
-		return Organization{}, err
+	if _, ok := r.plans[o.Plan]; !ok {
+		return Organization{}, invalid("plan", "there is no plan %q", o.Plan)
 	}
 	o.CreatedAt = now()
 	entry := by.did("organization.create", o.ID, o.ID, tokens.Touch, tokens.Organization(o.ID))
@@ -168,18 +169,13 @@ func (r *Registry) Rename(ctx context.Context, by Actor, id, name string) (Organ
 	return o, err
 }
 
-// SetPlan moves an organisation to a plan, with a limit of its own or nil, and
-// says why. No key is revoked by a smaller plan: creation stops until the
-// organisation is below its limit. A plan without API access refuses new tokens
-// and cuts the old ones; the receipt says how far that has reached, and is zero
-// otherwise.
-func (r *Registry) SetPlan(ctx context.Context, by Actor, id, plan string, maxKeys *int, reason string) (Organization, Receipt, error) {
-	var custom *CustomLimit
-	if maxKeys != nil {
-		custom = &CustomLimit{MaxKeys: *maxKeys, By: by.Name(), Reason: reason, At: now()}
-	}
-	if err := r.checkPlan(plan, custom); err != nil {
-		return Organization{}, Receipt{}, err
+// SetPlan moves an organisation to a plan, and says why; a custom limit stays. No key
+// is revoked by a smaller plan: creation stops until the organisation is below its
+// limit. A plan without API access refuses new tokens and cuts the old ones; the
+// receipt says how far that has reached, and is zero otherwise.
+func (r *Registry) SetPlan(ctx context.Context, by Actor, id, plan, reason string) (Organization, Receipt, error) {
+	if _, ok := r.plans[plan]; !ok {
+		return Organization{}, Receipt{}, invalid("plan", "there is no plan %q", plan)
 	}
 	if err := checkReason(reason); err != nil {
 		return Organization{}, Receipt{}, err
@@ -188,10 +184,28 @@ func (r *Registry) SetPlan(ctx context.Context, by Actor, id, plan string, maxKe
 		if r.plans[o.Plan].APIAccess && !r.plans[plan].APIAccess {
 			e.Kind = tokens.Cut
 		}
-		e.Reason = reason
-		o.Plan, o.CustomLimit = plan, custom
+		e.Reason, o.Plan = reason, plan
 		return nil
 	})
+}
+
+// SetLimit gives an organisation a limit of active keys in place of its plan's, and
+// says why; nil takes it away.
+func (r *Registry) SetLimit(ctx context.Context, by Actor, id string, maxKeys *int, reason string) (Organization, error) {
+	if err := checkText("reason", reason, 500); err != nil {
+		return Organization{}, err
+	}
+	if maxKeys != nil && *maxKeys < 0 {
+		return Organization{}, invalid("max_keys", "it cannot be negative")
+	}
+	o, _, err := r.changeOrganization(ctx, by, "limit.set", id, func(o *Organization, e *Entry) error {
+		e.Reason, o.CustomLimit = reason, nil
+		if maxKeys != nil {
+			o.CustomLimit = &CustomLimit{MaxKeys: *maxKeys, By: by.Name(), Reason: reason, At: now()}
+		}
+		return nil
+	})
+	return o, err
 }
 
 // RequestLimit asks the operator for another limit of active keys. A request that
@@ -212,8 +226,8 @@ func (r *Registry) RequestLimit(ctx context.Context, by Actor, id string, maxKey
 }
 
 // AnswerLimit grants the open request for so many keys and sets the custom limit,
-// or declines it with 0. [ErrNotFound] when none is open, [ErrChanged] when it is
-// for another number by now.
+// or declines it with 0. [ErrNotFound] when none is open, an [InputError] when it is
+// for another number.
 func (r *Registry) AnswerLimit(ctx context.Context, by Actor, id string, grant int, reason string) (Organization, error) {
 	if err := checkReason(reason); err != nil {
 		return Organization{}, err
@@ -223,7 +237,7 @@ func (r *Registry) AnswerLimit(ctx context.Context, by Actor, id string, grant i
 			return ErrNotFound
 		}
 		if grant != 0 && grant != o.LimitRequest.MaxKeys {
-			return ErrChanged
+			return invalid("grant", "the request is for %d", o.LimitRequest.MaxKeys)
 		}
 		answered := *o.LimitRequest
 		answered.Answer, answered.AnsweredBy, answered.AnsweredAt = "declined", by.Name(), now()
@@ -240,11 +254,11 @@ func (r *Registry) AnswerLimit(ctx context.Context, by Actor, id string, grant i
 // Limits says how many active keys an organisation has and may have.
 func (r *Registry) Limits(ctx context.Context, id string) (active, limit int, err error) {
 	o, active, err := r.config.Store.ActiveKeys(ctx, id, now())
-	return active, r.limit(o), err
+	return active, r.Limit(o), err
 }
 
-// limit is the number of active keys that o may have.
-func (r *Registry) limit(o Organization) int {
+// Limit is the number of active keys that o may have.
+func (r *Registry) Limit(o Organization) int {
 	plan := r.plans[o.Plan]
 	switch {
 	case !plan.APIAccess:
@@ -260,18 +274,8 @@ func (r *Registry) admit(o Organization, active int) error {
 	if !r.plans[o.Plan].APIAccess {
 		return fmt.Errorf("%w: %s", ErrNoAPIAccess, o.Plan)
 	}
-	if limit := r.limit(o); active >= limit {
+	if limit := r.Limit(o); active >= limit {
 		return &LimitError{Plan: o.Plan, Active: active, Limit: limit}
-	}
-	return nil
-}
-
-func (r *Registry) checkPlan(plan string, custom *CustomLimit) error {
-	if _, ok := r.plans[plan]; !ok {
-		return invalid("plan", "there is no plan %q", plan)
-	}
-	if custom != nil && custom.MaxKeys < 0 {
-		return invalid("custom_limit", "it cannot be negative")
 	}
 	return nil
 }
@@ -284,10 +288,8 @@ func checkText(field, text string, limit int) error {
 		return invalid(field, "it is required")
 	case n > limit:
 		return invalid(field, "%d characters are too many: at most %d", n, limit)
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }):
-		return invalid(field, "it has control characters or is not UTF-8")
-	case strings.ContainsFunc(text, func(c rune) bool { return c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069 }):
-		return invalid(field, "it has characters that turn the direction of text around")
+	case !Printable(text):
+		return invalid(field, "it has characters that are not to be seen, or is not UTF-8")
 	case strings.TrimSpace(text) != text:
 		return invalid(field, "remove the space around it")
 	case strings.Contains(text, secretPrefix):
@@ -295,6 +297,16 @@ func checkText(field, text string, limit int) error {
 		return invalid(field, "it holds a client secret, or a part of one")
 	}
 	return nil
+}
+
+// Printable tells whether text is UTF-8 without characters that do something to what
+// shows it: controls, formats such as those that turn the direction of text around,
+// line separators. Those that join letters are part of some scripts.
+func Printable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(c rune) bool {
+		const joiner, nonJoiner = 0x200d, 0x200c
+		return c == utf8.RuneError || c != joiner && c != nonJoiner && unicode.In(c, unicode.C, unicode.Zl, unicode.Zp)
+	})
 }
 
 // checkReason accepts no text, or 1 to 500 characters of it.

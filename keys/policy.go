@@ -38,26 +38,28 @@ func (p *Policy) describe(f map[string]string) {
 	f["policy.creators"] = strings.Join(roles, " ")
 }
 
-// SetPolicy replaces the policy of an organisation. Keys that exist are left as
-// they are; [Registry.Against] lists those that it would not admit.
-func (r *Registry) SetPolicy(ctx context.Context, by Actor, id string, p Policy) (Organization, error) {
+// EditPolicy lets edit change the policy of an organisation. Keys that exist are left
+// as they are; [Registry.Against] lists those that it would not admit. Errors:
+// [ErrNotFound], [ErrForbidden], an [InputError].
+func (r *Registry) EditPolicy(ctx context.Context, by Actor, id string, edit func(*Policy)) (Organization, error) {
+	o, _, err := r.changeOrganization(ctx, by, "policy.set", id, func(o *Organization, _ *Entry) error {
+		edit(&o.Policy)
+		return o.Policy.check()
+	})
+	return o, err
+}
+
+func (p *Policy) check() (err error) {
 	if p.MaxLifetime < 0 || p.MaxLifetime > 0 && p.MaxLifetime < time.Hour {
-		return Organization{}, invalid("max_lifetime", "it must be at least an hour")
+		return invalid("max_lifetime_seconds", "it must be at least an hour, or 0")
 	}
 	for _, role := range p.Creators {
 		if !slices.Contains(permissions["key.create"], role) {
-			return Organization{}, invalid("creators", "the role %q may not create keys", role)
+			return invalid("creators", "the role %q may not create keys", role)
 		}
 	}
-	var err error
-	if p.Networks, err = checkNetworks(p.Networks); err != nil {
-		return Organization{}, err
-	}
-	o, _, err := r.changeOrganization(ctx, by, "policy.set", id, func(o *Organization, _ *Entry) error {
-		o.Policy = p
-		return nil
-	})
-	return o, err
+	p.Networks, err = checkNetworks(p.Networks)
+	return err
 }
 
 // Against returns the active keys of an organisation that a policy would not

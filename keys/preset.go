@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -82,6 +83,11 @@ func (r *Registry) changePresets(ctx context.Context, by Actor, action Action, p
 	presets, err := r.config.Store.Presets(ctx)
 	if err != nil {
 		return err
+	}
+	for _, other := range presets {
+		if action == "preset.set" && other.ID != p.ID && NameKey(other.Name) == NameKey(p.Name) {
+			return fmt.Errorf("preset %q: %w", p.Name, ErrExists)
+		}
 	}
 	var old map[string]string
 	if p.ID == "" {

@@ -61,12 +61,13 @@ func (r *Registry) settle(ctx context.Context, at Commit, clientID string) (Rece
 		r.config.Relay.Publish(ctx, at)
 		return Receipt{}, nil
 	}
+	cut := now()
 	receipt, err := r.config.Relay.Confirm(ctx, at)
-	receipt.ClientID = clientID
+	receipt.ClientID, receipt.RevokedAt = clientID, cut
 	return receipt, err
 }
 
-// Key returns a key of the organisation, or [ErrNotFound].
+// Key returns a key of the organisation, by its id or client id, or [ErrNotFound].
 func (r *Registry) Key(ctx context.Context, organizationID, id string) (Key, error) {
 	return r.config.Store.Key(ctx, organizationID, id)
 }

@@ -237,7 +237,10 @@ func TestPlanChanges(t *testing.T) {
 	}
 	set := func(plan string, custom *int) keys.Receipt {
 		t.Helper()
-		_, receipt, err := r.SetPlan(ctx, keys.Program("support"), "org", plan, custom, "")
+		if _, err := r.SetLimit(ctx, keys.Program("support"), "org", custom, "asked"); err != nil {
+			t.Fatal(err)
+		}
+		_, receipt, err := r.SetPlan(ctx, keys.Program("support"), "org", plan, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -270,15 +273,15 @@ func TestPlanChanges(t *testing.T) {
 	if err := login(t, r, first.Key.ClientID, first.Secret.Reveal()); err != nil {
 		t.Errorf("with API access again: %v", err)
 	}
-	want := []tokens.Kind{tokens.Touch, tokens.Touch, tokens.Touch, tokens.Cut, tokens.Touch}
+	want := []tokens.Kind{tokens.Touch, tokens.Touch, tokens.Touch, tokens.Touch, tokens.Touch, tokens.Touch, tokens.Cut, tokens.Touch, tokens.Touch}
 	if got := entries(t, store, tokens.Organization("org")); !slices.Equal(got, want) {
 		t.Errorf("log %v, want %v", got, want)
 	}
-	if _, _, err := r.SetPlan(ctx, keys.Program("support"), "org", "Platinum", nil, ""); err == nil {
+	if _, _, err := r.SetPlan(ctx, keys.Program("support"), "org", "Platinum", ""); err == nil {
 		t.Error("a plan that does not exist")
 	}
 	minus := -1
-	if _, _, err := r.SetPlan(ctx, keys.Program("support"), "org", "Free", &minus, ""); err == nil {
+	if _, err := r.SetLimit(ctx, keys.Program("support"), "org", &minus, "x"); err == nil {
 		t.Error("a negative limit")
 	}
 }
@@ -450,7 +453,7 @@ func TestEndedSecretsAreForgotten(t *testing.T) {
 		secrets = append(secrets, rotated.Secret)
 	}
 	k, err := r.Key(t.Context(), "org", c.Key.ID)
-	if err != nil || len(k.Credentials) > 6 {
+	if err != nil || len(k.Credentials) > 21 {
 		t.Errorf("%d credentials, %v", len(k.Credentials), err)
 	}
 	slices.Reverse(secrets)

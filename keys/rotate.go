@@ -49,19 +49,19 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 	created := Created{Secret: secret}
 	key, _, err := r.change(ctx, by, "key.rotate", organizationID, id, func(o Organization, active int, k *Key, _ *Entry) error {
 		at := now()
-		created.Active, created.Limit = active, r.limit(o)
+		created.Active, created.Limit = active, r.Limit(o)
 		switch err := k.usable(at); {
 		case err != nil && err != ErrSuspended:
 			return err
 		case k.Pending:
 			return ErrPending
-		case !slices.Equal(k.Scopes, old.Scopes):
+		case !slices.Equal(k.Scopes, old.Scopes), k.OwnerID != old.OwnerID:
 			return ErrChanged // what mayHold has seen is not what it is now
 		}
 		if overlap.Max > 0 && k.live(at) > 1 {
 			return ErrRotating
 		}
-		if len(k.Credentials) == 0 && k.RequestedBy != by.Name() {
+		if len(k.Credentials) == 0 && k.RequestedBy != by.MemberID {
 			return fmt.Errorf("%w: the first secret is for who asked for the key", ErrForbidden)
 		}
 		for i := range k.Credentials {
@@ -88,6 +88,10 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 // why it fails.
 const rememberedSecrets = 5
 
+// recentSecrets are kept as well while a token of them may be alive, so that one that
+// leaked can be reported.
+const recentSecrets = 20
+
 // forgetEnded keeps the live secrets and the newest of those that have ended. The
 // list is the newest first.
 func forgetEnded(list []Credential, t time.Time) []Credential {
@@ -96,7 +100,7 @@ func forgetEnded(list []Credential, t time.Time) []Credential {
 		if !c.Live(t) {
 			ended++
 		}
-		return !c.Live(t) && ended > rememberedSecrets
+		return !c.Live(t) && (ended > recentSecrets || ended > rememberedSecrets && !c.Live(t.Add(-Retention)))
 	})
 }
 
@@ -120,10 +124,18 @@ func (r *Registry) EndSecret(ctx context.Context, by Actor, organizationID, id, 
 }
 
 // KeepSecret moves the end of a secret that is live, because of a rotation or not,
-// to another time, at most [MaxOverlap] away. Errors as [Registry.EndSecret].
+// to another time, at most [MaxOverlap] away; not of one that leaked. Errors as
+// [Registry.EndSecret], and [ErrScope].
 func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id, credentialID string, until time.Time) (Key, error) {
 	if left := time.Until(until); left <= 0 || left > MaxOverlap {
 		return Key{}, invalid("ends_at", "it must be between now and %v from now", MaxOverlap)
+	}
+	old, err := r.config.Store.Key(ctx, organizationID, id)
+	if err != nil {
+		return Key{}, err
+	}
+	if err := r.mayHold(ctx, by, &old); err != nil {
+		return Key{}, err
 	}
 	key, _, err := r.change(ctx, by, "secret.end", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
 		c := k.credential(credentialID)
@@ -132,8 +144,10 @@ func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id,
 			return ErrNotFound
 		case !k.RevokedAt.IsZero():
 			return ErrRevoked
-		case !c.Live(now()):
+		case !c.Live(now()) || !c.LeakedAt.IsZero():
 			return ErrSecretEnded
+		case !slices.Equal(k.Scopes, old.Scopes) || k.OwnerID != old.OwnerID:
+			return ErrChanged
 		}
 		c.EndsAt, c.EndsAfterUse = until.UTC().Truncate(time.Microsecond), 0
 		return nil

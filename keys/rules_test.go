@@ -23,7 +23,7 @@ func member(t *testing.T, r *keys.Registry, id string, role keys.Role) keys.Acto
 
 func policy(t *testing.T, r *keys.Registry, p keys.Policy) {
 	t.Helper()
-	if _, err := r.SetPolicy(t.Context(), keys.Program("test"), "org", p); err != nil {
+	if _, err := r.EditPolicy(t.Context(), keys.Program("test"), "org", func(old *keys.Policy) { *old = p }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -71,7 +71,7 @@ func TestKeysThatWriteWaitForApproval(t *testing.T) {
 	if err != nil || login(t, r, rotated.Key.ClientID, rotated.Secret.Reveal()) != nil {
 		t.Errorf("who asked: %v", err)
 	}
-	if _, err := r.Approve(ctx, other, "org", id); !errors.Is(err, keys.ErrNotFound) {
+	if _, err := r.Approve(ctx, other, "org", id); !errors.Is(err, keys.ErrNotPending) {
 		t.Errorf("approved twice: %v", err)
 	}
 	// What an Admin asks for needs another Admin.
@@ -124,7 +124,8 @@ func TestPolicyBindsNewAndChangedKeys(t *testing.T) {
 		"outside":         {owner, key(time.Hour, inside, outside), func(err error) bool { return errors.As(err, &input) && input.Field == "networks" }},
 		"a wider network": {owner, key(time.Hour, netip.MustParsePrefix("203.0.0.0/16")), func(err error) bool { return errors.As(err, &input) }},
 		"as it must be":   {owner, key(time.Hour, inside), func(err error) bool { return err == nil }},
-		"a machine":       {keys.Actor{ClientID: "ci"}, key(2 * time.Hour), func(err error) bool { return err == nil }},
+		"a machine":       {keys.Actor{ClientID: "ci"}, key(2 * time.Hour), func(err error) bool { return errors.Is(err, keys.ErrForbidden) }},
+		"the operator":    {keys.Program("desk"), key(2 * time.Hour), func(err error) bool { return err == nil }},
 	} {
 		if _, err := r.Create(ctx, row.by, "org", row.key); !row.ok(err) {
 			t.Errorf("%s: %v", name, err)
@@ -145,7 +146,7 @@ func TestPolicyBindsNewAndChangedKeys(t *testing.T) {
 	}
 	for name, bad := range map[string]keys.Policy{"a short life": {MaxLifetime: time.Minute}, "a role that may not": {Creators: []keys.Role{keys.Auditor}},
 		"a network": {Networks: []netip.Prefix{{}}}} {
-		if _, err := r.SetPolicy(ctx, owner, "org", bad); !errors.As(err, &input) {
+		if _, err := r.EditPolicy(ctx, owner, "org", func(p *keys.Policy) { *p = bad }); !errors.As(err, &input) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -164,7 +165,8 @@ func TestCustomLimitSaysWhoAndWhy(t *testing.T) {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	for name, err := range map[string]error{"the customer answers": errorOf2(r.AnswerLimit(ctx, owner, "org", 7, "")),
-		"the customer sets": errorOf3(r.SetPlan(ctx, owner, "org", "Enterprise", nil, ""))} {
+		"the support desk":  errorOf3(r.SetPlan(ctx, support, "org", "Enterprise", "")),
+		"the customer sets": errorOf3(r.SetPlan(ctx, owner, "org", "Enterprise", ""))} {
 		if !errors.Is(err, keys.ErrForbidden) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -507,5 +509,58 @@ func TestEveryActionIsPermittedToSomebody(t *testing.T) {
 	}
 	if err := (keys.Actor{MemberID: "x", Role: "root"}).May("key.read"); !errors.Is(err, keys.ErrForbidden) {
 		t.Errorf("a role that does not exist: %v", err)
+	}
+}
+
+// TestLeakThatWasKeptEndsLater: a secret that was reported while the policy wanted to
+// be told only ends when it is reported again after that, and not before.
+func TestLeakThatWasKeptEndsLater(t *testing.T) {
+	r, _ := newRegistry(t, "Professional")
+	c := create(t, r, "CI")
+	anybody := keys.Actor{ClientID: "anonymous"}
+	report := func() keys.Leak {
+		t.Helper()
+		leak, err := r.ReportLeak(t.Context(), anybody, c.Secret, "a gist")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if works := login(t, r, c.Key.ClientID, c.Secret.Reveal()) == nil; works != leak.Kept {
+			t.Errorf("kept %t, and it works %t", leak.Kept, works)
+		}
+		return leak
+	}
+	policy(t, r, keys.Policy{KeepLeaked: true})
+	if first, second := report(), report(); !first.Kept || !second.Kept {
+		t.Errorf("%+v, %+v", first, second)
+	}
+	if _, err := r.KeepSecret(t.Context(), keys.Program("test"), "org", c.Key.ID, c.Secret.CredentialID(), time.Now().Add(time.Hour)); !errors.Is(err, keys.ErrSecretEnded) {
+		t.Errorf("a leaked secret is extended: %v", err)
+	}
+	policy(t, r, keys.Policy{})
+	ended := report()
+	if ended.Kept || ended.Receipt.State != keys.Confirmed {
+		t.Errorf("%+v", ended)
+	}
+	if again := report(); again.Receipt.Position != ended.Receipt.Position {
+		t.Errorf("another receipt: %+v, then %+v", ended.Receipt, again.Receipt)
+	}
+}
+
+// TestStaffHoldIsLiftedByStaff: what the operator suspended, no customer resumes.
+func TestStaffHoldIsLiftedByStaff(t *testing.T) {
+	r, _ := newRegistry(t, "Professional")
+	ctx := t.Context()
+	admin, staff := member(t, r, "adm", keys.Admin), keys.Actor{ClientID: "desk", MemberID: "sue", Role: keys.Staff}
+	c := create(t, r, "CI")
+	for _, by := range []keys.Actor{staff, admin} {
+		if _, _, err := r.Suspend(ctx, by, "org", c.Key.ID, "abuse"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Resume(ctx, admin, "org", c.Key.ID); !errors.Is(err, keys.ErrForbidden) {
+		t.Errorf("an Admin: %v", err)
+	}
+	if _, err := r.Resume(ctx, staff, "org", c.Key.ID); err != nil {
+		t.Error(err)
 	}
 }

@@ -64,7 +64,7 @@ type Store interface {
 	// name, before admit is asked; an error of admit is returned as it is;
 	// [ErrExists] for its ids.
 	CreateKey(ctx context.Context, k Key, entry Entry, admit func(o Organization, active int, e *Entry) error) (Commit, error)
-	// Key returns one of the organisation, with its credentials.
+	// Key returns one of the organisation, by its id or client id, with its credentials.
 	Key(ctx context.Context, organizationID, id string) (Key, error)
 	// KeyOfCredential returns the key that has a credential.
 	KeyOfCredential(ctx context.Context, credentialID string) (Key, error)
@@ -87,15 +87,17 @@ type Store interface {
 	// another, at most a thousand, without their credentials.
 	Ending(ctx context.Context, after, until time.Time) ([]Key, error)
 
-	// AddWebhook stores w with the entry; [ErrNotFound] for its organisation.
-	AddWebhook(ctx context.Context, w Webhook, entry Entry) (Commit, error)
+	// AddWebhook holds the organisation, asks admit with how many it has, and stores w
+	// with the entry; [ErrNotFound] for its organisation.
+	AddWebhook(ctx context.Context, w Webhook, entry Entry, admit func(others int) error) (Commit, error)
 	// Webhooks returns those of an organisation, the oldest first.
 	Webhooks(ctx context.Context, organizationID string) ([]Webhook, error)
 	// RemoveWebhook removes one and its deliveries, with the entry.
 	RemoveWebhook(ctx context.Context, organizationID, id string, entry Entry) (Commit, error)
 	// DueDeliveries returns pending deliveries whose next attempt is due at time t, at
-	// most limit, and makes them due at next. Two callers get different ones.
-	DueDeliveries(ctx context.Context, t, next time.Time, limit int) ([]Delivery, error)
+	// most limit, at most one of an organisation and none of those that are busy, and
+	// makes them due at next. Two callers get different ones.
+	DueDeliveries(ctx context.Context, t, next time.Time, limit int, busy []string) ([]Delivery, error)
 	// Delivered stores State, Attempts, NextAt, TriedAt, Status and Error of a delivery.
 	Delivered(ctx context.Context, d Delivery) error
 	// Deliveries returns those of a webhook, the newest first, before one of them.
@@ -191,7 +193,7 @@ func (m Mark) Compare(other Mark) int {
 
 // An Entry to append to the log. The store gives it its position, time, head and
 // hash, and stores with it a delivery for each of its types and each webhook of its
-// organisation that wants it, due at once.
+// organisation that wants it, due at once, unless that has [MaxPending] already.
 type Entry struct {
 	// Kind, Subject and Terminal are what verifiers are told.
 	Kind     tokens.Kind

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -20,18 +21,26 @@ func (r *Registry) Suspend(ctx context.Context, by Actor, organizationID, id, re
 		if k.SuspendedAt.IsZero() {
 			k.SuspendedAt = now()
 		}
+		k.StaffHold = k.StaffHold || by.staff()
 		e.Kind, e.Reason = tokens.Cut, reason
 		return nil
 	})
 }
 
-// Resume undoes [Registry.Suspend]. Tokens from before stay dead.
+// staff tells whether it is the operator's.
+func (by Actor) staff() bool { return by.Operator || by.Role == Staff }
+
+// Resume undoes [Registry.Suspend]; what the operator suspended, only the operator
+// resumes. Tokens from before stay dead.
 func (r *Registry) Resume(ctx context.Context, by Actor, organizationID, id string) (Key, error) {
 	key, _, err := r.change(ctx, by, "key.resume", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
 		if err := k.usable(now()); err != nil && err != ErrSuspended {
 			return err
 		}
-		k.SuspendedAt = time.Time{}
+		if k.StaffHold && !by.staff() {
+			return fmt.Errorf("%w: the operator suspended the key", ErrForbidden)
+		}
+		k.SuspendedAt, k.StaffHold = time.Time{}, false
 		return nil
 	})
 	return key, err

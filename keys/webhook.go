@@ -71,7 +71,7 @@ var eventTypes = map[Action]string{
 	"secret.end":       "key.secret_ended",
 	"secret.first_use": "key.secret_used",
 	"secret.leaked":    "key.exposed",
-	"webhook.test":     "webhook.test",
+	"webhook.test":     TestType,
 }
 
 // limitReached comes with the key that took the last slot of the plan.
@@ -101,14 +101,23 @@ func (e *Entry) Types() []string {
 
 const maxWebhooks = 10 // of an organisation
 
+// MaxPending deliveries of a webhook; what comes then is in the audit log only.
+const MaxPending = 1000
+
+// TestType is the type of [Registry.TestWebhook].
+const TestType = "webhook.test"
+
 // AddWebhook stores a webhook; its secret is [Registry.WebhookSecret]. Errors: an
 // [InputError], [ErrNotFound].
 func (r *Registry) AddWebhook(ctx context.Context, by Actor, w Webhook) (Webhook, error) {
 	if err := by.May("webhook.edit"); err != nil {
 		return Webhook{}, err
 	}
+	if err := checkText("url", w.URL, 2000); err != nil {
+		return Webhook{}, err
+	}
 	u, err := url.Parse(w.URL)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" || len(w.URL) > 2000 {
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return Webhook{}, invalid("url", "use an https URL without credentials")
 	}
 	w.Events = distinct(w.Events)
@@ -117,20 +126,18 @@ func (r *Registry) AddWebhook(ctx context.Context, by Actor, w Webhook) (Webhook
 			return Webhook{}, invalid("events", "there is no event %q", t)
 		}
 	}
-	others, err := r.Webhooks(ctx, w.OrganizationID)
-	if err != nil {
-		return Webhook{}, err
-	}
-	if len(others) >= maxWebhooks {
-		return Webhook{}, invalid("url", "an organisation has at most %d webhooks", maxWebhooks)
-	}
 	w.ID, w.CreatedAt = "whk_"+rand.Text(), now()
-	if by.DryRun {
-		return w, nil
-	}
 	entry := by.did("webhook.edit", w.OrganizationID, w.ID, tokens.Touch, tokens.Organization(w.OrganizationID))
 	entry.Changes = diff(nil, w.fields())
-	at, err := r.config.Store.AddWebhook(ctx, w, entry)
+	at, err := r.config.Store.AddWebhook(ctx, w, entry, func(others int) error {
+		if others >= maxWebhooks {
+			return invalid("url", "an organisation has at most %d webhooks", maxWebhooks)
+		}
+		return by.trial()
+	})
+	if errors.Is(err, errTrial) {
+		return w, nil
+	}
 	if err != nil {
 		return Webhook{}, err
 	}
@@ -187,8 +194,7 @@ func (r *Registry) RemoveWebhook(ctx context.Context, by Actor, organizationID, 
 	return err
 }
 
-// TestWebhook sends an event that says nothing. Every webhook of the organisation
-// that wants webhook.test gets it.
+// TestWebhook sends a webhook an event that says nothing, if it wants webhook.test.
 func (r *Registry) TestWebhook(ctx context.Context, by Actor, organizationID, id string) error {
 	if _, err := r.Webhook(ctx, organizationID, id); err != nil || by.DryRun {
 		return err
@@ -207,20 +213,21 @@ func (r *Registry) Deliveries(ctx context.Context, organizationID, webhookID, be
 
 // Redeliver tries a delivery again from the beginning, whatever became of it.
 func (r *Registry) Redeliver(ctx context.Context, by Actor, organizationID, webhookID, id string) error {
-	if err := by.May("webhook.edit"); err != nil {
+	if _, err := r.Webhook(ctx, organizationID, webhookID); err != nil || by.DryRun {
 		return err
 	}
-	if _, err := r.Webhook(ctx, organizationID, webhookID); err != nil || by.DryRun {
+	if err := r.Note(ctx, by, "webhook.redeliver", organizationID, id); err != nil {
 		return err
 	}
 	return r.config.Store.Redeliver(ctx, webhookID, id, now())
 }
 
-// DueDeliveries takes at most limit deliveries whose next attempt is due. They are
-// due again after the claim, unless [Registry.Delivered] says what became of them.
-func (r *Registry) DueDeliveries(ctx context.Context, limit int, claim time.Duration) ([]Delivery, error) {
+// DueDeliveries takes at most limit deliveries whose next attempt is due, one of an
+// organisation, and none of those that are busy. They are due again after the claim,
+// unless [Registry.Delivered] says what became of them.
+func (r *Registry) DueDeliveries(ctx context.Context, limit int, busy []string, claim time.Duration) ([]Delivery, error) {
 	t := now()
-	return r.config.Store.DueDeliveries(ctx, t, t.Add(claim), limit)
+	return r.config.Store.DueDeliveries(ctx, t, t.Add(claim), limit, busy)
 }
 
 // Delivered stores what became of an attempt.

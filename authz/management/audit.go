@@ -89,7 +89,7 @@ func (s *server) listEvents(ctx context.Context, c call, in *struct {
 	Paging
 	AuditFilter
 }) (*answer[List[Event]], error) {
-	return s.events(ctx, c.organization, "/orgs/"+c.organization+"/audit-events", in.Paging, in.AuditFilter.page())
+	return s.events(ctx, c, in.Paging, in.AuditFilter.page())
 }
 
 func (s *server) listRevocations(ctx context.Context, c call, in *struct {
@@ -100,33 +100,33 @@ func (s *server) listRevocations(ctx context.Context, c call, in *struct {
 }) (*answer[List[Event]], error) {
 	p := in.AuditFilter.page()
 	p.Kind = tokens.Cut
-	return s.events(ctx, c.organization, "/orgs/"+c.organization+"/revocations", in.Paging, p)
+	return s.events(ctx, c, in.Paging, p)
 }
 
-func (s *server) listServerEvents(ctx context.Context, _ call, in *struct {
+func (s *server) listServerEvents(ctx context.Context, c call, in *struct {
 	Caller
 	Paging
 	AuditFilter
 }) (*answer[List[Event]], error) {
-	return s.events(ctx, "", "/audit-events", in.Paging, in.AuditFilter.page())
+	return s.events(ctx, c, in.Paging, in.AuditFilter.page())
 }
 
-func (s *server) events(ctx context.Context, organization, path string, in Paging, p keys.EventPage) (*answer[List[Event]], error) {
-	list := []string{"events", organization, string(p.Action), p.Target, p.Actor, p.Since.String(), p.Until.String(), string(p.Kind)}
+func (s *server) events(ctx context.Context, c call, in Paging, p keys.EventPage) (*answer[List[Event]], error) {
+	list := []string{"events", c.organization, string(p.Action), p.Target, p.Actor, p.Since.String(), p.Until.String(), string(p.Kind)}
 	if err := s.readCursor(list, in.Cursor, &p.Before); err != nil {
 		return nil, err
 	}
-	if organization != "" {
-		if _, err := s.Registry.Organization(ctx, organization); err != nil {
+	if c.organization != "" {
+		if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
 			return nil, err
 		}
 	}
 	p.Limit, p.Newest = in.Limit+1, true
-	found, err := s.Registry.Events(ctx, organization, p)
+	found, err := s.Registry.Events(ctx, c.organization, p)
 	if err != nil {
 		return nil, err
 	}
-	return listed(s, found, in.Limit, list, path, showEvent, func(e keys.Event) any { return e.Position }), nil
+	return listed(s, c, found, in.Limit, list, showEvent, func(e keys.Event) any { return e.Position }), nil
 }
 
 // exported is a body that is written while it is read.
@@ -137,9 +137,12 @@ type exported struct {
 	Body        func(huma.Context)
 }
 
-// An ExportEnd is the last line of a whole NDJSON export.
+// An ExportEnd is the last line of an NDJSON export.
 type ExportEnd struct {
-	Checkpoint string `json:"checkpoint"` // over the last event
+	Checkpoint string `json:"checkpoint,omitempty"` // over the last event
+	// Filtered: events between those that are here were left out, so that there is no
+	// chain to check.
+	Filtered bool `json:"filtered,omitempty"`
 }
 
 func (s *server) exportEvents(ctx context.Context, c call, in *struct {
@@ -159,10 +162,11 @@ func (s *server) exportEvents(ctx context.Context, c call, in *struct {
 		return nil, err
 	}
 	out := &exported{ContentType: "application/x-ndjson", Events: count, Disposition: `attachment; filename="audit.` + in.Format + `"`}
-	write, end := s.ndjson, s.endNDJSON
+	write := s.ndjson
 	if in.Format == "csv" {
-		out.ContentType, write, end = "text/csv; charset=utf-8", writeCSV, nil
+		out.ContentType, write = "text/csv; charset=utf-8", writeCSV
 	}
+	filtered := in.Action != "" || in.Target != "" || in.Member != ""
 	out.Body = func(h huma.Context) {
 		_, w := humago.Unwrap(h)
 		if in.Format == "csv" {
@@ -173,8 +177,8 @@ func (s *server) exportEvents(ctx context.Context, c call, in *struct {
 			last = e
 			return write(w, e)
 		})
-		if err == nil && end != nil && len(last.Hash) > 0 {
-			err = end(w, last)
+		if err == nil && in.Format == "ndjson" {
+			err = s.endNDJSON(w, last, filtered)
 		}
 		if err != nil {
 			s.Logger.Error("export broke off", "request_id", c.by.RequestID, "error", err)
@@ -186,12 +190,15 @@ func (s *server) exportEvents(ctx context.Context, c call, in *struct {
 
 func (s *server) ndjson(w io.Writer, e keys.Event) error { return marshal(w, showEvent(e)) }
 
-func (s *server) endNDJSON(w io.Writer, last keys.Event) error {
+func (s *server) endNDJSON(w io.Writer, last keys.Event, filtered bool) error {
+	if filtered || len(last.Hash) == 0 {
+		return marshal(w, ExportEnd{Filtered: filtered})
+	}
 	checkpoint, err := s.Registry.CheckpointOf(last)
 	if err != nil {
 		return err
 	}
-	return marshal(w, ExportEnd{checkpoint.Signed})
+	return marshal(w, ExportEnd{Checkpoint: checkpoint.Signed})
 }
 
 func writeCSVHeader(w io.Writer) {
@@ -205,17 +212,22 @@ func writeCSV(w io.Writer, e keys.Event) error {
 	}
 	row := []string{eventID(e), e.At.Format(time.RFC3339Nano), e.OrganizationID, string(e.Action), e.Target, e.ClientID, e.MemberID,
 		e.RequestID, e.Address, e.Reason, strings.Join(changes, "; "), hex.EncodeToString(e.Hash)}
-	for i, cell := range row {
-		// A spreadsheet takes these for the beginning of a formula.
-		if cell != "" && strings.ContainsAny(string([]rune(cell)[:1]), "=+-@\t\r＝＋－＠") {
-			row[i] = "'" + cell
-		}
-	}
 	c := csv.NewWriter(w)
 	c.UseCRLF = true
-	c.Write(row)
+	c.Write(Cells(row))
 	c.Flush()
 	return c.Error()
+}
+
+// Cells are a row of CSV, of which a spreadsheet takes nothing for a formula.
+func Cells(row []string) []string {
+	safe := slices.Clone(row)
+	for i, cell := range row {
+		if cell != "" && strings.ContainsAny(string([]rune(cell)[:1]), "=+-@\t\r＝＋－＠") {
+			safe[i] = "'" + cell
+		}
+	}
+	return safe
 }
 
 func (s *server) verifyEvents(ctx context.Context, c call, _ *struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/imara/apikeys/keys"
 )
@@ -116,4 +117,33 @@ func TestAuditPagesJoin(t *testing.T) {
 	if got := w.call("GET", "/v1/audit-events", w.token("staff", "operator"), ""); len(got.json["data"].([]any)) == 0 {
 		t.Errorf("%s", got.Body)
 	}
+}
+
+// TestUsageIsByHourOrDay: the sums are the same, by hour within a week and by day
+// beyond it, under the id of a key and under its client id.
+func TestUsageIsByHourOrDay(t *testing.T) {
+	w := newWorld(t)
+	token := w.token("org", everything)
+	key, err := w.registry.Key(t.Context(), "org", w.ids["org"]["key"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	midday := time.Now().UTC().Truncate(24 * time.Hour).Add(-36 * time.Hour)
+	counts := map[keys.Tally]int64{}
+	for i := range 6 {
+		counts[keys.Tally{KeyID: key.ID, Hour: midday.Add(time.Duration(i) * time.Hour), Outcome: keys.Issued}] = 2
+	}
+	if err := w.registry.AddUsage(t.Context(), keys.Usage{Counts: counts}); err != nil {
+		t.Fatal(err)
+	}
+	for window, rows := range map[string]int{"7d": 6, "30d": 1, "1h": 0} {
+		for _, name := range []string{key.ID, key.ClientID} {
+			got := w.call("GET", "/v1/orgs/org/keys/"+name+"/usage?window="+window, token, "")
+			total, _ := got.json["total"].(map[string]any)["issued"].(float64)
+			if got.Code != 200 || len(got.json["rows"].([]any)) != rows || rows > 0 && total != 12 {
+				t.Errorf("%s of %s: %s", window, name, got.Body)
+			}
+		}
+	}
+	w.problem("too long", w.call("GET", "/v1/orgs/org/usage?window=401d", token, ""), 422, "invalid_field")
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -63,6 +64,8 @@ func checkBody(w http.ResponseWriter, r *http.Request, t reflect.Type) (hash str
 	switch err := decoder.Decode(reflect.New(t).Interface()); {
 	case errors.As(err, &wrongType):
 		return "", &keys.InputError{Field: strings.ReplaceAll(wrongType.Field, ".", "/"), Reason: "it must not be a JSON " + wrongType.Value}
+	case errors.As(err, new(*time.ParseError)):
+		return "", badBody("a time is not RFC 3339, such as 2027-01-31T00:00:00Z")
 	case err != nil:
 		return "", badBody(strings.TrimPrefix(err.Error(), "json: "))
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 
@@ -24,6 +25,7 @@ type call struct {
 	by           keys.Actor
 	own          string // the caller's organisation
 	claims       *tokens.Claims
+	url          *url.URL
 	w            http.ResponseWriter // for the request's line of log
 }
 
@@ -48,7 +50,7 @@ func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma
 		if rt.scope != "" {
 			var err error
 			if claims, err = s.Verifier.Authorize(r, rt.scope); err != nil {
-				s.Verifier.Challenge(w, err, rt.scope)
+				s.refuse(w, s.Verifier.Refuse(err, rt.scope))
 				return
 			}
 		}
@@ -66,24 +68,33 @@ func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma
 
 // call reads who asks for what, on which terms. Claims are nil on a route for everybody.
 func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *tokens.Claims) (call, error) {
-	c := call{organization: r.PathValue("org"), w: w}
+	c := call{organization: r.PathValue("org"), url: r.URL, w: w}
 	c.by.RequestID = w.Header().Get("X-Request-Id")
 	c.by.Address = r.RemoteAddr
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		c.by.Address = host
 	}
-	switch dry := r.URL.Query()["dry_run"]; {
-	case len(dry) == 0 || len(dry) == 1 && dry[0] == "false":
-	case len(dry) == 1 && dry[0] == "true":
-		c.by.DryRun = true
-	default:
-		return c, &keys.InputError{Field: "dry_run", Reason: "it is true or false, once"}
+	query := r.URL.Query()
+	for name, values := range query {
+		if len(values) > 1 {
+			return c, &keys.InputError{Field: name, Reason: "it is there twice"}
+		}
+	}
+	if query.Has("dry_run") {
+		if c.by.DryRun = query.Get("dry_run") == "true"; !c.by.DryRun && query.Get("dry_run") != "false" {
+			return c, &keys.InputError{Field: "dry_run", Reason: "it is true or false"}
+		}
 	}
 	if rt.repeats && !c.by.DryRun {
 		c.by.IdempotencyKey = r.Header.Get("Idempotency-Key")
 	}
 	if key := c.by.IdempotencyKey; len(key) > 255 || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return c, fmt.Errorf("%w: Idempotency-Key is 1 to 255 visible ASCII characters", errHeader)
+	}
+	for _, name := range []string{"If-Match", "Idempotency-Key", "Imara-Actor"} {
+		if values := r.Header.Values(name); len(values) > 1 || len(values) == 1 && values[0] == "" {
+			return c, fmt.Errorf("%w: %s is there once and not empty, or not there", errHeader, name)
+		}
 	}
 	matches := r.Header.Values("If-Match")
 	if len(matches) > 0 && matches[0] != "*" {
@@ -143,8 +154,13 @@ func once[O any](ctx context.Context, s *server, c call, carryOut func() (*O, er
 		event, same, err := s.Registry.Repeated(ctx, c.by)
 		switch {
 		case errors.Is(err, keys.ErrNotFound):
-			if out, err := carryOut(); !errors.Is(err, keys.ErrRepeated) {
-				return out, err
+			out, err := carryOut()
+			if err == nil {
+				return out, nil
+			}
+			// Another one with the key may have been faster, and be what stands in the way.
+			if _, _, e := s.Registry.Repeated(ctx, c.by); e != nil {
+				return nil, err
 			}
 			continue
 		case err != nil:

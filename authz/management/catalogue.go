@@ -128,7 +128,7 @@ func (s *server) showResource(ctx context.Context, _ call, in *struct {
 
 func (s *server) removeResource(ctx context.Context, c call, in *struct {
 	ResourcePath
-	Terms
+	Change
 }) (*nothing, error) {
 	return &nothing{}, s.Registry.RemoveResource(ctx, c.by, in.Resource)
 }
@@ -169,7 +169,7 @@ func (s *server) addPreset(ctx context.Context, c call, in *struct {
 
 func (s *server) putPreset(ctx context.Context, c call, in *struct {
 	PresetPath
-	Terms
+	Change
 	Body PutPreset
 }) (*answer[Preset], error) {
 	return presetAnswer(s.Registry.PutPreset(ctx, c.by, keys.Preset{ID: in.Preset, Name: in.Body.Name, Description: in.Body.Description, Scopes: in.Body.Scopes}))
@@ -190,7 +190,7 @@ func (s *server) presetPut(ctx context.Context, _ call, e keys.Event) (*answer[P
 
 func (s *server) removePreset(ctx context.Context, c call, in *struct {
 	PresetPath
-	Terms
+	Change
 }) (*nothing, error) {
 	return &nothing{}, s.Registry.RemovePreset(ctx, c.by, in.Preset)
 }

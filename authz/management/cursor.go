@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"net/url"
 	"strings"
 )
 
@@ -28,12 +27,16 @@ type Paging struct {
 
 // listed is a page of found, which has one more when there are more. Place is what
 // a cursor remembers of the last one; in is the list with its filters.
-func listed[T, U any](s *server, found []T, limit int, in []string, path string, show func(T) U, place func(T) any) *answer[List[U]] {
+func listed[T, U any](s *server, c call, found []T, limit int, in []string, show func(T) U, place func(T) any) *answer[List[U]] {
 	list := &answer[List[U]]{Body: List[U]{Data: []U{}}}
 	if len(found) > limit {
 		found = found[:limit]
 		list.Body.HasMore, list.Body.NextCursor = true, s.cursor(in, place(found[limit-1]))
-		list.Link = "<" + s.Issuer + "/v1" + path + "?" + url.Values{"cursor": {list.Body.NextCursor}}.Encode() + `>; rel="next"`
+		next := *c.url
+		query := next.Query()
+		query.Set("cursor", list.Body.NextCursor)
+		next.RawQuery = query.Encode()
+		list.Link = "<" + strings.TrimSuffix(s.Issuer, s.base) + next.RequestURI() + `>; rel="next"`
 	}
 	for _, item := range found {
 		list.Body.Data = append(list.Body.Data, show(item))

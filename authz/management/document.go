@@ -16,7 +16,20 @@ func (s *server) document() []byte {
 	schemas := api.Components.Schemas.Map()
 	delete(schemas, "ErrorModel") // the library's own, which is never sent
 	delete(schemas, "ErrorDetail")
-	for _, schema := range schemas {
+	asked := map[string]bool{} // schemas of requests, in which nothing else may stand
+	for _, path := range api.Paths {
+		for _, op := range []*huma.Operation{path.Get, path.Post, path.Put, path.Patch, path.Delete} {
+			if op != nil && op.RequestBody != nil {
+				for _, media := range op.RequestBody.Content {
+					asked[strings.TrimPrefix(media.Schema.Ref, "#/components/schemas/")] = true
+				}
+			}
+		}
+	}
+	for name, schema := range schemas {
+		if !asked[name] {
+			schema.AdditionalProperties = nil // answers grow
+		}
 		for _, property := range schema.Properties {
 			// A list is empty or not there, but never null.
 			property.Nullable = property.Nullable && property.Type != huma.TypeArray
@@ -53,12 +66,6 @@ func (audience) Schema(r huma.Registry) *huma.Schema {
 	}}
 }
 
-// A Challenge is the body of a refused token (RFC 6750).
-type Challenge struct {
-	Error       string `json:"error,omitempty" doc:"Not there when no token was sent."`
-	Description string `json:"error_description"`
-}
-
 // responses are those of a route that its types do not tell.
 func (s *server) responses(rt route) map[string]*huma.Response {
 	body := func(t reflect.Type) *huma.MediaType {
@@ -66,10 +73,6 @@ func (s *server) responses(rt route) map[string]*huma.Response {
 	}
 	problem := map[string]*huma.MediaType{"application/problem+json": body(reflect.TypeFor[Problem]())}
 	all := map[string]*huma.Response{"default": {Description: "Problem (RFC 9457)", Content: problem}}
-	if rt.scope != "" {
-		problem["application/json"] = body(reflect.TypeFor[Challenge]())
-		all["default"].Description += ", or a challenge when the token is refused (RFC 6750)"
-	}
 	for _, media := range rt.media {
 		if all["200"] == nil {
 			all["200"] = &huma.Response{Content: map[string]*huma.MediaType{}}

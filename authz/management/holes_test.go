@@ -2,6 +2,7 @@ package management
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -33,12 +34,14 @@ func TestNobodyGetsMoreThroughAKey(t *testing.T) {
 	for name, row := range map[string]struct {
 		method, path, token, body, actor, code string
 	}{
-		"rotate a key of the operator's": {"POST", "/orgs/staff/keys/" + operator.ID + "/secrets", staff, "", "", "scope_not_grantable"},
-		"rotate a stronger key":          {"POST", "/orgs/org/keys/" + billing.ID + "/secrets", customer, "", "", "scope_not_grantable"},
-		"let a stronger key live longer": {"PATCH", "/orgs/org/keys/" + billing.ID, customer, `{"expires_at":null}`, "", "scope_not_grantable"},
-		"an Admin, an Owner's key":       {"POST", "/orgs/org/keys/" + owners.ID + "/secrets", panel, "", "mem_org_admin", "scope_not_grantable"},
-		"an Admin grants what Owners do": {"POST", "/orgs/org/keys", panel, `{"name":"x","scopes":["owners:all"]}`, "mem_org_admin", "scope_not_grantable"},
-		"a key lets itself live longer":  {"PATCH", "/orgs/org/keys/" + mine.ID, self, `{"expires_at":null}`, "", "forbidden"},
+		"rotate a key of the operator's":  {"POST", "/orgs/staff/keys/" + operator.ID + "/secrets", staff, "", "", "scope_not_grantable"},
+		"rotate a stronger key":           {"POST", "/orgs/org/keys/" + billing.ID + "/secrets", customer, "", "", "scope_not_grantable"},
+		"let a stronger key live longer":  {"PATCH", "/orgs/org/keys/" + billing.ID, customer, `{"expires_at":null}`, "", "scope_not_grantable"},
+		"an Admin, an Owner's key":        {"POST", "/orgs/org/keys/" + owners.ID + "/secrets", panel, "", "mem_org_admin", "scope_not_grantable"},
+		"an Admin grants what Owners do":  {"POST", "/orgs/org/keys", panel, `{"name":"x","scopes":["owners:all"]}`, "mem_org_admin", "scope_not_grantable"},
+		"an Admin takes an Owner's key":   {"PATCH", "/orgs/org/keys/" + owners.ID, panel, `{"owner":"mem_org_admin"}`, "mem_org_admin", "scope_not_grantable"},
+		"a key hands over a stronger one": {"PATCH", "/orgs/org/keys/" + billing.ID, customer, `{"owner":"mem_org_developer"}`, "", "scope_not_grantable"},
+		"a key lets itself live longer":   {"PATCH", "/orgs/org/keys/" + mine.ID, self, `{"expires_at":null}`, "", "forbidden"},
 	} {
 		w.problem(name, w.call(row.method, "/v1"+row.path, row.token, row.body, "Imara-Actor", row.actor, "If-Match", "*"), 403, row.code)
 	}
@@ -58,7 +61,7 @@ func TestNobodyGetsMoreThroughAKey(t *testing.T) {
 func TestApprovalIsAnotherPersons(t *testing.T) {
 	w := newWorld(t)
 	panel := w.token("org", everything)
-	if got := w.call("PUT", "/v1/orgs/org/policy", panel, `{"approval":true}`); got.Code != 200 {
+	if got := w.call("PATCH", "/v1/orgs/org/policy", panel, `{"approval":true}`); got.Code != 200 {
 		t.Fatal(got.Body)
 	}
 	ask := func(name, actor string) string {
@@ -69,9 +72,16 @@ func TestApprovalIsAnotherPersons(t *testing.T) {
 		}
 		return "/v1/orgs/org/keys/" + got.json["key"].(map[string]any)["id"].(string)
 	}
-	developers, machines := ask("developer's", "mem_org_developer"), ask("machine's", "")
+	developers := ask("developer's", "mem_org_developer")
+	machines := w.call("POST", "/v1/orgs/org/keys", panel, `{"name":"machine's","scopes":["alerts:write"]}`)
+	w.problem("a key asks for a key that writes", machines, 403, "forbidden")
 	w.problem("a key approves", w.call("POST", developers+"/approve", panel, ""), 403, "forbidden")
-	w.problem("the key that asked, as an Admin", w.call("POST", machines+"/approve", panel, "", "Imara-Actor", "mem_org_admin"), 403, "forbidden")
+	admins := ask("admin's", "mem_org_admin")
+	w.problem("who asked", w.call("POST", admins+"/approve", panel, "", "Imara-Actor", "mem_org_admin"), 403, "forbidden")
+	if got := w.call("POST", admins+"/approve", panel, "", "Imara-Actor", "mem_org_owner"); got.Code != 200 {
+		t.Errorf("another: %s", got.Body)
+	}
+	w.problem("twice", w.call("POST", admins+"/approve", panel, "", "Imara-Actor", "mem_org_owner"), 409, "key_not_pending")
 	if got := w.call("POST", developers+"/suspend", panel, "", "Imara-Actor", "mem_org_admin"); got.Code != 200 {
 		t.Fatal(got.Body)
 	}
@@ -95,19 +105,31 @@ func TestTermsAreReadOneWay(t *testing.T) {
 		w.problem(query, w.call("POST", path+"/revoke?"+query, token, ""), 422, "invalid_field")
 	}
 	tag := w.call("GET", path, token, "").Header().Get("ETag")
+	for _, name := range []string{"If-Match", "Idempotency-Key", "Imara-Actor"} {
+		for _, values := range [][]string{{""}, {"*", "x"}, {"mem_org_owner", ""}} {
+			r := httptest.NewRequest("POST", path+"/suspend", nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header[name] = values
+			got := httptest.NewRecorder()
+			w.handler.ServeHTTP(got, r)
+			if got.Code != 400 || !strings.Contains(got.Body.String(), "invalid_header") {
+				t.Errorf("%s %q: %d %s", name, values, got.Code, got.Body)
+			}
+		}
+	}
 	for _, match := range []string{`""`, `W/""`, `"`, "W/" + tag, tag + `, "x"`, " "} {
 		w.problem("If-Match "+match, w.call("PATCH", path, token, `{"name":"x"}`, "If-Match", match), 412, "precondition_failed")
 	}
-	w.problem("a member's policy", w.call("PUT", "/v1/orgs/org/policy", token, `{}`, "Imara-Actor", "mem_org_owner"), 428, "precondition_required")
+	w.problem("a member's policy", w.call("PATCH", "/v1/orgs/org/policy", token, `{}`, "Imara-Actor", "mem_org_owner"), 428, "precondition_required")
 	for _, row := range []struct{ method, path, body string }{
-		{"PUT", "/v1/orgs/org/policy", `{"max_lifetime_seconds":-5}`},
+		{"PATCH", "/v1/orgs/org/policy", `{"max_lifetime_seconds":-5}`},
 		{"PATCH", path, `{"token_ttl_seconds":36028797018963968}`},
 		{"POST", path + "/secrets", `{"old_ends":"after_first_use+0h"}`},
 		{"POST", path + "/secrets", `{"old_ends":"after_first_use+1m"}`},
 	} {
 		w.problem(row.body, w.call(row.method, row.path, token, row.body), 422, "invalid_field")
 	}
-	if got := w.call("PUT", "/v1/orgs/org/policy", token, `{"max_lifetime_seconds":36028797018963968}`); got.json["policy"].(map[string]any)["max_lifetime_seconds"].(float64) < 1e9 {
+	if got := w.call("PATCH", "/v1/orgs/org/policy", token, `{"max_lifetime_seconds":36028797018963968}`); got.json["policy"].(map[string]any)["max_lifetime_seconds"].(float64) < 1e9 {
 		t.Errorf("a large number became a small one: %s", got.Body)
 	}
 	w.problem("a name that folds", w.call("POST", "/v1/orgs/org/keys", token, `{"name":"x","ſcopes":["alerts:read"]}`), 400, "invalid_body")

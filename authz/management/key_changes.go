@@ -36,7 +36,7 @@ type Reason struct {
 
 func (s *server) editKey(ctx context.Context, c call, in *struct {
 	KeyPath
-	Terms
+	Change
 	Body EditKey
 }) (*answer[ChangedKey], error) {
 	b := in.Body

@@ -77,6 +77,7 @@ type CreateKey struct {
 	Resources       []string   `json:"resources,omitempty" doc:"Audiences that it may call; those of the scopes when there are none."`
 	Owner           string     `json:"owner,omitempty"`
 	ExpiresAt       *time.Time `json:"expires_at,omitempty"`
+	ExpiresIn       string     `json:"expires_in,omitempty" example:"90d" doc:"In place of expires_at: how long it lives from now on."`
 	Networks        []string   `json:"networks,omitempty" example:"[\"203.0.113.0/24\"]"`
 	TokenTTLSeconds int        `json:"token_ttl_seconds,omitempty"`
 }
@@ -96,7 +97,7 @@ type OrgPath struct {
 
 type KeyPath struct {
 	OrgPath
-	Key string `path:"key"`
+	Key string `path:"key" doc:"Id or client id."`
 }
 
 type listKeys struct {
@@ -119,7 +120,7 @@ func (s *server) keyRoutes() {
 	register(s, route{id: "delete-key", method: "DELETE", path: "/orgs/{org}/keys/{key}", scope: "keys:write", action: "key.revoke", summary: "Revoke a key"},
 		func(ctx context.Context, c call, in *struct {
 			KeyPath
-			Terms
+			Change
 		}) (*answer[ChangedKey], error) {
 			return s.revokeKey(ctx, c, &struct {
 				KeyPath
@@ -159,7 +160,7 @@ func (s *server) listKeys(ctx context.Context, c call, in *listKeys) (*answer[Li
 	if err != nil {
 		return nil, err
 	}
-	return listed(s, found, in.Limit, list, "/orgs/"+c.organization+"/keys", show, func(k keys.Key) any { return k.Mark(p.Order) }), nil
+	return listed(s, c, found, in.Limit, list, show, func(k keys.Key) any { return k.Mark(p.Order) }), nil
 }
 
 func (s *server) showKey(ctx context.Context, c call, in *struct {
@@ -194,6 +195,13 @@ func (s *server) createKey(ctx context.Context, c call, in *struct {
 		Access: keys.Access{Scopes: b.Scopes, Resources: b.Resources, Networks: networks, TokenTTL: seconds(b.TokenTTLSeconds)}}
 	if b.ExpiresAt != nil {
 		n.ExpiresAt = *b.ExpiresAt
+	}
+	if b.ExpiresIn != "" {
+		span, err := parseSpan(b.ExpiresIn)
+		if err != nil || span == 0 || b.ExpiresAt != nil {
+			return nil, &keys.InputError{Field: "expires_in", Reason: "use a span such as 90d, without expires_at"}
+		}
+		n.ExpiresAt = time.Now().Add(span).Truncate(time.Second)
 	}
 	created, err := s.Registry.Create(ctx, c.by, c.organization, n)
 	if err != nil {

@@ -96,7 +96,9 @@ func (a *api) call(method, path, token, body string, headers ...string) reply {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
+		if headers[i+1] != "" {
+			r.Header.Set(headers[i], headers[i+1])
+		}
 	}
 	w := httptest.NewRecorder()
 	a.handler.ServeHTTP(w, r)

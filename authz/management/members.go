@@ -85,7 +85,7 @@ func (s *server) showMember(ctx context.Context, c call, in *struct {
 
 func (s *server) editMember(ctx context.Context, c call, in *struct {
 	MemberPath
-	Terms
+	Change
 	Body EditMember
 }) (*answer[Member], error) {
 	return memberAnswer(s.Registry.EditMember(ctx, c.by, c.organization, in.Member, func(m *keys.Member) {
@@ -98,7 +98,7 @@ func (s *server) editMember(ctx context.Context, c call, in *struct {
 
 func (s *server) removeMember(ctx context.Context, c call, in *struct {
 	MemberPath
-	Terms
+	Change
 	KeysGoTo string `query:"keys_go_to" doc:"The member who takes over the keys of the one who leaves."`
 }) (*answer[Member], error) {
 	return memberAnswer(s.Registry.RemoveMember(ctx, c.by, c.organization, in.Member, in.KeysGoTo))

@@ -15,14 +15,14 @@ import (
 // Null is a member of a request that may be left out, null, or a value: the three
 // mean as it was, none, and this.
 type Null[T any] struct {
-	Set   bool
-	Value T // zero for null
+	Set, IsNull bool
+	Value       T // zero for null
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (n *Null[T]) UnmarshalJSON(data []byte) error {
 	n.Set = true
-	if string(data) == "null" {
+	if n.IsNull = string(data) == "null"; n.IsNull {
 		return nil
 	}
 	return json.Unmarshal(data, &n.Value)
@@ -30,7 +30,7 @@ func (n *Null[T]) UnmarshalJSON(data []byte) error {
 
 // MarshalJSON implements json.Marshaler, for clients.
 func (n Null[T]) MarshalJSON() ([]byte, error) {
-	if reflect.ValueOf(n.Value).IsZero() {
+	if n.IsNull {
 		return []byte("null"), nil
 	}
 	return json.Marshal(n.Value)

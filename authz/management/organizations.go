@@ -2,6 +2,7 @@ package management
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -48,11 +49,16 @@ type EditOrganization struct {
 	Name string `json:"name" maxLength:"80"`
 }
 
-// SetPlan is the request to move an organisation to a plan.
+// SetPlan is the request to move an organisation to a plan. A custom limit stays.
 type SetPlan struct {
-	Plan    string `json:"plan"`
-	MaxKeys *int   `json:"max_keys,omitempty" doc:"A limit of its own in place of the plan's."`
-	Reason  string `json:"reason,omitempty"`
+	Plan   string `json:"plan"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// SetLimit is the request for a limit of active keys in place of the plan's.
+type SetLimit struct {
+	MaxKeys Null[int] `json:"max_keys" doc:"null takes the custom limit away."`
+	Reason  string    `json:"reason"`
 }
 
 // RequestLimit asks for another limit.
@@ -77,11 +83,20 @@ type PlanAnswer struct {
 
 // A Policy is what an organisation demands of its keys.
 type Policy struct {
-	MaxLifetimeSeconds int      `json:"max_lifetime_seconds,omitempty" doc:"0 lets keys live for ever."`
-	Networks           []string `json:"networks,omitempty" doc:"From which tokens may be asked for; all when there are none."`
-	Approval           bool     `json:"approval,omitempty" doc:"Keys with a scope that writes wait for an Owner or Admin other than who asked."`
-	Creators           []string `json:"creators,omitempty" doc:"Roles that may create keys; all that may at all when there are none."`
-	KeepLeaked         bool     `json:"keep_leaked,omitempty" doc:"A secret that is reported as leaked goes on working; it is only told."`
+	MaxLifetimeSeconds int      `json:"max_lifetime_seconds" doc:"0 lets keys live for ever."`
+	Networks           []string `json:"networks" doc:"From which tokens may be asked for; all when there are none."`
+	Approval           bool     `json:"approval" doc:"Keys with a scope that writes wait for an Owner or Admin other than who asked."`
+	Creators           []string `json:"creators" doc:"Roles that may create keys; all that may at all when there are none."`
+	KeepLeaked         bool     `json:"keep_leaked" doc:"A secret that is reported as leaked goes on working; it is only told."`
+}
+
+// EditPolicy is the request to change it. What is not there stays.
+type EditPolicy struct {
+	MaxLifetimeSeconds *int      `json:"max_lifetime_seconds,omitempty"`
+	Networks           *[]string `json:"networks,omitempty"`
+	Approval           *bool     `json:"approval,omitempty"`
+	Creators           *[]string `json:"creators,omitempty"`
+	KeepLeaked         *bool     `json:"keep_leaked,omitempty"`
 }
 
 // PolicyAnswer is a policy, and the active keys that it would not admit now.
@@ -97,13 +112,14 @@ func (s *server) organizationRoutes() {
 	register(s, route{id: "rename-organization", method: "PATCH", path: "/orgs/{org}", scope: "org:write", action: "organization.rename", summary: "Rename an organisation"}, s.editOrganization, nil)
 	register(s, route{id: "show-limits", method: "GET", path: "/orgs/{org}/limits", scope: "org:read", action: "organization.read", summary: "Show how many keys are active, and may be"}, s.showLimits, nil)
 	register(s, route{id: "set-plan", method: "POST", path: "/orgs/{org}/plan", scope: "operator", action: "plan.set", summary: "Move an organisation to a plan"}, s.setPlan, s.planSet)
+	register(s, route{id: "set-limit", method: "POST", path: "/orgs/{org}/limit", scope: "operator", action: "limit.set", summary: "Set a limit of active keys, and say why"}, s.setLimit, s.organizationMade)
 	register(s, route{id: "request-limit", method: "POST", path: "/orgs/{org}/limit-requests", scope: "org:write", action: "limit.request", summary: "Ask for another limit", status: 201}, s.requestLimit, s.organizationMade)
 	register(s, route{id: "answer-limit-request", method: "POST", path: "/orgs/{org}/limit-requests/answer", scope: "operator", action: "limit.answer", summary: "Answer the open request"}, s.answerLimit, s.organizationMade)
 	register(s, route{id: "show-policy", method: "GET", path: "/orgs/{org}/policy", scope: "org:read", action: "organization.read", summary: "Show the key policy"}, s.showPolicy, nil)
-	register(s, route{id: "set-policy", method: "PUT", path: "/orgs/{org}/policy", scope: "org:write", action: "policy.set", summary: "Replace the key policy"}, s.setPolicy, nil)
+	register(s, route{id: "edit-policy", method: "PATCH", path: "/orgs/{org}/policy", scope: "org:write", action: "policy.set", summary: "Change the key policy"}, s.editPolicy, nil)
 }
 
-func (s *server) listOrganizations(ctx context.Context, _ call, in *struct {
+func (s *server) listOrganizations(ctx context.Context, c call, in *struct {
 	Caller
 	Paging
 }) (*answer[List[Organization]], error) {
@@ -115,7 +131,7 @@ func (s *server) listOrganizations(ctx context.Context, _ call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return listed(s, found, in.Limit, list, "/orgs", showOrganization, func(o keys.Organization) any { return o.ID }), nil
+	return listed(s, c, found, in.Limit, list, showOrganization, func(o keys.Organization) any { return o.ID }), nil
 }
 
 func (s *server) createOrganization(ctx context.Context, c call, in *struct {
@@ -138,7 +154,7 @@ func (s *server) showOrganization(ctx context.Context, c call, _ *struct {
 
 func (s *server) editOrganization(ctx context.Context, c call, in *struct {
 	OrgPath
-	Terms
+	Change
 	Body EditOrganization
 }) (*answer[Organization], error) {
 	return organizationAnswer(s.Registry.Rename(ctx, c.by, c.organization, in.Body.Name))
@@ -157,7 +173,7 @@ func (s *server) setPlan(ctx context.Context, c call, in *struct {
 	Terms
 	Body SetPlan
 }) (*answer[PlanAnswer], error) {
-	o, receipt, err := s.Registry.SetPlan(ctx, c.by, c.organization, in.Body.Plan, in.Body.MaxKeys, in.Body.Reason)
+	o, receipt, err := s.Registry.SetPlan(ctx, c.by, c.organization, in.Body.Plan, in.Body.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +182,7 @@ func (s *server) setPlan(ctx context.Context, c call, in *struct {
 
 func (s *server) planAnswer(ctx context.Context, c call, o keys.Organization, receipt keys.Receipt) *answer[PlanAnswer] {
 	a := &answer[PlanAnswer]{ETag: etag(o.Version()), Body: PlanAnswer{Organization: showOrganization(o), Limits: s.limits(ctx, c)}}
+	a.Body.Limits.Max = s.Registry.Limit(o) // of a dry run, too
 	if receipt.Position != 0 {
 		a.Body.Receipt = showReceipt(receipt)
 	}
@@ -182,6 +199,21 @@ func (s *server) planSet(ctx context.Context, c call, e keys.Event) (*answer[Pla
 		return nil, err
 	}
 	return s.planAnswer(ctx, c, o, receipt), nil
+}
+
+func (s *server) setLimit(ctx context.Context, c call, in *struct {
+	OrgPath
+	Terms
+	Body SetLimit
+}) (*answer[Organization], error) {
+	if !in.Body.MaxKeys.Set {
+		return nil, &keys.InputError{Field: "max_keys", Reason: "it is a number, or null"}
+	}
+	maxKeys := &in.Body.MaxKeys.Value
+	if in.Body.MaxKeys.IsNull {
+		maxKeys = nil
+	}
+	return organizationAnswer(s.Registry.SetLimit(ctx, c.by, c.organization, maxKeys, in.Body.Reason))
 }
 
 func (s *server) requestLimit(ctx context.Context, c call, in *struct {
@@ -211,20 +243,34 @@ func (s *server) showPolicy(ctx context.Context, c call, _ *struct {
 	return s.policyAnswer(ctx, o)
 }
 
-func (s *server) setPolicy(ctx context.Context, c call, in *struct {
+func (s *server) editPolicy(ctx context.Context, c call, in *struct {
 	OrgPath
-	Terms
-	Body Policy
+	Change
+	Body EditPolicy
 }) (*answer[PolicyAnswer], error) {
-	networks, err := parseNetworks(in.Body.Networks)
-	if err != nil {
-		return nil, err
+	var networks []netip.Prefix
+	if in.Body.Networks != nil {
+		var err error
+		if networks, err = parseNetworks(*in.Body.Networks); err != nil {
+			return nil, err
+		}
 	}
-	p := keys.Policy{MaxLifetime: seconds(in.Body.MaxLifetimeSeconds), Networks: networks, Approval: in.Body.Approval, KeepLeaked: in.Body.KeepLeaked}
-	for _, role := range in.Body.Creators {
-		p.Creators = append(p.Creators, keys.Role(role))
-	}
-	o, err := s.Registry.SetPolicy(ctx, c.by, c.organization, p)
+	o, err := s.Registry.EditPolicy(ctx, c.by, c.organization, func(p *keys.Policy) {
+		if in.Body.MaxLifetimeSeconds != nil {
+			p.MaxLifetime = seconds(*in.Body.MaxLifetimeSeconds)
+		}
+		if in.Body.Networks != nil {
+			p.Networks = networks
+		}
+		set(&p.Approval, in.Body.Approval)
+		set(&p.KeepLeaked, in.Body.KeepLeaked)
+		if in.Body.Creators != nil {
+			p.Creators = nil
+			for _, role := range *in.Body.Creators {
+				p.Creators = append(p.Creators, keys.Role(role))
+			}
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +283,7 @@ func (s *server) policyAnswer(ctx context.Context, o keys.Organization) (*answer
 		return nil, err
 	}
 	p := o.Policy
-	body := PolicyAnswer{Policy: Policy{MaxLifetimeSeconds: int(p.MaxLifetime / time.Second), Networks: showNetworks(p.Networks), Approval: p.Approval, KeepLeaked: p.KeepLeaked}, Affected: []Key{}}
+	body := PolicyAnswer{Policy: Policy{MaxLifetimeSeconds: int(p.MaxLifetime / time.Second), Networks: append([]string{}, showNetworks(p.Networks)...), Approval: p.Approval, KeepLeaked: p.KeepLeaked, Creators: []string{}}, Affected: []Key{}}
 	for _, role := range p.Creators {
 		body.Policy.Creators = append(body.Policy.Creators, string(role))
 	}

@@ -1,6 +1,7 @@
 package management
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 )
 
 // A Problem is an RFC 9457 document.
@@ -61,13 +63,14 @@ var problems = []struct {
 	{keys.ErrExists, http.StatusConflict, "already_exists", "It is there already", "Choose another."},
 	{keys.ErrNoAPIAccess, http.StatusForbidden, "api_access_not_in_plan", "The plan does not include API access", "Move the organisation to a plan with API access."},
 	{keys.ErrScope, http.StatusForbidden, "scope_not_grantable", "A scope may not be granted", "Leave it out, or ask the operator."},
-	{keys.ErrForbidden, http.StatusForbidden, "forbidden", "This is not allowed", "Ask an Owner or Admin of the organisation."},
+	{keys.ErrForbidden, http.StatusForbidden, "forbidden", "This is not allowed", "Ask somebody whose role allows it."},
 	{errActor, http.StatusForbidden, "actor_not_allowed", "The key may not act for this member", "Name a member of the organisation, with a key that has the scope members:act."},
 	{keys.ErrLifetime, http.StatusUnprocessableEntity, "lifetime_exceeds_policy", "The policy wants the key to end earlier", "Choose an earlier end."},
 	{keys.ErrRevoked, http.StatusConflict, "already_revoked", "The key was revoked", "Create a new key: revoking is final."},
 	{keys.ErrExpired, http.StatusConflict, "key_expired", "The key expired", "Extend the key, or create a new one."},
 	{keys.ErrSuspended, http.StatusConflict, "key_suspended", "The key is suspended", "Resume the key first."},
 	{keys.ErrPending, http.StatusConflict, "key_pending", "The key waits for approval", "Have it approved first."},
+	{keys.ErrNotPending, http.StatusConflict, "key_not_pending", "The key does not wait for approval", "Rotate it for its secret, if you asked for it."},
 	{keys.ErrSecretEnded, http.StatusConflict, "secret_ended", "The secret has ended", "Rotate the key for a new one."},
 	{keys.ErrRotating, http.StatusConflict, "rotation_in_progress", "The key has two live secrets already", `Wait for the old one to end, or end both now with "old_ends": "now".`},
 	{keys.ErrLastOwner, http.StatusConflict, "last_owner", "An organisation keeps an Owner", "Make another member Owner first."},
@@ -92,6 +95,7 @@ const (
 	codeLarge  = "body_too_large"
 	codeMedia  = "unsupported_media_type"
 	codeServer = "server_error"
+	codeToken  = "token_required" // and the codes of RFC 6750
 )
 
 // fail writes the problem for err where the library is not asked.
@@ -104,6 +108,19 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	for name, values := range p.GetHeaders() {
 		h[name] = values
 	}
+	w.WriteHeader(p.Status)
+	marshal(w, p)
+}
+
+// refuse writes the problem for a token that is not accepted, with the challenge of
+// RFC 6750.
+func (s *server) refuse(w http.ResponseWriter, refused tokens.Refusal) {
+	p := &Problem{Status: refused.Status, Code: cmp.Or(refused.Code, codeToken), Title: "The access token is not accepted", Detail: refused.Description,
+		RequestID: w.Header().Get("X-Request-Id")}
+	p.Type = authz.ManagementAudience(s.Issuer) + "/errors/" + p.Code
+	refused.Headers(w.Header())
+	authz.Observe(w, "outcome", p.Code)
+	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	marshal(w, p)
 }
@@ -167,7 +184,7 @@ func explain(err error) *Problem {
 		return &Problem{Status: http.StatusConflict, Code: codeLimit, Title: "The plan has no free slot", Detail: limit.Error(),
 			Fix: "Revoke a key that is not needed any more, or get a larger plan.", Limit: &limit.Limit, Active: &limit.Active}
 	case errors.As(err, &input):
-		return &Problem{Status: http.StatusUnprocessableEntity, Code: codeField, Title: "A field cannot be accepted", Detail: input.Error(),
+		return &Problem{Status: http.StatusUnprocessableEntity, Code: codeField, Title: "A field cannot be accepted", Detail: input.Error(), Fix: "Change the field.",
 			Errors: []FieldError{{"/" + input.Field, input.Reason}}}
 	case errors.As(err, &tooLarge):
 		return &Problem{Status: http.StatusRequestEntityTooLarge, Code: codeLarge, Title: "The body is too large"}
@@ -192,7 +209,9 @@ func explain(err error) *Problem {
 // describeProblem is the page that a problem's type points to.
 func (s *server) describeProblem(code string) []byte {
 	page := map[string]string{codeLimit: "The plan has no free slot", codeField: "A field cannot be accepted", codeBody: "The body cannot be read",
-		codeLarge: "The body is too large", codeMedia: "The body has another media type", codeServer: "The server failed"}
+		codeLarge: "The body is too large", codeMedia: "The body has another media type", codeServer: "The server failed",
+		codeToken: "An access token is required", "invalid_token": "The access token is not accepted", "insufficient_scope": "The access token lacks a scope",
+		"invalid_request": "Send one access token, in the Authorization header", "temporarily_unavailable": "Revocations cannot be checked at the moment"}
 	fix := ""
 	for _, known := range problems {
 		if known.code == code {

@@ -139,7 +139,7 @@ func TestChangesMeetTheirVersion(t *testing.T) {
 	}
 	w.problem("a member's", w.call("PATCH", member, token, `{"name":"Bob"}`, "If-Match", tag), 412, "precondition_failed")
 	organization := w.call("GET", "/v1/orgs/org", token, "").Header().Get("ETag")
-	if got := w.call("PUT", "/v1/orgs/org/policy", token, `{"approval":true}`, "If-Match", organization); got.Code != 200 {
+	if got := w.call("PATCH", "/v1/orgs/org/policy", token, `{"approval":true}`, "If-Match", organization); got.Code != 200 {
 		t.Errorf("%s", got.Body)
 	}
 	w.problem("an organisation's", w.call("PATCH", "/v1/orgs/org", token, `{"name":"x"}`, "If-Match", organization), 412, "precondition_failed")
@@ -331,7 +331,7 @@ func TestPlanChangesWhileKeysAreMade(t *testing.T) {
 		all.Go(func() {
 			switch i % 4 {
 			case 0:
-				w.call("POST", "/v1/orgs/org/plan", staff, []string{`{"plan":"Professional"}`, `{"plan":"Enterprise"}`, `{"plan":"Starter","max_keys":3,"reason":"trial"}`}[i/4%3])
+				w.call("POST", "/v1/orgs/org/plan", staff, []string{`{"plan":"Professional"}`, `{"plan":"Enterprise"}`, `{"plan":"Starter"}`}[i/4%3])
 			default:
 				got := w.call("POST", "/v1/orgs/org/keys", token, fmt.Sprintf(`{"name":"n%d","scopes":["alerts:read"]}`, i))
 				if got.Code == 201 && i%4 == 3 {

@@ -100,11 +100,11 @@ func (w *world) ask(rt route, path, token, actor string, headers ...string) repl
 var bodies = map[string]string{
 	"POST /orgs": `{"name":"New","plan":"Starter"}`, "PATCH /orgs/{org}": `{"name":"Renamed"}`, "POST /orgs/{org}/plan": `{"plan":"Starter"}`,
 	"POST /orgs/{org}/limit-requests": `{"max_keys":30,"reason":"more"}`, "POST /orgs/{org}/limit-requests/answer": `{"grant":30}`,
-	"PUT /orgs/{org}/policy": `{"approval":true}`, "POST /orgs/{org}/members": `{"name":"Ann","email":"ann@example.com","role":"auditor"}`,
+	"PATCH /orgs/{org}/policy": `{"approval":true}`, "POST /orgs/{org}/members": `{"name":"Ann","email":"ann@example.com","role":"auditor"}`,
 	"PATCH /orgs/{org}/members/{member}": `{"name":"Ann"}`, "POST /orgs/{org}/keys": `{"name":"New","scopes":["alerts:read"]}`,
 	"PATCH /orgs/{org}/keys/{key}": `{"name":"Renamed"}`, "PATCH /orgs/{org}/keys/{key}/secrets/{secret}": `{"ends_at":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"}`,
 	"POST /resources": `{"audience":"https://new.example.com","name":"New"}`, "POST /presets": `{"name":"P","scopes":["alerts:read"]}`,
-	"PUT /presets/{preset}": `{"name":"P","scopes":["alerts:read"]}`, "POST /signing-keys": `{"algorithm":"ES256"}`, "POST /tokens/inspect": `{"token":"x"}`, "POST /orgs/{org}/webhooks": `{"url":"https://hooks.example.com"}`,
+	"PUT /presets/{preset}": `{"name":"P","scopes":["alerts:read"]}`, "POST /signing-keys": `{"algorithm":"ES256"}`, "POST /tokens/inspect": `{"token":"x"}`, "POST /orgs/{org}/limit": `{"max_keys":7,"reason":"x"}`, "POST /orgs/{org}/webhooks": `{"url":"https://hooks.example.com"}`,
 }
 
 // unready routes have nothing to do in this world: no key waits, no request is open.

@@ -93,7 +93,7 @@ func parseOverlap(r RotateKey) (keys.Overlap, error) {
 
 func (s *server) editSecret(ctx context.Context, c call, in *struct {
 	SecretPath
-	Terms
+	Change
 	Body EditSecret
 }) (*answer[ChangedKey], error) {
 	key, err := s.Registry.KeepSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Body.EndsAt)
@@ -102,7 +102,7 @@ func (s *server) editSecret(ctx context.Context, c call, in *struct {
 
 func (s *server) endSecret(ctx context.Context, c call, in *struct {
 	SecretPath
-	Terms
+	Change
 	Leaked bool `query:"leaked" doc:"Cut every token of the key, too."`
 }) (*answer[ChangedKey], error) {
 	key, receipt, err := s.Registry.EndSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Leaked)
@@ -116,6 +116,9 @@ func showSecret(k *keys.Key, c keys.Credential, now time.Time) Secret {
 		state = "ended"
 	case !c.EndsAt.IsZero():
 		state = "retiring"
+	}
+	if over := k.Ended(); !k.Counts(now) && (c.EndsAt.IsZero() || over.Before(c.EndsAt)) {
+		c.EndsAt = over // with its key
 	}
 	return Secret{ID: "sec_" + c.ID, Hint: c.Hint, State: state, CreatedAt: optional(c.CreatedAt), EndsAt: optional(c.EndsAt),
 		EndsAfterUse: int(c.EndsAfterUse / time.Second), LastUsedAt: optional(c.LastUsedAt), LastUsedFrom: c.LastUsedFrom}

@@ -139,13 +139,18 @@ type nothing struct {
 
 func (a *nothing) replayed() { a.Replayed = "true" }
 
-// Terms are the parameters of every request that changes something. They are read
+// Change are the parameters of every request that changes something. They are read
 // before the handler, and stand here for the document.
-type Terms struct {
-	DryRun         bool   `query:"dry_run" doc:"Check everything, and change nothing."`
-	IdempotencyKey string `header:"Idempotency-Key" doc:"A POST with a key that was seen in the last 24 hours is not carried out again."`
-	IfMatch        string `header:"If-Match" doc:"The ETag that what is changed must have."`
+type Change struct {
+	DryRun  bool   `query:"dry_run" doc:"Check everything, and change nothing."`
+	IfMatch string `header:"If-Match" doc:"The ETag that what is changed must have."`
 	Caller
+}
+
+// Terms are those of a POST.
+type Terms struct {
+	Change
+	IdempotencyKey string `header:"Idempotency-Key" doc:"A request with a key that was seen in the last 24 hours is not carried out again."`
 }
 
 // Caller are the parameters of every request.

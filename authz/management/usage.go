@@ -16,7 +16,7 @@ type Usage struct {
 
 // A UsageRow is one sum.
 type UsageRow struct {
-	Hour    time.Time `json:"hour"`
+	From    time.Time `json:"from" doc:"Beginning of the hour or day, in UTC."`
 	Key     string    `json:"key"`
 	Outcome string    `json:"outcome"`
 	Count   int64     `json:"count"`
@@ -65,10 +65,11 @@ func (s *server) keyUsage(ctx context.Context, c call, in *struct {
 	Caller
 	Window
 }) (*answer[Usage], error) {
-	if _, err := s.Registry.Key(ctx, c.organization, in.Key); err != nil {
+	key, err := s.Registry.Key(ctx, c.organization, in.Key)
+	if err != nil {
 		return nil, err
 	}
-	return s.usageSince(ctx, c.organization, in.Key, in.Span)
+	return s.usageSince(ctx, c.organization, key.ID, in.Span)
 }
 
 func (s *server) usage(ctx context.Context, c call, in *struct {
@@ -92,8 +93,20 @@ func (s *server) usageSince(ctx context.Context, organization, key, window strin
 	if err != nil {
 		return nil, err
 	}
+	bucket := time.Hour
+	if span > 7*24*time.Hour {
+		bucket = 24 * time.Hour
+	}
+	place := map[UsageRow]int{} // of a row without its count
 	for _, row := range rows {
-		body.Rows = append(body.Rows, UsageRow{row.Hour, row.KeyID, string(row.Outcome), row.Count})
+		shown := UsageRow{row.Hour.Truncate(bucket), row.KeyID, string(row.Outcome), 0}
+		i, known := place[shown]
+		if !known {
+			i = len(body.Rows)
+			place[shown] = i
+			body.Rows = append(body.Rows, shown)
+		}
+		body.Rows[i].Count += row.Count
 		body.Total[string(row.Outcome)] += row.Count
 	}
 	return &answer[Usage]{Body: body}, nil
@@ -103,10 +116,11 @@ func (s *server) attempts(ctx context.Context, c call, in *struct {
 	KeyPath
 	Caller
 }) (*answer[List[Attempt]], error) {
-	if _, err := s.Registry.Key(ctx, c.organization, in.Key); err != nil {
+	key, err := s.Registry.Key(ctx, c.organization, in.Key)
+	if err != nil {
 		return nil, err
 	}
-	rows, err := s.Registry.Attempts(ctx, c.organization, in.Key)
+	rows, err := s.Registry.Attempts(ctx, c.organization, key.ID)
 	if err != nil {
 		return nil, err
 	}

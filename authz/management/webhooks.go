@@ -47,9 +47,9 @@ func (s *server) webhookRoutes() {
 	register(s, route{id: "add-webhook", method: "POST", path: "/orgs/{org}/webhooks", scope: "org:write", action: "webhook.edit", summary: "Add a webhook", status: 201}, s.addWebhook, s.webhookAdded)
 	register(s, route{id: "get-webhook", method: "GET", path: "/orgs/{org}/webhooks/{webhook}", scope: "org:read", action: "webhook.read", summary: "Show a webhook"}, s.showWebhook, nil)
 	register(s, route{id: "remove-webhook", method: "DELETE", path: "/orgs/{org}/webhooks/{webhook}", scope: "org:write", action: "webhook.remove", summary: "Remove a webhook", status: 204}, s.removeWebhook, nil)
-	register(s, route{id: "test-webhook", method: "POST", path: "/orgs/{org}/webhooks/{webhook}/test", scope: "org:write", action: "webhook.test", summary: "Send webhook.test to the webhooks that want it", status: 204}, s.testWebhook, s.webhookTested)
+	register(s, route{id: "test-webhook", method: "POST", path: "/orgs/{org}/webhooks/{webhook}/test", scope: "org:write", action: "webhook.test", summary: "Send the webhook webhook.test, if it wants that", status: 204}, s.testWebhook, s.webhookTested)
 	register(s, route{id: "list-deliveries", method: "GET", path: "/orgs/{org}/webhooks/{webhook}/deliveries", scope: "org:read", action: "webhook.read", summary: "List deliveries of the last 30 days, the newest first"}, s.listDeliveries, nil)
-	register(s, route{id: "redeliver", method: "POST", path: "/orgs/{org}/webhooks/{webhook}/deliveries/{delivery}/redeliver", scope: "org:write", action: "webhook.edit", summary: "Send a delivery again", status: 204}, s.redeliver, nil)
+	register(s, route{id: "redeliver", method: "POST", path: "/orgs/{org}/webhooks/{webhook}/deliveries/{delivery}/redeliver", scope: "org:write", action: "webhook.redeliver", summary: "Send a delivery again", status: 204}, s.redeliver, nil)
 }
 
 func showWebhook(w keys.Webhook) Webhook {
@@ -110,7 +110,7 @@ func (s *server) showWebhook(ctx context.Context, c call, in *struct {
 
 func (s *server) removeWebhook(ctx context.Context, c call, in *struct {
 	WebhookPath
-	Terms
+	Change
 }) (*nothing, error) {
 	return &nothing{}, s.Registry.RemoveWebhook(ctx, c.by, c.organization, in.Webhook)
 }
@@ -139,7 +139,7 @@ func (s *server) listDeliveries(ctx context.Context, c call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return listed(s, found, in.Limit, list, "/orgs/"+c.organization+"/webhooks/"+in.Webhook+"/deliveries", showDelivery, func(d keys.Delivery) any { return d.ID }), nil
+	return listed(s, c, found, in.Limit, list, showDelivery, func(d keys.Delivery) any { return d.ID }), nil
 }
 
 func showDelivery(d keys.Delivery) Delivery {
@@ -153,7 +153,7 @@ func showDelivery(d keys.Delivery) Delivery {
 
 func (s *server) redeliver(ctx context.Context, c call, in *struct {
 	WebhookPath
-	Terms
+	Change
 	Delivery string `path:"delivery"`
 }) (*nothing, error) {
 	return &nothing{}, s.Registry.Redeliver(ctx, c.by, c.organization, in.Webhook, in.Delivery)

@@ -82,7 +82,7 @@ func insertCredential(ctx context.Context, tx *sql.Tx, keyID string, c keys.Cred
 const selectKeys = `
 	SELECT k.id, k.organization_id, k.client_id, k.name, k.owner_id, k.scopes, k.resources,
 	       k.created_at, k.expires_at, k.suspended_at, k.revoked_at, k.revoked_reason, k.revoked_position,
-	       k.description, k.networks, k.token_ttl_us, k.pending, k.requested_by,
+	       k.description, k.networks, k.token_ttl_us, k.pending, k.requested_by, k.staff_hold,
 	       c.id, c.hint, c.mac, c.pepper, c.created_at, c.ends_at, c.last_used_at, c.ends_after_use_us, c.first_used_at, c.last_used_from, c.leaked_at`
 
 const orderSecrets = `c.created_at DESC, c.id`
@@ -97,7 +97,7 @@ func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 	var pepper, secretCreated, ends, used, afterUse, firstUsed, leaked sql.NullInt64
 	columns := []any{&k.ID, &k.OrganizationID, &k.ClientID, &k.Name, &k.OwnerID, &scopes, &resources,
 		&created, &expires, &suspended, &revoked, &k.RevokedReason, &k.RevokedPosition,
-		&k.Description, &networks, &ttl, &k.Pending, &k.RequestedBy,
+		&k.Description, &networks, &ttl, &k.Pending, &k.RequestedBy, &k.StaffHold,
 		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used, &afterUse, &firstUsed, &from, &leaked}
 	if err := rows.Scan(append(columns, more...)...); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func queryKeys(ctx context.Context, q querier, query string, args ...any) (list 
 func key(ctx context.Context, q querier, organizationID, id string) (keys.Key, error) {
 	list, err := queryKeys(ctx, q, selectKeys+`
 		FROM keys k LEFT JOIN credentials c ON c.key_id = k.id
-		WHERE k.id = $1 AND k.organization_id = $2 ORDER BY `+orderSecrets, id, organizationID)
+		WHERE (k.id = $1 OR k.client_id = $1) AND k.organization_id = $2 ORDER BY `+orderSecrets, id, organizationID)
 	return only(list, err)
 }
 
@@ -237,9 +237,10 @@ func (s *Store) Keys(ctx context.Context, organizationID string, page keys.Page)
 	return list, s.fail(err)
 }
 
-// holds is the condition that a text has a part. LIKE ignores case on one engine
-// and not on the other.
+// holds is the condition that a text has a part, lacks that it has not. LIKE ignores
+// case on one engine and not on the other.
 func holds(text, part string) string { return `REPLACE(` + text + `, ` + part + `, '') <> ` + text }
+func lacks(text, part string) string { return `REPLACE(` + text + `, ` + part + `, '') = ` + text }
 
 func prefixes(list []netip.Prefix) string {
 	var texts []string
@@ -302,9 +303,9 @@ func (s *Store) ChangeKey(ctx context.Context, organizationID, id string, change
 func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 	if _, err := tx.ExecContext(ctx,
 		`UPDATE keys SET scopes = $2, resources = $3, expires_at = $4, suspended_at = $5, revoked_at = $6, revoked_reason = $7,
-		                 name = $8, name_key = $9, description = $10, owner_id = $11, networks = $12, token_ttl_us = $13, pending = $14 WHERE id = $1`,
+		                 name = $8, name_key = $9, description = $10, owner_id = $11, networks = $12, token_ttl_us = $13, pending = $14, staff_hold = $15, requested_by = $16 WHERE id = $1`,
 		k.ID, words(k.Scopes), words(k.Resources), micros(k.ExpiresAt), micros(k.SuspendedAt), micros(k.RevokedAt), k.RevokedReason,
-		k.Name, keys.NameKey(k.Name), k.Description, k.OwnerID, prefixes(k.Networks), k.TokenTTL.Microseconds(), k.Pending); err != nil {
+		k.Name, keys.NameKey(k.Name), k.Description, k.OwnerID, prefixes(k.Networks), k.TokenTTL.Microseconds(), k.Pending, k.StaffHold, k.RequestedBy); err != nil {
 		return err
 	}
 	for _, old := range before.Credentials {

@@ -86,8 +86,10 @@ func (s *Store) ChangeMember(ctx context.Context, organizationID, id string, cha
 			return keys.Commit{}, err
 		}
 		if !m.RemovedAt.IsZero() && m.Heir != "" {
-			if _, err := tx.ExecContext(ctx, `UPDATE keys SET owner_id = $2 WHERE owner_id = $1 AND revoked_at = 0`, id, m.Heir); err != nil {
-				return keys.Commit{}, err
+			for _, statement := range []string{`UPDATE keys SET requested_by = $2 WHERE requested_by = $1 AND revoked_at = 0`, `UPDATE keys SET owner_id = $2 WHERE owner_id = $1 AND revoked_at = 0`} {
+				if _, err := tx.ExecContext(ctx, statement, id, m.Heir); err != nil {
+					return keys.Commit{}, err
+				}
 			}
 		}
 		return appendEntry(ctx, tx, entry)

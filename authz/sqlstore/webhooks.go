@@ -16,8 +16,9 @@ func deliver(ctx context.Context, tx *sql.Tx, e keys.Entry, at keys.Commit, t ti
 		if _, err := tx.ExecContext(ctx,
 			`INSERT INTO deliveries (id, webhook_id, seq, type, state, attempts, next_at, tried_at, status, error)
 			 SELECT $1 || '_' || id, id, $2, $3, 'pending', 0, $4, 0, 0, '' FROM webhooks
-			 WHERE organization_id = $5 AND (events = '' OR `+holds(`' ' || events || ' '`, `' ' || CAST($3 AS TEXT) || ' '`)+`)`,
-			"msg_"+rand.Text(), at.Position, kind, micros(t), e.OrganizationID); err != nil {
+			 WHERE organization_id = $5 AND (events = '' OR `+holds(`' ' || events || ' '`, `' ' || CAST($3 AS TEXT) || ' '`)+`)
+			   AND ($3 <> $6 OR id = $7) AND (SELECT COUNT(*) FROM deliveries p WHERE p.webhook_id = webhooks.id AND p.state = 'pending') < $8`,
+			"msg_"+rand.Text(), at.Position, kind, micros(t), e.OrganizationID, keys.TestType, e.Target, keys.MaxPending); err != nil {
 			return err
 		}
 	}
@@ -25,8 +26,18 @@ func deliver(ctx context.Context, tx *sql.Tx, e keys.Entry, at keys.Commit, t ti
 }
 
 // AddWebhook implements keys.Store.
-func (s *Store) AddWebhook(ctx context.Context, w keys.Webhook, entry keys.Entry) (keys.Commit, error) {
+func (s *Store) AddWebhook(ctx context.Context, w keys.Webhook, entry keys.Entry, admit func(int) error) (keys.Commit, error) {
 	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		if _, err := organization(ctx, tx, w.OrganizationID, s.lock); err != nil {
+			return keys.Commit{}, err
+		}
+		var others int
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM webhooks WHERE organization_id = $1`, w.OrganizationID).Scan(&others); err != nil {
+			return keys.Commit{}, err
+		}
+		if err := admit(others); err != nil {
+			return keys.Commit{}, err
+		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO webhooks (id, organization_id, url, events, created_at) VALUES ($1, $2, $3, $4, $5)`,
 			w.ID, w.OrganizationID, w.URL, words(w.Events), micros(w.CreatedAt)); err != nil {
 			return keys.Commit{}, err
@@ -67,15 +78,16 @@ func (s *Store) Webhooks(ctx context.Context, organizationID string) ([]keys.Web
 // RemoveWebhook implements keys.Store.
 func (s *Store) RemoveWebhook(ctx context.Context, organizationID, id string, entry keys.Entry) (keys.Commit, error) {
 	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
-		if err := tx.QueryRowContext(ctx, `SELECT id FROM webhooks WHERE id = $1 AND organization_id = $2`+s.lock, id, organizationID).Scan(&id); err != nil {
+		// The log first: every other change locks it before it locks webhooks.
+		commit, err := appendEntry(ctx, tx, entry)
+		if err != nil {
 			return keys.Commit{}, err
 		}
-		for _, statement := range []string{`DELETE FROM deliveries WHERE webhook_id = $1`, `DELETE FROM webhooks WHERE id = $1`} {
-			if _, err := tx.ExecContext(ctx, statement, id); err != nil {
-				return keys.Commit{}, err
-			}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE webhook_id = (SELECT id FROM webhooks WHERE id = $1 AND organization_id = $2)`, id, organizationID); err != nil {
+			return keys.Commit{}, err
 		}
-		return appendEntry(ctx, tx, entry)
+		err = tx.QueryRowContext(ctx, `DELETE FROM webhooks WHERE id = $1 AND organization_id = $2 RETURNING id`, id, organizationID).Scan(&id)
+		return commit, err
 	})
 }
 
@@ -93,7 +105,7 @@ func scanDelivery(rows *sql.Rows) (d keys.Delivery, err error) {
 }
 
 // DueDeliveries implements keys.Store.
-func (s *Store) DueDeliveries(ctx context.Context, t, next time.Time, limit int) ([]keys.Delivery, error) {
+func (s *Store) DueDeliveries(ctx context.Context, t, next time.Time, limit int, busy []string) ([]keys.Delivery, error) {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, s.fail(err)
@@ -102,8 +114,12 @@ func (s *Store) DueDeliveries(ctx context.Context, t, next time.Time, limit int)
 	// The condition stands twice: whoever waits for another's claim looks again.
 	rows, err := tx.QueryContext(ctx,
 		`UPDATE deliveries SET next_at = $2 WHERE state = 'pending' AND next_at <= $1
-		   AND id IN (SELECT id FROM deliveries WHERE state = 'pending' AND next_at <= $1 ORDER BY next_at LIMIT $3) RETURNING id`,
-		micros(t), micros(next), limit)
+		   AND id IN (SELECT id FROM (
+		         SELECT d.id, d.next_at, ROW_NUMBER() OVER (PARTITION BY w.organization_id ORDER BY d.next_at, d.id) AS turn
+		         FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
+		         WHERE d.state = 'pending' AND d.next_at <= $1 AND `+lacks(`CAST($4 AS TEXT)`, `' ' || w.organization_id || ' '`)+`) due
+		       WHERE turn = 1 ORDER BY next_at LIMIT $3) RETURNING id`,
+		micros(t), micros(next), limit, " "+words(busy)+" ")
 	ids, err := collect(rows, err, func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) })
 	if err != nil {
 		return nil, s.fail(err)

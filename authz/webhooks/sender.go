@@ -36,22 +36,28 @@ type Config struct {
 type Sender struct {
 	config        Config
 	secure, plain *http.Client // for https and http
+
+	sending  sync.WaitGroup
+	mu       sync.Mutex
+	inFlight map[string]int // by organisation
 }
 
 // The bounds of sending.
 const (
 	timeout   = 10 * time.Second // of one attempt
 	claim     = time.Minute      // after which another server tries what this one took
-	batch     = 20               // sent at once
+	slots     = 100              // deliveries on their way at once
 	pause     = 2 * time.Second  // between two looks
-	firstWait = 5 * time.Second  // before the second attempt
+	firstWait = 5 * time.Second  // before the second attempt; four times as long before the next
 	lastWait  = 8 * time.Hour
-	lifetime  = 24 * time.Hour // from the event to the last attempt
+
+	perOrganization = 2
+	maxAttempts     = 10 // a day
 )
 
 // New returns a sender that has not begun.
 func New(config Config) *Sender {
-	return &Sender{config, newClient(config.Allow, true), newClient(config.Allow, false)}
+	return &Sender{config: config, secure: newClient(config.Allow, true), plain: newClient(config.Allow, false), inFlight: map[string]int{}}
 }
 
 func newClient(allowed []netip.Prefix, public bool) *http.Client {
@@ -64,46 +70,73 @@ func newClient(allowed []netip.Prefix, public bool) *http.Client {
 	}
 }
 
-// Run sends until ctx ends.
+// Run sends until ctx ends, and returns when nothing is on its way any more.
 func (s *Sender) Run(ctx context.Context) error {
 	for {
-		sent, err := s.round(ctx)
+		taken, err := s.look(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.config.Logger.Error("webhooks not sent", "error", err)
 		}
-		if sent == batch {
-			continue // there may be more
+		wait := pause
+		if taken > 0 {
+			wait = pause / 100 // there may be more
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(wait):
 		case <-ctx.Done():
+			s.sending.Wait()
 			return ctx.Err()
 		}
 	}
 }
 
-// round sends what is due now.
-func (s *Sender) round(ctx context.Context) (sent int, err error) {
-	due, err := s.config.Registry.DueDeliveries(ctx, batch, claim)
-	if err != nil {
-		return 0, err
+// look takes what is due and free, and begins to send it. One organisation's slow
+// receiver holds up its own deliveries only: of each, at most perOrganization are on
+// their way.
+func (s *Sender) look(ctx context.Context) (taken int, err error) {
+	s.mu.Lock()
+	free := slots
+	var busy []string
+	for organization, n := range s.inFlight {
+		if free -= n; n >= perOrganization {
+			busy = append(busy, organization)
+		}
 	}
-	var all sync.WaitGroup
+	s.mu.Unlock()
+	if free <= 0 {
+		return 0, nil
+	}
+	due, err := s.config.Registry.DueDeliveries(ctx, free, busy, claim)
 	for _, d := range due {
-		all.Go(func() {
-			status, err := s.send(ctx, d)
-			if ctx.Err() != nil {
-				return // it is tried again after the claim
-			}
-			store, cancel := context.WithTimeout(ctx, timeout)
-			defer cancel()
-			if err := s.config.Registry.Delivered(store, outcome(d, status, err, time.Now().UTC().Truncate(time.Microsecond))); err != nil {
-				s.config.Logger.Error("delivery not stored", "delivery", d.ID, "error", err)
-			}
+		s.count(d, 1)
+		s.sending.Go(func() {
+			defer s.count(d, -1)
+			s.deliver(ctx, d)
 		})
 	}
-	all.Wait()
-	return len(due), nil
+	return len(due), err
+}
+
+// count keeps how many deliveries of an organisation are on their way.
+func (s *Sender) count(d keys.Delivery, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inFlight[d.Webhook.OrganizationID] += n; s.inFlight[d.Webhook.OrganizationID] == 0 {
+		delete(s.inFlight, d.Webhook.OrganizationID)
+	}
+}
+
+// deliver makes one attempt and stores what became of it.
+func (s *Sender) deliver(ctx context.Context, d keys.Delivery) {
+	status, err := s.send(ctx, d)
+	if ctx.Err() != nil {
+		return // it is tried again after the claim
+	}
+	store, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := s.config.Registry.Delivered(store, outcome(d, status, err, time.Now().UTC().Truncate(time.Microsecond))); err != nil {
+		s.config.Logger.Error("delivery not stored", "delivery", d.ID, "error", err)
+	}
 }
 
 // outcome is a delivery after an attempt: done, due again, or given up.
@@ -115,12 +148,8 @@ func outcome(d keys.Delivery, status int, err error, t time.Time) keys.Delivery 
 	}
 	d.Error = explain(err)
 	wait := min(firstWait<<(2*min(d.Attempts-1, 10)), lastWait)
-	d.NextAt = t.Add(wait + rand.N(wait/5)).Truncate(time.Microsecond)
-	begun := d.Event.At
-	if d.Attempts == 1 && t.Sub(begun) > lifetime/2 {
-		begun = t // it is sent again
-	}
-	if status == http.StatusGone || d.NextAt.Sub(begun) > lifetime && d.Attempts > 1 {
+	d.NextAt = t.Add(wait + rand.N(wait/10)).Truncate(time.Microsecond)
+	if status == http.StatusGone || d.Attempts == maxAttempts {
 		d.State = keys.DeliveryFailed
 	}
 	return d
@@ -134,10 +163,8 @@ func explain(err error) string {
 	switch {
 	case errors.As(err, &refused):
 		return refused.Error()
-	case errors.Is(err, errAddress):
+	case errors.Is(err, errAddress), errors.As(err, &lookup):
 		return "the URL does not lead to a public address over https"
-	case errors.As(err, &lookup):
-		return "the name is not found"
 	case errors.As(err, &network) && network.Timeout():
 		return fmt.Sprintf("no answer in %v", timeout)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
@@ -115,7 +116,11 @@ func auditExport(f *remote) *cobra.Command {
 		}
 		n, err := f.export(cmd, org, "/audit-events/export?"+query.Encode(), to)
 		if err == nil && !f.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d lines. Keep the last one elsewhere: it shows later that nothing before it was written anew.\n", n)
+			remark := "Keep the last one elsewhere: it shows later that nothing before it was written anew."
+			if filter != (auditFilter{since: filter.since, until: filter.until}) || format != "ndjson" {
+				remark = "It cannot be checked with imara audit verify: events were left out, or it is CSV."
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d lines. %s\n", n, remark)
 		}
 		return err
 	})
@@ -153,6 +158,7 @@ func (f *remote) export(cmd *cobra.Command, org *api, path string, to io.Writer)
 
 func auditVerify(f *remote) *cobra.Command {
 	var key, kept string
+	var partial bool
 	cmd := &cobra.Command{
 		Use: "verify [FILE|-]", Short: "Check the chain of events: the server's own, or that of an export", Args: cobra.MaximumNArgs(1),
 		Long: `Check the chain of events. With a file, or - for standard input, an NDJSON export is
@@ -160,12 +166,13 @@ checked here; what signs it is asked of the server unless --key says it. Without
 server checks its own. The first bad event is named; exit code 4 says that there is one.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return f.verifyFile(cmd, args[0], key, kept)
+				return f.verifyFile(cmd, args[0], key, kept, partial)
 			}
 			return f.verifyServer().RunE(cmd, nil)
 		},
 	}
 	cmd.Flags().StringVar(&key, "key", "", "public key that signs checkpoints, Base64URL, instead of asking the server")
+	cmd.Flags().BoolVar(&partial, "partial", false, "the export begins in the middle; its first event is taken as given")
 	cmd.Flags().StringVar(&kept, "checkpoint", "", "file with a checkpoint that was kept: it must be in the chain")
 	return cmd
 }
@@ -193,7 +200,7 @@ func (f *remote) verifyServer() *cobra.Command {
 }
 
 // verifyFile checks an export without believing the server that made it.
-func (f *remote) verifyFile(cmd *cobra.Command, path, keyText, kept string) error {
+func (f *remote) verifyFile(cmd *cobra.Command, path, keyText, kept string, partial bool) error {
 	public, err := f.checkpointKey(cmd, keyText)
 	if err != nil {
 		return err
@@ -211,7 +218,7 @@ func (f *remote) verifyFile(cmd *cobra.Command, path, keyText, kept string) erro
 		}
 		from, size = file, int(info.Size())
 	}
-	chain := keys.Chain{Middle: true}
+	chain := keys.Chain{Middle: partial}
 	if kept != "" {
 		text, err := os.ReadFile(kept)
 		if err != nil {
@@ -222,14 +229,20 @@ func (f *remote) verifyFile(cmd *cobra.Command, path, keyText, kept string) erro
 			return &exit{exitRefused, err}
 		}
 		chain.Expect(checkpoint)
+		chain.Strict = true
 	}
 	bar := f.bar(cmd, size, 1e6, "MB")
 	defer bar.end()
-	if err := verifyLines(io.TeeReader(from, bar), &chain, public); err != nil {
+	first, err := verifyLines(io.TeeReader(from, bar), &chain, public)
+	if err != nil {
 		return &exit{exitRefused, err}
 	}
 	bar.end()
-	fmt.Fprintf(cmd.OutOrStdout(), "✓ %d events, up to evt_%d\n", chain.Events, chain.Position)
+	begins := ""
+	if partial {
+		begins = fmt.Sprintf(" from evt_%d, which is taken as given", first)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "✓ %d events%s, up to evt_%d\n", chain.Events, begins, chain.Position)
 	return nil
 }
 
@@ -248,42 +261,52 @@ func readCheckpoint(text []byte, public ed25519.PublicKey) (keys.Checkpoint, err
 
 var errUnsigned = errors.New("the export is cut off: its last line is no checkpoint")
 
-// verifyLines checks every line, and that the last one signs the one before it.
-func verifyLines(from io.Reader, chain *keys.Chain, public ed25519.PublicKey) error {
+// verifyLines checks every line, and that the last one signs the one before it. It
+// returns the position of the first.
+func verifyLines(from io.Reader, chain *keys.Chain, public ed25519.PublicKey) (first uint64, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, 16<<20)
 	organization, signed := "", false
+	var bad error // told at the end: that it was filtered comes last
 	for lines.Scan() {
 		if signed {
-			return errors.New("there is something after the checkpoint")
+			return 0, errors.New("there is something after the checkpoint")
 		}
 		e, end, err := management.ReadEvent(lines.Bytes())
 		if err != nil {
-			return fmt.Errorf("line %d: %w", chain.Events+1, err)
+			return 0, fmt.Errorf("line %d: %w", chain.Events+1, err)
 		}
-		if end.Checkpoint == "" {
-			if err := chain.Add(e); err != nil {
-				return err
+		switch {
+		case end.Filtered:
+			return 0, errors.New("the export was filtered: export without --action, --target and --by to check it")
+		case bad != nil:
+			continue
+		case end.Checkpoint == "" && chain.Events > 0 && e.OrganizationID != organization:
+			bad = &keys.BrokenError{Position: e.Position, Reason: "it is of another organisation"}
+			continue
+		case end.Checkpoint == "":
+			if chain.Events == 0 {
+				organization, first = e.OrganizationID, e.Position
 			}
-			organization = e.OrganizationID
+			bad = chain.Add(e)
 			continue
 		}
 		checkpoint, err := keys.ParseCheckpoint(end.Checkpoint, public)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if head := chain.Head(organization); checkpoint.Position != head.Position || string(checkpoint.Hash) != string(head.Hash) || checkpoint.OrganizationID != organization {
-			return errors.New("the checkpoint is not of the last event")
+			return 0, errors.New("the checkpoint is not of the last event")
 		}
 		signed = true
 	}
-	if err := lines.Err(); err != nil {
-		return err
+	if err := cmp.Or(lines.Err(), bad); err != nil {
+		return 0, err
 	}
 	if !signed {
-		return errUnsigned
+		return 0, errUnsigned
 	}
-	return chain.End()
+	return first, chain.End()
 }
 
 // checkpointKey is the key that is given, or else the server's.

@@ -79,9 +79,11 @@ func (f *clientFlags) credentials(cmd *cobra.Command, resource string, scopes ..
 type api struct {
 	base   string // …/v1 or …/v1/orgs/{org}
 	client *http.Client
-	header http.Header
-	dryRun bool
-	match  string // If-Match of changes; empty is whatever is there
+	// timeout of a call whose whole answer is read at once.
+	timeout time.Duration
+	header  http.Header
+	dryRun  bool
+	match   string // If-Match of changes; empty is whatever is there
 }
 
 // of is the part of the API for an organisation.
@@ -100,9 +102,11 @@ func (f *clientFlags) api(cmd *cobra.Command) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := credentials.Client(cmd.Context())
-	client.Timeout = f.timeout
-	return &api{base: f.url + "/v1", client: client, header: http.Header{}}, nil
+	// A redirect would take the token to another place.
+	plain := &http.Client{Timeout: f.timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := credentials.Client(context.WithValue(cmd.Context(), oauth2.HTTPClient, plain))
+	client.CheckRedirect = plain.CheckRedirect
+	return &api{base: f.url + "/v1", client: client, timeout: f.timeout, header: http.Header{}}, nil
 }
 
 // api is the server as these flags reach it.
@@ -112,6 +116,9 @@ func (f *remote) api(cmd *cobra.Command) (*api, error) {
 		return nil, err
 	}
 	server.dryRun = f.dryRun
+	if cmd.Flags().Changed("actor") && f.actor == "" {
+		return nil, usage("--actor names nobody")
+	}
 	if f.actor != "" {
 		server.header.Set("Imara-Actor", f.actor)
 	}
@@ -176,12 +183,14 @@ func (a *api) asOf(ctx context.Context, path string, answer any) (*api, error) {
 }
 
 func (a *api) call(ctx context.Context, method, path string, request, answer any) (http.Header, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
 	response, err := a.send(ctx, method, path, request)
 	if err != nil {
 		return nil, err
 	}
 	defer response.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
+	data, err := io.ReadAll(io.LimitReader(response.Body, 64<<20))
 	if err != nil {
 		return nil, failure(err)
 	}

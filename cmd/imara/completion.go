@@ -12,7 +12,8 @@ import (
 )
 
 // Completion asks the server for names while the user types. What cannot be had,
-// is not offered; nothing is said.
+// is not offered; nothing is said. Shells put what is offered on the command line as
+// it is, so only names of harmless characters are: others are meant by their ids.
 
 type completer = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
 
@@ -39,9 +40,19 @@ func (f *remote) completer(names func(*cobra.Command, *api) ([]string, error), m
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
-		all = slices.DeleteFunc(all, func(name string) bool { return !strings.HasPrefix(strings.ToLower(name), strings.ToLower(begun)) })
+		all = slices.DeleteFunc(all, func(name string) bool {
+			offered, _, _ := strings.Cut(name, "\t")
+			return !harmless(offered) || !strings.HasPrefix(strings.ToLower(name), strings.ToLower(begun))
+		})
 		return all, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// harmless tells whether a shell takes a word as it is.
+func harmless(word string) bool {
+	return !strings.ContainsFunc(word, func(c rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/@+-", c)
+	})
 }
 
 // keyNames are the names of keys that are not revoked, and their client ids.
@@ -49,8 +60,12 @@ func (f *remote) keyNames(cmd *cobra.Command, server *api) ([]string, error) {
 	list, err := all[management.Key](cmd, server.of(f.org), "/keys", url.Values{"limit": {"200"}})
 	var names []string
 	for _, k := range list.Data {
-		if k.Status != "revoked" {
+		switch {
+		case k.Status == "revoked":
+		case harmless(k.Name):
 			names = append(names, k.Name+"\t"+k.ClientID)
+		default:
+			names = append(names, k.ClientID+"\t"+k.Name)
 		}
 	}
 	return names, err

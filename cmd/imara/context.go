@@ -82,8 +82,9 @@ func (c contexts) write() error {
 	return writeFile(path, append(data, '\n'))
 }
 
-// fill takes from the context what neither a flag nor the environment says. A
-// context belongs together: of another server's it takes nothing.
+// fill takes server, key and secret from the context when neither a flag nor the
+// environment says any of them, or when --context does. They belong together: the
+// secret of one server never goes to another.
 func (f *clientFlags) fill() error {
 	c, err := readContexts()
 	if err != nil {
@@ -94,20 +95,17 @@ func (f *clientFlags) fill() error {
 		name = c.Current
 	}
 	saved, ok := c.Contexts[name]
-	if !ok && f.context != "" {
+	switch {
+	case !ok && f.context != "":
 		return usage("there is no context %q: see imara context list", f.context)
-	}
-	if !ok || f.issuer != "" && f.issuer != saved.Issuer {
+	case !ok, f.context == "" && (f.issuer != "" || f.clientID != ""):
 		return nil
+	case f.issuer != "" && f.issuer != saved.Issuer, f.clientID != "" && f.clientID != saved.ClientID:
+		return usage("the context %q is another server or key than IMARA_ISSUER, IMARA_CLIENT_ID or their flags say: leave one out", name)
 	}
-	if f.issuer == "" {
-		f.issuer, f.url = saved.Issuer, saved.URL
-	}
+	f.issuer, f.url, f.clientID, f.secret.saved = saved.Issuer, saved.URL, saved.ClientID, saved.ClientSecret
 	if f.org == "" {
 		f.org = saved.Org
-	}
-	if f.clientID == "" || f.clientID == saved.ClientID {
-		f.clientID, f.secret.saved = saved.ClientID, saved.ClientSecret
 	}
 	return nil
 }
@@ -166,7 +164,7 @@ func logoutCommand() *cobra.Command {
 			}
 			name := append(args, c.Current)[0]
 			if _, ok := c.Contexts[name]; !ok {
-				return &exit{exitNotFound, fmt.Errorf("there is no context %q", name)}
+				return missing("context", name)
 			}
 			if delete(c.Contexts, name); c.Current == name {
 				c.Current = ""
@@ -205,7 +203,7 @@ func contextCommand() *cobra.Command {
 				return err
 			}
 			if _, ok := c.Contexts[args[0]]; !ok {
-				return &exit{exitNotFound, fmt.Errorf("there is no context %q", args[0])}
+				return missing("context", args[0])
 			}
 			c.Current = args[0]
 			return c.write()

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,6 +84,16 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 		{ID: "mem_demo_developer", OrganizationID: demoOrganization, Name: "Mika Sato", Email: "mika@acme.example", Role: keys.Developer},
 	} {
 		if _, err := p.registry.AddMember(ctx, demoActor, m); err != nil && !errors.Is(err, keys.ErrExists) {
+			return nil, err
+		}
+	}
+	presets, err := p.registry.Presets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(presets) == 0 {
+		preset := keys.Preset{Name: "Read-only dashboard", Description: "Alerts and incidents, to look at", Scopes: []string{"alerts:read", "incidents:read"}}
+		if _, err := p.registry.PutPreset(ctx, demoActor, preset); err != nil {
 			return nil, err
 		}
 	}
@@ -180,6 +192,26 @@ func issuerPath(issuer string) string {
 // writeEnv writes a file for a shell to source. No value of ours holds a quote.
 func writeEnv(path string, values [][2]string) error {
 	var b strings.Builder
+	for _, v := range values {
+		fmt.Fprintf(&b, "%s='%s'\n", v[0], v[1])
+	}
+	return writeFile(path, []byte(b.String()))
+}
+
+// setEnv puts values into such a file, in place of lines that set them; the other
+// lines stay.
+func setEnv(path string, values [][2]string) error {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(data)) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		if !slices.ContainsFunc(values, func(v [2]string) bool { return v[0] == name }) {
+			b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+		}
+	}
 	for _, v := range values {
 		fmt.Fprintf(&b, "%s='%s'\n", v[0], v[1])
 	}

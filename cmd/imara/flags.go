@@ -68,20 +68,19 @@ func (s *secretFlags) read(stdin io.Reader) (string, error) {
 		return s.given, err
 	case s.stdin:
 		return s.given, nil
+	case file == "" && s.saved != "":
+		return s.saved, nil
 	case file == "" && os.Getenv("IMARA_CLIENT_SECRET") != "":
 		return os.Getenv("IMARA_CLIENT_SECRET"), nil
 	case file == "":
 		file = os.Getenv("IMARA_CLIENT_SECRET_FILE")
-	}
-	if file == "" && s.saved != "" {
-		return s.saved, nil
 	}
 	if file == "" {
 		return "", usage("a client secret is needed: IMARA_CLIENT_SECRET, IMARA_CLIENT_SECRET_FILE, --secret-file or --secret-stdin")
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return "", err
+		return "", usage("the client secret: %v", err)
 	}
 	defer f.Close()
 	return readSecret(f)

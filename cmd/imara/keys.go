@@ -6,6 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,9 +67,14 @@ func keysCreate(f *remote) *cobra.Command {
 	var expires, ttl days
 	var write secretFile
 	cmd := f.within("create", "Create a key and show its secret once", cobra.NoArgs, func(cmd *cobra.Command, org *api, _ []string) error {
+		if cmd.Flags().Changed("expires") && expires == 0 {
+			return usage("--expires 0 would end it at once; leave it out for a key that never ends")
+		}
 		if expires > 0 {
-			at := time.Now().Add(time.Duration(expires)).UTC().Truncate(time.Second)
-			request.ExpiresAt = &at
+			request.ExpiresIn = time.Duration(expires).String()
+		}
+		if err := write.check(); err != nil {
+			return err
 		}
 		request.TokenTTLSeconds = int(time.Duration(ttl).Seconds())
 		var created management.KeyWithSecret
@@ -107,7 +115,25 @@ func keysCreate(f *remote) *cobra.Command {
 type secretFile string
 
 func (s *secretFile) add(flags *pflag.FlagSet) {
-	flags.StringVar((*string)(s), "write-env", "", "write client id and secret to this file, 0600, for: set -a; . FILE; set +a")
+	flags.StringVar((*string)(s), "write-env", "", "write client id and secret to this file, 0600, for: set -a; . FILE; set +a; its other lines stay")
+}
+
+// check finds out before the secret is made whether it can be kept.
+func (s *secretFile) check() error {
+	if *s == "" {
+		return nil
+	}
+	if target, err := filepath.EvalSymlinks(string(*s)); err == nil {
+		*s = secretFile(target)
+	}
+	if info, err := os.Stat(string(*s)); err == nil && !info.Mode().IsRegular() {
+		return usage("--write-env: %s is not a file", string(*s))
+	}
+	f, err := privateFile(string(*s), nil)
+	if err != nil {
+		return usage("--write-env: %v", err)
+	}
+	return os.Remove(f)
 }
 
 // keep writes the file, and takes the secret out of what is printed.
@@ -115,7 +141,7 @@ func (s secretFile) keep(k *management.KeyWithSecret) error {
 	if s == "" || k.Secret == nil {
 		return nil
 	}
-	err := writeEnv(string(s), [][2]string{{"IMARA_CLIENT_ID", k.Key.ClientID}, {"IMARA_CLIENT_SECRET", k.Secret.Value}})
+	err := setEnv(string(s), [][2]string{{"IMARA_CLIENT_ID", k.Key.ClientID}, {"IMARA_CLIENT_SECRET", k.Secret.Value}})
 	if err != nil {
 		return fmt.Errorf("the secret is made and could not be written, so rotate the key %s: %w", k.Key.ID, err)
 	}
@@ -162,7 +188,7 @@ func keysShow(f *remote) *cobra.Command {
 // find returns the one key that has this id, client id or name. A name means an
 // active key before a revoked one.
 func find(cmd *cobra.Command, org *api, name string) (key management.Key, err error) {
-	if strings.HasPrefix(name, "key_") {
+	if strings.HasPrefix(name, "key_") || keys.ValidClientID(name) {
 		err := org.do(cmd.Context(), http.MethodGet, "/keys/"+url.PathEscape(name), nil, &key)
 		return key, err
 	}
@@ -172,12 +198,15 @@ func find(cmd *cobra.Command, org *api, name string) (key management.Key, err er
 	}
 	var named []management.Key
 	for _, k := range list.Data {
-		if k.ClientID == name || strings.EqualFold(k.Name, name) && k.Status != "revoked" {
+		if k.ClientID == name {
 			return k, nil
 		}
 		if strings.EqualFold(k.Name, name) {
 			named = append(named, k)
 		}
+	}
+	if living := slices.IndexFunc(named, func(k management.Key) bool { return k.Status != "revoked" }); living >= 0 {
+		return named[living], nil
 	}
 	switch len(named) {
 	case 0:
@@ -204,6 +233,9 @@ func keysRotate(f *remote) *cobra.Command {
 	var wait bool
 	var write secretFile
 	cmd := f.withKey("rotate KEY", "Add a secret; the old one ends a day after the new one is first used", func(cmd *cobra.Command, org *api, key management.Key) error {
+		if err := write.check(); err != nil {
+			return err
+		}
 		var request management.RotateKey
 		if cmd.Flags().Changed("overlap") {
 			if request.OldEnds = "now"; overlap > 0 {

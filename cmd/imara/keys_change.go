@@ -26,7 +26,7 @@ func keysEdit(f *remote) *cobra.Command {
 		for flag, set := range map[string]func(){
 			"name": func() { request.Name = &name }, "description": func() { request.Description = &description }, "owner": func() { request.Owner = &owner },
 			"scope": func() { request.Scopes = &scopes }, "resource": func() { request.Resources = &resources }, "network": func() { request.Networks = &networks },
-			"never-expires": func() { request.ExpiresAt.Set = true },
+			"never-expires": func() { request.ExpiresAt = management.Null[time.Time]{Set: true, IsNull: true} },
 			"expires": func() {
 				request.ExpiresAt = management.Null[time.Time]{Set: true, Value: time.Now().Add(time.Duration(expires)).UTC().Truncate(time.Second)}
 			},

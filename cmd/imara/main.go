@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,24 @@ const (
 	exitLimit       = 5
 	exitConflict    = 6
 	exitUnavailable = 7
+
+	exitInterrupted = 130
 )
+
+// A checkedWriter remembers the first error: what was not printed may be a secret
+// that nobody sees again.
+type checkedWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
+}
 
 // exit is an error that ends the program with a code.
 type exit struct {
@@ -76,22 +94,34 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	checked := &checkedWriter{Writer: stdout}
+	if f, ok := stdout.(*os.File); !ok || !terminal(f) {
+		root.SetOut(checked)
+	} else {
+		root.SetOut(stdout)
+	}
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v (see %s --help)", err, cmd.CommandPath())
 	})
 	root.AddCommand(serveCommand(), gatewayCommand(), loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(),
 		keysCommand(), secretsCommand(), tokenCommand(), scopesCommand(), resourcesCommand(), presetsCommand(), orgsCommand(), membersCommand(),
-		auditCommand(), webhooksCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand())
+		auditCommand(), webhooksCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand(),
+		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) }})
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	if err == nil && checked.err != nil {
+		err = fmt.Errorf("standard output: %w", checked.err)
+	}
+	switch {
+	case err == nil:
 		return exitOK
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return exitInterrupted
 	}
 	var e *exit
 	if !errors.As(err, &e) {
 		e = &exit{exitError, err}
-		if !understood {
+		if !understood || strings.Contains(err.Error(), "flags in the group") {
 			e.code = exitUsage
 		}
 	}

@@ -81,7 +81,7 @@ func newAPIServer(b *testing.B, count int) *apiServer {
 		}
 	}
 	many := 1 << 20
-	if _, _, err := s.registry.SetPlan(ctx, keys.Program("bench"), "org", "Enterprise", &many, ""); err != nil {
+	if _, err := s.registry.SetLimit(ctx, keys.Program("bench"), "org", &many, "bench"); err != nil {
 		b.Fatal(err)
 	}
 	operator, err := s.registry.Create(ctx, keys.Program("bench"), "staff", keys.NewKey{Name: "bench", Access: keys.Access{Scopes: []string{"keys:read", "keys:write", "operator"}}})

@@ -64,7 +64,7 @@ func TestPlanLimitHoldsOverReplicas(t *testing.T) {
 			t.Fatal(r.body)
 		}
 	}
-	if r := servers[0].ask("POST", "/plan", operator, `{"plan":"Enterprise","max_keys":10}`); r.status != 200 {
+	if r := servers[0].ask("POST", "/limit", operator, `{"max_keys":10,"reason":"a test"}`); r.status != 200 {
 		t.Fatal(r.body)
 	}
 	count := func(n int, status func(reply) bool) (matching int) {
@@ -89,6 +89,9 @@ func TestPlanLimitHoldsOverReplicas(t *testing.T) {
 		t.Errorf("%d made for one slot", made)
 	}
 	if r := servers[1].ask("POST", "/plan", operator, `{"plan":"Professional"}`); r.status != 200 {
+		t.Fatal(r.body)
+	}
+	if r := servers[2].ask("POST", "/limit", operator, `{"max_keys":null,"reason":"over"}`); r.status != 200 {
 		t.Fatal(r.body)
 	}
 	if made := count(12, func(r reply) bool { return r.status == 201 }); made != 0 {

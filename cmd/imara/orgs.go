@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 func orgsCommand() *cobra.Command {
 	cmd, f := remoteCommand("orgs", "Manage organisations: plans, limits and key policy")
-	cmd.AddCommand(orgsList(f), orgsCreate(f), orgsShow(f), orgsRename(f), orgsSetPlan(f), orgsRequestLimit(f), orgsAnswerLimit(f), orgsPolicy(f), orgsSetPolicy(f))
+	cmd.AddCommand(orgsList(f), orgsCreate(f), orgsShow(f), orgsRename(f), orgsSetPlan(f), orgsSetLimit(f), orgsRequestLimit(f), orgsAnswerLimit(f), orgsPolicy(f), orgsSetPolicy(f))
 	return cmd
 }
 
@@ -92,10 +93,10 @@ func orgsRename(f *remote) *cobra.Command {
 
 func orgsSetPlan(f *remote) *cobra.Command {
 	var request management.SetPlan
-	var limit int
-	cmd := f.within("set-plan PLAN", "Move the organisation to a plan, with a limit of its own or without (operators)", cobra.ExactArgs(1), func(cmd *cobra.Command, org *api, args []string) error {
-		if request.Plan = args[0]; cmd.Flags().Changed("limit") {
-			request.MaxKeys = &limit
+	cmd := f.within("set-plan PLAN", "Move the organisation to a plan; a custom limit stays (operators)", cobra.ExactArgs(1), func(cmd *cobra.Command, org *api, args []string) error {
+		request.Plan = args[0]
+		if err := f.confirm(cmd, fmt.Sprintf("Move %s to %s?", f.org, request.Plan)); err != nil {
+			return err
 		}
 		var answer management.PlanAnswer
 		if err := org.do(cmd.Context(), http.MethodPost, "/plan", request, &answer); err != nil {
@@ -108,8 +109,24 @@ func orgsSetPlan(f *remote) *cobra.Command {
 			}
 		})
 	})
-	cmd.Flags().IntVar(&limit, "limit", 0, "a limit of active keys of its own, in place of the plan's")
 	cmd.Flags().StringVar(&request.Reason, "reason", "", "why, for the record")
+	return cmd
+}
+
+func orgsSetLimit(f *remote) *cobra.Command {
+	var request management.SetLimit
+	cmd := f.within("set-limit KEYS|none", "Set a limit of active keys in place of the plan's, or take it away (support)", cobra.ExactArgs(1), func(cmd *cobra.Command, org *api, args []string) error {
+		request.MaxKeys = management.Null[int]{Set: true, IsNull: true}
+		if args[0] != "none" {
+			n, err := strconv.Atoi(args[0])
+			if err != nil {
+				return usage("say how many keys, or none")
+			}
+			request.MaxKeys = management.Null[int]{Set: true, Value: n}
+		}
+		return f.one(cmd, org, http.MethodPost, "/limit", request)
+	})
+	cmd.Flags().StringVar(&request.Reason, "reason", "", "why (required)")
 	return cmd
 }
 
@@ -167,22 +184,18 @@ func orgsSetPolicy(f *remote) *cobra.Command {
 	var networks, creators []string
 	var approval, keep bool
 	cmd := f.within("set-policy", "Change what the organisation demands of its keys; --dry-run lists the keys it affects", cobra.NoArgs, func(cmd *cobra.Command, org *api, _ []string) error {
-		var answer management.PolicyAnswer
-		org, err := org.asOf(cmd.Context(), "/policy", &answer)
-		if err != nil {
-			return err
-		}
-		p := answer.Policy
+		var p management.EditPolicy
+		seconds := int(time.Duration(life).Seconds())
 		for flag, set := range map[string]func(){
-			"max-lifetime": func() { p.MaxLifetimeSeconds = int(time.Duration(life).Seconds()) }, "network": func() { p.Networks = networks },
-			"creator": func() { p.Creators = creators }, "approval": func() { p.Approval = approval }, "keep-leaked": func() { p.KeepLeaked = keep },
+			"max-lifetime": func() { p.MaxLifetimeSeconds = &seconds }, "network": func() { p.Networks = &networks },
+			"creator": func() { p.Creators = &creators }, "approval": func() { p.Approval = &approval }, "keep-leaked": func() { p.KeepLeaked = &keep },
 		} {
 			if cmd.Flags().Changed(flag) {
 				set()
 			}
 		}
-		answer = management.PolicyAnswer{}
-		if err := org.do(cmd.Context(), http.MethodPut, "/policy", p, &answer); err != nil {
+		var answer management.PolicyAnswer
+		if err := org.do(cmd.Context(), http.MethodPatch, "/policy", p, &answer); err != nil {
 			return err
 		}
 		return f.showPolicy(cmd, answer)

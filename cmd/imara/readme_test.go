@@ -89,7 +89,7 @@ func TestReadmeSnippetsRun(t *testing.T) {
 		`{"error":"invalid_token","error_description":"The access token was revoked."}`,
 		"Key created · uses 1 of 20", "written to trial.env", "200 OK", "X-Auth-Client-Id: imara_ci_",
 		"Key created · uses 2 of 20", "New secret", "CI/CD Pipeline", `"state":"confirmed"`, "not revoked", "2 of 2 verifiers confirmed",
-		"dry run: nothing was changed", "Nothing to do.", "lines. Keep the last one elsewhere", "✓ ", `{"data":[`, "100 revocations in ", "accepted after the revocation had returned: 0")
+		"Dry run, nothing was changed", "Nothing to do.", "lines. Keep the last one elsewhere", "✓ ", `{"data":[`, "100 revocations in ", "accepted after the revocation had returned: 0")
 }
 
 // TestReadmeProgramRuns builds the README's resource server and calls it.

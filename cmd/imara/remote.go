@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/imara/apikeys/authz/management"
+	"github.com/imara/apikeys/keys"
 )
 
 // remote are the flags of every command that talks to the management API.
@@ -100,8 +102,8 @@ func (f *remote) print(cmd *cobra.Command, answer any, human func(io.Writer)) er
 	if f.json {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(answer)
 	}
-	if f.dryRun && !f.quiet {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dry run: nothing was changed")
+	if f.dryRun {
+		fmt.Fprintln(cmd.OutOrStdout(), "Dry run, nothing was changed. It would be:")
 	}
 	human(cmd.OutOrStdout())
 	return nil
@@ -112,8 +114,14 @@ func (f *remote) table(cmd *cobra.Command, answer any, header string, rows [][]s
 	if f.output == "csv" && !f.json {
 		w := csv.NewWriter(cmd.OutOrStdout())
 		w.Write(strings.Split(strings.ToLower(strings.ReplaceAll(header, " ", "_")), "\t"))
-		w.WriteAll(rows)
+		for _, row := range rows {
+			w.Write(management.Cells(row))
+		}
+		w.Flush()
 		return w.Error()
+	}
+	if len(rows) == 0 && !f.json && !f.quiet {
+		fmt.Fprintln(cmd.ErrOrStderr(), "none")
 	}
 	return f.print(cmd, answer, func(w io.Writer) { writeTable(w, header, rows) })
 }
@@ -122,16 +130,34 @@ func writeTable(w io.Writer, header string, rows [][]string) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, header)
 	for _, row := range rows {
+		// What a server sends does nothing to the terminal.
+		for i, cell := range row {
+			if !keys.Printable(cell) {
+				row[i] = strconv.QuoteToASCII(cell)
+			}
+		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	t.Flush()
 }
 
-// fail prints the problem document when JSON is wanted.
+// exitNames are the codes of errors that no server sent.
+var exitNames = map[int]string{exitError: "error", exitUsage: "usage", exitNotFound: "not_found", exitRefused: "refused",
+	exitLimit: "plan_limit_reached", exitConflict: "conflict", exitUnavailable: "unavailable"}
+
+// fail prints the problem document, or one of its own, when JSON is wanted.
 func (f *remote) fail(cmd *cobra.Command, err error) error {
 	var problem *refusal
-	if f.json && errors.As(err, &problem) && problem.document != nil {
+	switch {
+	case !f.json || err == nil:
+	case errors.As(err, &problem) && problem.document != nil:
 		cmd.OutOrStdout().Write(append([]byte(strings.TrimSpace(string(problem.document))), '\n'))
+	default:
+		code := exitError
+		if e := (*exit)(nil); errors.As(err, &e) {
+			code = e.code
+		}
+		json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"code": exitNames[code], "detail": err.Error()})
 	}
 	return err
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -196,8 +195,8 @@ func masked(text string) string {
 // printable is masked, and quoted if a terminal would obey it.
 func printable(text string) string {
 	text = masked(text)
-	if strings.ContainsFunc(text, unicode.IsControl) {
-		return strconv.Quote(text)
+	if !keys.Printable(text) {
+		return strconv.QuoteToASCII(text)
 	}
 	return text
 }

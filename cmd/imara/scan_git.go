@@ -36,9 +36,10 @@ func (s *scan) repository(ctx context.Context, dir string) error {
 	return s.paths(ctx, nil, filepath.Join(dir, answers[2])+string(filepath.Separator))
 }
 
-// git runs it in dir. It sees what refs/replace hides, and fetches nothing.
+// git runs it in dir. It sees what refs/replace hides, fetches nothing, and runs no
+// program that the repository's own configuration names.
 func git(ctx context.Context, dir string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "--no-replace-objects"}, args...)...)
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "--no-replace-objects", "-c", "core.fsmonitor=false", "-c", "protocol.allow=never"}, args...)...)
 	cmd.Env = append(os.Environ(), "GIT_NO_LAZY_FETCH=1")
 	return cmd
 }

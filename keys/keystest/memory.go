@@ -87,7 +87,7 @@ func (m *Memory) CreateKey(_ context.Context, k keys.Key, entry keys.Entry, admi
 
 func (m *Memory) find(organizationID, id string) (*keys.Key, error) {
 	for i := range m.keys {
-		if k := &m.keys[i]; k.OrganizationID == organizationID && k.ID == id {
+		if k := &m.keys[i]; k.OrganizationID == organizationID && (k.ID == id || k.ClientID == id) {
 			return k, nil
 		}
 	}

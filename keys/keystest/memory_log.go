@@ -26,7 +26,7 @@ func (m *Memory) append(e keys.Entry) keys.Commit {
 	m.log = append(m.log, logged{Entry: commit, event: event, actor: e.Actor})
 	for _, kind := range e.Types() {
 		for _, w := range m.webhooks {
-			if w.OrganizationID == e.OrganizationID && (len(w.Events) == 0 || slices.Contains(w.Events, kind)) {
+			if w.OrganizationID == e.OrganizationID && (kind != keys.TestType || w.ID == e.Target) && (len(w.Events) == 0 || slices.Contains(w.Events, kind)) {
 				m.deliveries = append(m.deliveries, keys.Delivery{ID: fmt.Sprint("msg_", len(m.deliveries)+100000), Webhook: w, Type: kind, Event: event, State: keys.DeliveryPending, NextAt: event.At})
 			}
 		}

@@ -128,10 +128,13 @@ func (m *Memory) ChangeMember(_ context.Context, organizationID, id string, chan
 	if !member.RemovedAt.IsZero() && member.Heir != "" {
 		for _, k := range owned {
 			k.OwnerID = member.Heir
+			if k.RequestedBy == id {
+				k.RequestedBy = member.Heir
+			}
 		}
 	}
 	changed := member
-	changed.Heir = ""
+	changed.Heir, changed.HandedKeys = "", 0
 	m.members[place] = changed
 	return member, m.append(entry), nil
 }

@@ -10,13 +10,19 @@ import (
 	"github.com/imara/apikeys/keys"
 )
 
-func (m *Memory) AddWebhook(_ context.Context, w keys.Webhook, entry keys.Entry) (keys.Commit, error) {
+func (m *Memory) AddWebhook(_ context.Context, w keys.Webhook, entry keys.Entry, admit func(int) error) (keys.Commit, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, err := m.organization(w.OrganizationID); err != nil {
 		return keys.Commit{}, err
 	}
-	if err := m.repeats(entry); err != nil {
+	others := 0
+	for _, other := range m.webhooks {
+		if other.OrganizationID == w.OrganizationID {
+			others++
+		}
+	}
+	if err := cmp.Or(admit(others), m.repeats(entry)); err != nil {
 		return keys.Commit{}, err
 	}
 	m.webhooks = append(m.webhooks, w)
@@ -47,12 +53,14 @@ func (m *Memory) RemoveWebhook(_ context.Context, organizationID, id string, ent
 	return m.append(entry), nil
 }
 
-func (m *Memory) DueDeliveries(_ context.Context, t, next time.Time, limit int) ([]keys.Delivery, error) {
+func (m *Memory) DueDeliveries(_ context.Context, t, next time.Time, limit int, busy []string) ([]keys.Delivery, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	busy = slices.Clone(busy)
 	var list []keys.Delivery
 	for i := range m.deliveries {
-		if d := &m.deliveries[i]; d.State == keys.DeliveryPending && !d.NextAt.After(t) && len(list) < limit {
+		if d := &m.deliveries[i]; d.State == keys.DeliveryPending && !d.NextAt.After(t) && len(list) < limit && !slices.Contains(busy, d.Webhook.OrganizationID) {
+			busy = append(busy, d.Webhook.OrganizationID)
 			d.NextAt = next
 			list = append(list, *d)
 		}

@@ -37,9 +37,11 @@ func roundTrip(t *testing.T, s *suite) {
 	second := keys.Credential{ID: "second", Hint: "abcd", MAC: []byte("mac"), Pepper: 2, CreatedAt: k.CreatedAt.Add(-time.Second), EndsAt: now(), LastUsedAt: now(), FirstUsedAt: now().Add(-time.Hour), LastUsedFrom: "203.0.113.9", EndsAfterUse: time.Hour}
 	k.Credentials = append(k.Credentials, second)
 	s.create(k)
-	stored, err := s.Key(s.ctx, "org_1", k.ID)
-	s.must(err)
-	s.same(stored, k)
+	for _, id := range []string{k.ID, k.ClientID} {
+		stored, err := s.Key(s.ctx, "org_1", id)
+		s.must(err)
+		s.same(stored, k)
+	}
 	record, err := s.Record(s.ctx, k.ClientID)
 	s.must(err)
 	s.same(*record, keys.Record{Key: k, Organization: o, Position: s.tip()})
@@ -49,13 +51,13 @@ func roundTrip(t *testing.T, s *suite) {
 		s.same(active, 1)
 		k.Scopes, k.Resources = []string{"b:read"}, []string{"https://b.example", "https://a.example"}
 		k.ExpiresAt, k.SuspendedAt = time.Time{}, now()
-		k.Name, k.Description, k.OwnerID, k.Networks, k.TokenTTL, k.Pending = "Renamed", "", "", networks[:1], 0, false
+		k.Name, k.Description, k.OwnerID, k.Networks, k.TokenTTL, k.Pending, k.StaffHold, k.RequestedBy = "Renamed", "", "", networks[:1], 0, false, true, "mem_2"
 		k.Credentials[0].EndsAt, k.Credentials[0].EndsAfterUse = now().Add(time.Minute), time.Second
 		k.Credentials = slices.Insert(k.Credentials, 0, keys.Credential{ID: "third", Hint: "qrst", MAC: []byte("m"), Pepper: 1, CreatedAt: now().Add(time.Second)})
 		return touch(*k), nil
 	})
 	s.must(err)
-	stored, err = s.Key(s.ctx, "org_1", k.ID)
+	stored, err := s.Key(s.ctx, "org_1", k.ID)
 	s.must(err)
 	s.same(stored, changed)
 

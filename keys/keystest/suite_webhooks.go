@@ -1,6 +1,7 @@
 package keystest
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -12,8 +13,21 @@ import (
 func (s *suite) webhook(id, organization string, events ...string) keys.Webhook {
 	s.t.Helper()
 	w := keys.Webhook{ID: id, OrganizationID: organization, URL: "https://hooks.example.com/" + id, Events: events, CreatedAt: now()}
-	s.mustCommit(s.AddWebhook(s.ctx, w, about(organization)))
+	s.mustCommit(s.AddWebhook(s.ctx, w, about(organization), func(int) error { return nil }))
 	return w
+}
+
+// due takes everything that is due at t.
+func (s *suite) due(t time.Time) (list []keys.Delivery) {
+	s.t.Helper()
+	for {
+		some, err := s.DueDeliveries(s.ctx, t, t.Add(time.Minute), 10, nil)
+		s.must(err)
+		if len(some) == 0 {
+			return list
+		}
+		list = append(list, some...)
+	}
 }
 
 // deliveries: an event and its deliveries are there together, for the webhooks that
@@ -32,8 +46,7 @@ func deliveries(t *testing.T, s *suite) {
 	s.must(err)
 	s.mustCommit(s.Append(s.ctx, about("org_1"))) // nobody is told of this one
 	before := now()
-	due, err := s.DueDeliveries(s.ctx, before, before.Add(time.Minute), 10)
-	s.must(err)
+	due := s.due(before)
 	got := map[string]int{}
 	for _, d := range due {
 		got[d.Webhook.ID+" "+d.Type]++
@@ -62,8 +75,7 @@ func deliveries(t *testing.T, s *suite) {
 	s.same(len(rest), 1)
 	s.want(s.Redeliver(s.ctx, "whk_3", d.ID, now()), keys.ErrNotFound)
 	s.must(s.Redeliver(s.ctx, d.Webhook.ID, d.ID, now()))
-	again, err := s.DueDeliveries(s.ctx, now(), now().Add(time.Minute), 10)
-	s.must(err)
+	again := s.due(now())
 	s.same(len(again), 1)
 	s.same(again[0].Attempts, 0)
 	d.TriedAt = now().Add(-time.Hour)
@@ -78,28 +90,42 @@ func deliveries(t *testing.T, s *suite) {
 	left, err = s.Deliveries(s.ctx, "whk_1", "", 10)
 	s.must(err)
 	s.same(len(left), 0)
-	_, err = s.AddWebhook(s.ctx, keys.Webhook{ID: "whk_9", OrganizationID: "none"}, about("none"))
+	_, err = s.AddWebhook(s.ctx, keys.Webhook{ID: "whk_9", OrganizationID: "none"}, about("none"), func(int) error { return nil })
 	s.want(err, keys.ErrNotFound)
+	refused := errors.New("too many")
+	_, err = s.AddWebhook(s.ctx, keys.Webhook{ID: "whk_9", OrganizationID: "org_2"}, about("org_2"), func(others int) error {
+		s.same(others, 1)
+		return refused
+	})
+	s.want(err, refused)
 }
 
 // claims: of many senders at once, each delivery has one.
 func claims(t *testing.T, s *suite) {
 	s.organization("org_1")
 	s.webhook("whk_1", "org_1")
-	for range 20 {
-		entry := about("org_1")
+	s.organization("org_2")
+	s.webhook("whk_2", "org_2")
+	for i := range 20 {
+		entry := about([]string{"org_1", "org_2"}[i%2])
 		entry.Action = "key.edit"
 		s.mustCommit(s.Append(s.ctx, entry))
 	}
+	none, err := s.DueDeliveries(s.ctx, now(), now().Add(time.Hour), 10, []string{"org_1", "org_2"})
+	s.must(err)
+	s.same(len(none), 0)
 	var senders sync.WaitGroup
 	var mu sync.Mutex
 	claimed := map[string]int{}
 	for range 4 {
 		senders.Go(func() {
 			for range 20 {
-				due, err := s.DueDeliveries(s.ctx, now(), now().Add(time.Hour), 3)
+				due, err := s.DueDeliveries(s.ctx, now(), now().Add(time.Hour), 3, nil)
 				if err != nil {
 					t.Error(err)
+				}
+				if len(due) > 2 {
+					t.Errorf("%d at once of two organisations", len(due))
 				}
 				mu.Lock()
 				for _, d := range due {
