@@ -14,13 +14,15 @@ run: build
 	./bin/imara serve --demo
 
 # What the tests run beside Go: bash and curl for the README's snippets, git for
-# imara scan, and a real Postgres and Redis. Debian keeps Postgres off the PATH.
+# imara scan, a real Postgres, Redis and Chromium, and axe, which checks the panel for
+# accessibility and comes with npm. Debian keeps Postgres off the PATH.
 tools:
-	@missing=; for tool in bash curl git; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
+	@missing=; for tool in bash curl git chromium npm; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
 	command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v redis-server >/dev/null 2>&1 || missing="$$missing redis-server"; \
 	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing; } || \
 	{ echo "the tests need:$$missing. Install with: apt-get install$$missing"; exit 1; }
+	@[ -f .tools/node_modules/axe-core/axe.min.js ] || npm install --silent --no-audit --no-fund --no-save --prefix .tools axe-core@4.14.1
 
 # The race detector needs cgo; nothing else here does.
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo yes)

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -30,7 +31,7 @@ func BehindProxies(trusted []netip.Prefix, next http.Handler) http.Handler {
 		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer, err := netip.ParseAddr(host(r.RemoteAddr))
+		peer, err := netip.ParseAddr(Address(r))
 		if err != nil || !isTrusted(peer.Unmap()) {
 			next.ServeHTTP(w, r)
 			return
@@ -48,4 +49,12 @@ func BehindProxies(trusted []netip.Prefix, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Address is where a request came from, without the port.
+func Address(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
 }

@@ -37,7 +37,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	g, err := decide(catalogue, &p.record.Key, f.get("scope"), f["resource"])
 	if err != nil {
-		s.clients.usage.refused(p.record.Key.ID, err, time.Now(), host(r.RemoteAddr))
+		s.clients.usage.refused(p.record.Key.ID, err, time.Now(), Address(r))
 		return err
 	}
 	x := &exchange{principal: p, grant: g}
@@ -76,7 +76,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*
 	if keys.ValidClientID(c.id) {
 		Observe(w, "client_id", c.id)
 	}
-	p, err := s.clients.authenticate(r.Context(), c.id, c.secret, host(r.RemoteAddr))
+	p, err := s.clients.authenticate(r.Context(), c.id, c.secret, Address(r))
 	for _, e := range clientErrors {
 		if errors.Is(err, e.err) {
 			return nil, failedClient(c.inHeader && e.code == "invalid_client", e.code, e.description)
@@ -100,7 +100,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 		return &oauthError{http.StatusBadRequest, "invalid_grant", "This token belongs to another client."}
 	default:
 		Observe(w, "jti", claims.ID)
-		if _, err := s.config.Registry.RevokeToken(r.Context(), keys.Actor{ClientID: claims.ClientID, RequestID: w.Header().Get("X-Request-Id"), Address: host(r.RemoteAddr)}, claims.Organization, claims.ID); err != nil {
+		if _, err := s.config.Registry.RevokeToken(r.Context(), keys.Actor{ClientID: claims.ClientID, RequestID: w.Header().Get("X-Request-Id"), Address: Address(r)}, claims.Organization, claims.ID); err != nil {
 			return err
 		}
 	}

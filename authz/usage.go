@@ -3,7 +3,6 @@ package authz
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -196,12 +195,4 @@ func (u *usage) flush(ctx context.Context) error {
 		}
 	}
 	return err
-}
-
-// host is the address without the port.
-func host(remote string) string {
-	if h, _, err := net.SplitHostPort(remote); err == nil {
-		return h
-	}
-	return remote
 }

@@ -215,7 +215,7 @@ func TestForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 			r.Header.Add("X-Forwarded-For", value)
 		}
 		var got string
-		BehindProxies(trusted, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = host(r.RemoteAddr) })).ServeHTTP(httptest.NewRecorder(), r)
+		BehindProxies(trusted, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = Address(r) })).ServeHTTP(httptest.NewRecorder(), r)
 		if got != row.want || r.RemoteAddr != row.peer && !strings.HasPrefix(row.peer, "@") {
 			t.Errorf("%s: %s, want %s", name, got, row.want)
 		}

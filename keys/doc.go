@@ -19,6 +19,13 @@
 // the concurrency. A counter column would be one statement shorter and would
 // drift with the first key that expires, which no statement sees.
 //
+// # People
+//
+// A [Member] belongs to one organisation and has a role there. An [Account] is the
+// person behind an address, who may be a member of several: a password, and browsers
+// that are signed in. It is no part of any organisation, and nothing about it is in an
+// organisation's log.
+//
 // # Rejected: status columns and jobs
 //
 // Whether a key is active is computed from the times on it. Nothing has to run

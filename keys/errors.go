@@ -51,6 +51,8 @@ var (
 	// ErrScope: the scope is restricted, and not for this organisation or not for
 	// this caller to grant.
 	ErrScope = errors.New("the scope may not be granted")
+	// ErrBusy: too many passwords are being checked; the next second is better.
+	ErrBusy = errors.New("too many sign-ins at once")
 	// ErrUnavailable: the store cannot answer or write now; nothing was changed,
 	// or it is not known whether something was.
 	ErrUnavailable = errors.New("the store is not available")

@@ -124,8 +124,8 @@ func (k *Key) LastUsedAt() (last time.Time) {
 	return last
 }
 
-// live counts the secrets that count at time t.
-func (k *Key) live(t time.Time) int {
+// Live counts the secrets that work at time t: two while one replaces the other.
+func (k *Key) Live(t time.Time) int {
 	n := 0
 	for _, c := range k.Credentials {
 		if c.Live(t) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/imara/apikeys/tokens"
 )
@@ -24,8 +25,9 @@ type Config struct {
 
 // A Registry is all organisations and keys of a server, and the rules they obey.
 type Registry struct {
-	config Config
-	plans  map[string]Plan
+	config    Config
+	plans     map[string]Plan
+	passwords passwords
 }
 
 // New checks config.
@@ -47,7 +49,7 @@ func New(config Config) (*Registry, error) {
 	if config.Plans == nil {
 		config.Plans = DefaultPlans()
 	}
-	r := &Registry{config: config, plans: make(map[string]Plan)}
+	r := &Registry{config: config, plans: make(map[string]Plan), passwords: newPasswords(min(4, runtime.NumCPU()))}
 	for _, p := range config.Plans {
 		r.plans[p.Name] = p
 	}

@@ -94,6 +94,7 @@ var permissions = map[Action][]Role{
 	"verifier.read":   {Support, Staff},
 	"signing.read":    {Support, Staff},
 	"signing.rotate":  {Staff},
+	"account.link":    {Staff},
 }
 
 // Actions are all that there are.

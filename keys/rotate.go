@@ -58,7 +58,7 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 		case !slices.Equal(k.Scopes, old.Scopes), k.OwnerID != old.OwnerID:
 			return ErrChanged // what mayHold has seen is not what it is now
 		}
-		if overlap.Max > 0 && k.live(at) > 1 {
+		if overlap.Max > 0 && k.Live(at) > 1 {
 			return ErrRotating
 		}
 		if len(k.Credentials) == 0 && k.RequestedBy != by.MemberID {

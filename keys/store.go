@@ -21,6 +21,7 @@ import (
 type Store interface {
 	Log
 	Audit
+	Accounts
 
 	// CreateOrganization stores o with the entry, or returns [ErrExists] for its id.
 	CreateOrganization(ctx context.Context, o Organization, entry Entry) (Commit, error)

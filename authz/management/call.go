@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -70,10 +69,7 @@ func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma
 func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *tokens.Claims) (call, error) {
 	c := call{organization: r.PathValue("org"), url: r.URL, w: w}
 	c.by.RequestID = w.Header().Get("X-Request-Id")
-	c.by.Address = r.RemoteAddr
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		c.by.Address = host
-	}
+	c.by.Address = authz.Address(r)
 	query := r.URL.Query()
 	for name, values := range query {
 		if len(values) > 1 {

@@ -37,6 +37,18 @@ type RotateSigningKey struct {
 	Algorithm string `json:"algorithm"`
 }
 
+// AddAccountLink is the request for a link.
+type AddAccountLink struct {
+	Email string `json:"email"`
+}
+
+// AccountLink lets a person choose a password for the panel, once.
+type AccountLink struct {
+	Email     string    `json:"email"`
+	URL       string    `json:"url,omitempty" doc:"Whoever has it can be that person. It is in the answer to the request that made it, and nowhere else."`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
 // Me is who a token speaks for.
 type Me struct {
 	ClientID     string    `json:"client_id"`
@@ -64,6 +76,7 @@ func (s *server) operationRoutes() {
 	register(s, route{id: "list-verifiers", method: "GET", path: "/verifiers", scope: "operator", action: "verifier.read", summary: "List who must confirm a revocation"}, s.listVerifiers, nil)
 	register(s, route{id: "list-signing-keys", method: "GET", path: "/signing-keys", scope: "operator", action: "signing.read", summary: "List signing keys, the newest first"}, s.listSigningKeys, nil)
 	register(s, route{id: "rotate-signing-key", method: "POST", path: "/signing-keys", scope: "operator", action: "signing.rotate", summary: "Make the next signing key of an algorithm", status: 201}, s.rotateSigningKey, s.signingKeysRotated)
+	register(s, route{id: "create-account-link", method: "POST", path: "/account-links", scope: "operator", action: "account.link", summary: "Make a link with which a person chooses a password for the panel", status: 201}, s.createAccountLink, s.accountLinkMade)
 	register(s, route{id: "show-me", method: "GET", path: "/me", scope: "keys:read", action: "catalogue.read", summary: "Show for whom the token speaks"}, s.me, nil)
 	register(s, route{id: "inspect-token", method: "POST", path: "/tokens/inspect", scope: "keys:read", action: "catalogue.read", summary: "Verify a token, and say what it says"}, s.inspect, nil)
 }
@@ -125,6 +138,25 @@ func (s *server) signingKeysRotated(ctx context.Context, _ call, e keys.Event) (
 	}
 	_, err := s.Ring.Rotate(ctx, e.Target)
 	return s.signingKeys(), err
+}
+
+func (s *server) createAccountLink(ctx context.Context, c call, in *struct {
+	Terms
+	Body AddAccountLink
+}) (*answer[AccountLink], error) {
+	token, l, err := s.Registry.NewLink(ctx, c.by, in.Body.Email)
+	if err != nil {
+		return nil, err
+	}
+	body := AccountLink{Email: l.Email, ExpiresAt: l.ExpiresAt}
+	if token != "" {
+		body.URL = s.Issuer + "/panel/link/" + token
+	}
+	return &answer[AccountLink]{Body: body}, nil
+}
+
+func (s *server) accountLinkMade(_ context.Context, _ call, e keys.Event) (*answer[AccountLink], error) {
+	return &answer[AccountLink]{Body: AccountLink{Email: e.Target, ExpiresAt: e.At.Add(keys.LinkLife)}}, nil
 }
 
 func (s *server) me(_ context.Context, c call, _ *struct{ Caller }) (*answer[Me], error) {

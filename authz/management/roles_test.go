@@ -105,6 +105,7 @@ var bodies = map[string]string{
 	"PATCH /orgs/{org}/keys/{key}": `{"name":"Renamed"}`, "PATCH /orgs/{org}/keys/{key}/secrets/{secret}": `{"ends_at":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"}`,
 	"POST /resources": `{"audience":"https://new.example.com","name":"New"}`, "POST /presets": `{"name":"P","scopes":["alerts:read"]}`,
 	"PUT /presets/{preset}": `{"name":"P","scopes":["alerts:read"]}`, "POST /signing-keys": `{"algorithm":"ES256"}`, "POST /tokens/inspect": `{"token":"x"}`, "POST /orgs/{org}/limit": `{"max_keys":7,"reason":"x"}`, "POST /orgs/{org}/webhooks": `{"url":"https://hooks.example.com"}`,
+	"POST /account-links": `{"email":"mem_org_owner@example.com"}`,
 }
 
 // unready routes have nothing to do in this world: no key waits, no request is open.

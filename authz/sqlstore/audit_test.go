@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
@@ -72,6 +73,28 @@ func TestAuditNamesTheFirstBadRow(t *testing.T) {
 				t.Errorf("%v, want event %d", err, events[4+row.bad].Position)
 			}
 		})
+	}
+}
+
+// TestRestoredSignsEverybodyOut: a session that was ended, and a link that was used,
+// after the backup do not come back with it.
+func TestRestoredSignsEverybodyOut(t *testing.T) {
+	s := openDir(t, t.TempDir())
+	ctx, made := t.Context(), time.Now()
+	link := keys.Link{Hash: []byte("used"), Email: "ann@example.com", CreatedAt: made, ExpiresAt: made.Add(time.Hour)}
+	other := keys.Link{Hash: []byte("other"), Email: "bob@example.com", CreatedAt: made, ExpiresAt: made.Add(time.Hour)}
+	session := keys.WebSession{Hash: []byte("session"), Email: "ann@example.com", CreatedAt: made, SeenAt: made}
+	for _, err := range []error{s.AddLink(ctx, link), s.AddLink(ctx, other), s.UseLink(ctx, link.Hash, keys.Account{Email: link.Email, Password: "x"}),
+		s.AddWebSession(ctx, session, "x"), s.Restored(ctx)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Link(ctx, other.Hash); !errors.Is(err, keys.ErrNotFound) {
+		t.Errorf("link: %v", err)
+	}
+	if _, err := s.WebSession(ctx, session.Hash); !errors.Is(err, keys.ErrNotFound) {
+		t.Errorf("session: %v", err)
 	}
 }
 

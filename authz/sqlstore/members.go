@@ -42,9 +42,12 @@ func (s *Store) Members(ctx context.Context, organizationID string) ([]keys.Memb
 }
 
 func members(ctx context.Context, q querier, organizationID string) ([]keys.Member, error) {
+	return selectMembers(ctx, q, `organization_id = $1`, organizationID)
+}
+
+func selectMembers(ctx context.Context, q querier, where string, argument any) ([]keys.Member, error) {
 	rows, err := q.QueryContext(ctx,
-		`SELECT id, organization_id, name, email, role, created_at, removed_at FROM members WHERE organization_id = $1 ORDER BY created_at, id`,
-		organizationID)
+		`SELECT id, organization_id, name, email, role, created_at, removed_at FROM members WHERE `+where+` ORDER BY created_at, id`, argument)
 	return collect(rows, err, func(rows *sql.Rows) (m keys.Member, err error) {
 		var created, removed int64
 		err = rows.Scan(&m.ID, &m.OrganizationID, &m.Name, &m.Email, &m.Role, &created, &removed)

@@ -91,6 +91,31 @@ func TestReplicasMayMigrateAtOnce(t *testing.T) {
 	all.Wait()
 }
 
+// TestBetweenTablesAndFirstRowIsNoStandby: a server that starts while another has made
+// the tables and not yet begun the log, starts.
+func TestBetweenTablesAndFirstRowIsNoStandby(t *testing.T) {
+	url := sqlstoretest.URL(t)
+	s, err := OpenPostgres(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.write.ExecContext(t.Context(), `DELETE FROM feed`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); err == nil || errors.Is(err, errStandby) {
+		t.Errorf("without the row: %v", err)
+	}
+	other, err := OpenPostgres(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := other.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestVersionRunsOnTheNextSchema: a newer server has migrated; this one starts
 // and works.
 func TestVersionRunsOnTheNextSchema(t *testing.T) {

@@ -43,7 +43,7 @@ var migrations embed.FS
 var (
 	// errRetry: the engine gave up this transaction in favour of another.
 	errRetry = errors.New("transaction gave way to another")
-	// errNoSchema: the tables are not there yet.
+	// errNoSchema: the tables, or the first row of the log, are not there yet.
 	errNoSchema = errors.New("no schema")
 )
 
@@ -70,12 +70,16 @@ func (s *Store) migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, 
 // Restored makes a database that was put back from a backup safe to serve. What
 // happened after the backup is lost to it, revocations among it, but tokens of
 // that time are alive. So every token from before is cut, by a position beyond
-// any that can have been given out, and every verifier must join again.
+// any that can have been given out, every verifier must join again, and every person
+// must sign in again.
 func (s *Store) Restored(ctx context.Context) error {
 	const beyond = 1_000_000_000 // changes: decades of them
 	_, err := s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM sessions`); err != nil {
-			return keys.Commit{}, err
+		// A link that was used, or a session that was ended, after the backup.
+		for _, table := range []string{"sessions", "web_sessions", "links"} {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table); err != nil {
+				return keys.Commit{}, err
+			}
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE feed SET seq = seq + $1 WHERE one = 1`, beyond); err != nil {
 			return keys.Commit{}, err
@@ -98,7 +102,13 @@ func (s *Store) Ping(ctx context.Context) error {
 	var seq int64
 	err := s.fail(s.read.QueryRowContext(ctx, `SELECT seq FROM feed WHERE one = 1`+s.primary).Scan(&seq))
 	if errors.Is(err, keys.ErrNotFound) {
-		return errStandby
+		// Between the last table and the first row, another server is starting.
+		if err = s.fail(s.read.QueryRowContext(ctx, `SELECT seq FROM feed WHERE one = 1`).Scan(&seq)); err == nil {
+			return errStandby
+		}
+		if errors.Is(err, keys.ErrNotFound) {
+			return errNoSchema
+		}
 	}
 	return err
 }

@@ -46,6 +46,7 @@ func checkDemo(host string) error {
 type demo struct {
 	issuer   string
 	path     string // of demo.env
+	link     string // to the panel, as the customer's owner
 	verifier *tokens.Verifier
 }
 
@@ -97,6 +98,11 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 			return nil, err
 		}
 	}
+	link, _, err := p.registry.NewLink(ctx, demoActor, "amal@acme.example")
+	if err != nil {
+		return nil, err
+	}
+	d.link = p.issuer + "/panel/link/" + link
 	return d, p.writeDemo(ctx, d)
 }
 
@@ -178,7 +184,7 @@ func alerts(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *demo) announce(to io.Writer) {
-	fmt.Fprintf(to, "✓ demo API %s\n→ credentials in %s; try:\n    set -a; . %s; set +a\n    %s keys list\n", d.url(), d.path, d.path, os.Args[0])
+	fmt.Fprintf(to, "✓ demo API %s\n→ credentials in %s; try:\n    set -a; . %s; set +a\n    %s keys list\n→ the panel, as Amal Ortiz of Acme (the link works once):\n    %s\n", d.url(), d.path, d.path, os.Args[0], d.link)
 }
 
 func issuerPath(issuer string) string {

@@ -73,7 +73,11 @@ func newAPIServer(b *testing.B, count int) *apiServer {
 	if err := s.prepare(ctx); err != nil {
 		b.Fatal(err)
 	}
-	web.Config.Handler = authz.Log(logger, s.handler())
+	handler, err := s.handler()
+	if err != nil {
+		b.Fatal(err)
+	}
+	web.Config.Handler = authz.Log(logger, handler)
 	web.Start()
 	for _, o := range []keys.Organization{{ID: "org", Name: "Acme", Plan: "Enterprise"}, {ID: "staff", Name: "Staff", Plan: "Enterprise", Operator: true}} {
 		if _, err := s.registry.CreateOrganization(ctx, keys.Program("bench"), o); err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
+	"github.com/imara/apikeys/authz/panel"
 	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/authz/webhooks"
 	"github.com/imara/apikeys/keys"
@@ -116,7 +117,10 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 		store = "Postgres"
 	}
 	fmt.Fprintf(stdout, "imara %s · issuer %s · listening on %s\n✓ store ready (%s)   ✓ signing keys ready\n", version, f.issuer, here, store)
-	handler := p.handler()
+	handler, err := p.handler()
+	if err != nil {
+		return err
+	}
 	if f.demo {
 		demo, err := p.startDemo(ctx, f.data)
 		if err != nil {
@@ -294,13 +298,18 @@ func (p *program) ensureResource(ctx context.Context, want keys.Resource) error 
 	return err
 }
 
-func (p *program) handler() http.Handler {
+func (p *program) handler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", p.server.Handler())
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
 		CursorKey: p.master.derive("cursor v1"), Logger: p.logger})
 	mux.Handle(issuerPath(p.issuer)+"/v1/", api)
-	return mux
+	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Logger: p.logger})
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle(issuerPath(p.issuer)+"/panel/", pages)
+	return mux, nil
 }
 
 // listenUntil serves until ctx ends. A revocation may have to wait out a lease,

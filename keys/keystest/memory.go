@@ -33,6 +33,9 @@ type Memory struct {
 	floor         uint64
 	log           []logged
 	sessions      []keys.Session
+	accounts      map[string]keys.Account
+	links         []keys.Link
+	webSessions   []keys.WebSession
 }
 
 type logged struct {
@@ -44,7 +47,7 @@ type logged struct {
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{organizations: map[string]keys.Organization{}, base: 1000,
+	return &Memory{organizations: map[string]keys.Organization{}, base: 1000, accounts: map[string]keys.Account{},
 		counts: map[keys.Tally]int64{}, attempts: map[keys.Attempt]keys.Tries{}, scopes: map[keys.ScopeUse]time.Time{}}
 }
 

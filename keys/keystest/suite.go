@@ -58,6 +58,9 @@ func Run(t *testing.T, open func(*testing.T) keys.Store) {
 		{"DeliveriesCommitWithTheirEvent", deliveries},
 		{"DeliveriesAreClaimedOnce", claims},
 		{"EndingKeysAreFound", ending},
+		{"MembershipsAreOfAllOrganizations", memberships},
+		{"LinksAreUsedOnce", links},
+		{"ANewPasswordEndsEverySession", webSessions},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(t, &suite{Store: open(t), t: t, ctx: t.Context()})

@@ -1,0 +1,25 @@
+// Package panel is the web panel, Settings → API keys: what people look at.
+// A page is a template and a handler that makes one call of the domain; everything
+// works without JavaScript, and nothing comes from another origin.
+// Who may do what is decided in package keys, as for the API: the panel acts for the
+// member who signed in, with that member's role.
+//
+// # Accounts and sessions
+//
+// A person has an account, an address and a password, and is a member of every
+// organisation that has a member with that address; package keys keeps them. A session
+// is a random cookie, which only this server sees and no script. Membership is read at
+// every request, so that a role that is taken away counts at once. There is no
+// registration: an account begins with a link that works once, which the operator
+// makes, and the demo prints.
+//
+// # What a browser may do here
+//
+// The policy of every page allows the panel's own files and nothing inline, and has
+// Trusted Types. Requests that change something must come from the panel's own pages
+// (Sec-Fetch-Site, or Origin).
+//
+// Rejected: a single-page application on the management API. It would need a build
+// with hundreds of packages in a program that keeps credentials, and could not work
+// without JavaScript.
+package panel

@@ -1,0 +1,98 @@
+package panel
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+)
+
+// keyList is what the page P1 shows.
+type keyList struct {
+	Keys, Gone  []keyRow // those that count, and those that do not any more
+	Active, Max int
+	Plan        string
+	APIAccess   bool
+	Over        int // how many to revoke before another can be made, where there are too many
+	MayCreate   bool
+	Admins      []keys.Member // whom to ask otherwise
+	Idle        int
+	Query       string
+	Filtered    bool
+}
+
+// A keyRow is a key of the list.
+type keyRow struct {
+	keys.Key
+	State  string // status, or rotating
+	Unused bool   // for ninety days
+	Soon   bool   // it expires within a week
+	Owner  string // name of its member; empty: none, or left
+	Left   bool   // the owner left
+	Last   time.Time
+}
+
+const (
+	idle = 90 * 24 * time.Hour
+	soon = 7 * 24 * time.Hour
+)
+
+func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if err := v.by.May("key.read"); err != nil {
+		return err
+	}
+	ctx := r.Context()
+	page := keyList{Query: strings.TrimSpace(r.URL.Query().Get("q")), Plan: v.org.Plan, MayCreate: v.by.May("key.create") == nil}
+	page.Filtered = page.Query != ""
+	list, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Text: page.Query})
+	if err != nil {
+		return err
+	}
+	members, err := p.Registry.Members(ctx, v.org.ID)
+	if err != nil {
+		return err
+	}
+	if page.Active, page.Max, err = p.Registry.Limits(ctx, v.org.ID); err != nil {
+		return err
+	}
+	if page.Active > page.Max {
+		page.Over = page.Active - page.Max + 1
+	}
+	for _, plan := range p.Registry.Plans() {
+		if plan.Name == v.org.Plan {
+			page.APIAccess = plan.APIAccess
+		}
+	}
+	names := map[string]keys.Member{}
+	for _, m := range members {
+		names[m.ID] = m
+		if m.RemovedAt.IsZero() && (m.Role == keys.Owner || m.Role == keys.Admin) {
+			page.Admins = append(page.Admins, m)
+		}
+	}
+	now := time.Now()
+	for _, k := range list {
+		row := rowOf(k, names[k.OwnerID], now)
+		if !k.Counts(now) {
+			page.Gone = append(page.Gone, row)
+			continue
+		}
+		if row.Unused {
+			page.Idle++
+		}
+		page.Keys = append(page.Keys, row)
+	}
+	p.show(w, v, "keys", http.StatusOK, page)
+	return nil
+}
+
+func rowOf(k keys.Key, owner keys.Member, now time.Time) keyRow {
+	row := keyRow{Key: k, State: string(k.Status(now)), Owner: owner.Name, Left: k.OwnerID != "" && (owner.ID == "" || !owner.RemovedAt.IsZero()), Last: k.LastUsedAt()}
+	if row.State == string(keys.Active) && k.Live(now) > 1 {
+		row.State = "rotating"
+	}
+	row.Unused = !row.Last.IsZero() && now.Sub(row.Last) > idle
+	row.Soon = !k.ExpiresAt.IsZero() && k.Counts(now) && k.ExpiresAt.Sub(now) < soon
+	return row
+}

@@ -1,0 +1,516 @@
+package panel
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/keys/keystest"
+)
+
+// site is a panel that listens, over the in-memory store.
+type site struct {
+	t        *testing.T
+	origin   string
+	registry *keys.Registry
+	log      *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+var by = keys.Program("test")
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	store := keystest.NewMemory()
+	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, registry: registry, log: &lockedBuffer{}}
+	server := httptest.NewUnstartedServer(nil)
+	s.origin = "http://" + server.Listener.Addr().String()
+	logger := slog.New(slog.NewJSONHandler(s.log, nil))
+	handler, err := New(Config{Issuer: s.origin, Registry: registry, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Config.Handler = authz.Log(logger, handler)
+	server.Start()
+	t.Cleanup(server.Close)
+	_, err = registry.PutResource(t.Context(), by, keys.Resource{Audience: "https://api.example.com", Name: "API", Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}}})
+	s.must(err)
+	return s
+}
+
+func (s *site) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) organization(id, plan string) {
+	s.t.Helper()
+	_, err := s.registry.CreateOrganization(s.t.Context(), by, keys.Organization{ID: id, Name: "Org " + id, Plan: plan})
+	s.must(err)
+}
+
+func (s *site) memberOf(org, name string, role keys.Role) keys.Member {
+	s.t.Helper()
+	m, err := s.registry.AddMember(s.t.Context(), by, keys.Member{ID: "mem_" + org + "_" + name, OrganizationID: org, Name: name, Email: name + "@example.com", Role: role})
+	s.must(err)
+	return m
+}
+
+func (s *site) key(org, name, owner string) keys.Key {
+	s.t.Helper()
+	c, err := s.registry.Create(s.t.Context(), by, org, keys.NewKey{Name: name, OwnerID: owner, Access: keys.Access{Scopes: []string{"alerts:read"}}})
+	s.must(err)
+	return c.Key
+}
+
+func (s *site) link(email string) string {
+	s.t.Helper()
+	token, _, err := s.registry.NewLink(s.t.Context(), by, email)
+	s.must(err)
+	return "/panel/link/" + token
+}
+
+const password = "correct horse battery staple"
+
+// signedIn returns a browser in which somebody chose a password.
+func (s *site) signedIn(email string) *browser {
+	s.t.Helper()
+	b := newBrowser(s.t, s.origin)
+	b.open(s.link(email))
+	b.goes(chromedp.SendKeys("#password", password), chromedp.SendKeys("#again", password+kb.Enter))
+	return b
+}
+
+// post sends a form as the browser with a session would.
+func (s *site) post(path, session, site string, form url.Values) *http.Response {
+	s.t.Helper()
+	r, err := http.NewRequest("POST", s.origin+path, strings.NewReader(form.Encode()))
+	s.must(err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", site)
+	if session != "" {
+		r.AddCookie(&http.Cookie{Name: cookieName, Value: session})
+	}
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	s.must(err)
+	s.t.Cleanup(func() { answer.Body.Close() })
+	return answer
+}
+
+func sessionOf(r *http.Response) *http.Cookie {
+	for _, c := range r.Cookies() {
+		if c.Name == cookieName {
+			return c
+		}
+	}
+	return nil
+}
+
+// get returns the status and the text of a page.
+func (s *site) get(path, session string) (int, string) {
+	s.t.Helper()
+	r, err := http.NewRequest("GET", s.origin+path, nil)
+	s.must(err)
+	r.AddCookie(&http.Cookie{Name: cookieName, Value: session})
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	s.must(err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	s.must(err)
+	return answer.StatusCode, string(body)
+}
+
+// TestBrowserNoticesTrouble: what would fail every other test here is noticed.
+func TestBrowserNoticesTrouble(t *testing.T) {
+	s := newSite(t)
+	b := newBrowser(t, s.origin)
+	b.open("/panel/sign-in")
+	for expression, want := range map[string]string{
+		`document.body.append(Object.assign(document.createElement('img'), {src: 'http://127.0.0.1:9/'})); 0`:                            "Content Security Policy",
+		`try { document.querySelector('h1').innerHTML = '<b>x</b>' } catch {}; document.head.append(document.createElement('style')); 0`: "TrustedHTML",
+		`setTimeout(() => { throw new Error('thrown') }); 0`:                                                                             "Uncaught",
+		`console.error('said'); 0`: "console.error",
+	} {
+		if _, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](expression)); err != nil {
+			t.Fatal(err)
+		}
+		b.noticed(want)
+	}
+	b.do(chromedp.SetAttributeValue("#email", "style", "color: white"), chromedp.RemoveAttribute("label", "for"))
+	if found := b.violations(); len(found) == 0 {
+		t.Error("axe finds a field with a label fine that has none")
+	}
+	b.noticed("style")
+}
+
+// TestFirstSignIn: a link, a password, the list, out, and in again, with the mouse;
+// every page and state on the way is accessible.
+func TestFirstSignIn(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	link := s.link("Ann@example.com")
+	b := newBrowser(t, s.origin)
+
+	b.open(link)
+	b.accessible("link")
+	b.do(chromedp.SendKeys("#password", password), chromedp.SendKeys("#again", "correct horse battery stapler"))
+	if status := b.goes(chromedp.Click("main button")); status != 422 {
+		t.Errorf("status %d", status)
+	}
+	b.says("The two passwords are not the same.")
+	b.accessible("link-problem")
+	b.do(chromedp.SendKeys("#password", password), chromedp.SendKeys("#again", password))
+	b.goes(chromedp.Click("main button"))
+	b.says("No keys yet", "0 of 5 active keys · Professional", "ann", "Org acme")
+	if at := b.at(); at != "/panel/o/acme/keys" {
+		t.Error(at)
+	}
+	b.accessible("keys-empty")
+	b.goes(chromedp.Click("header button"))
+	if at := b.at(); at != "/panel/sign-in" {
+		t.Error(at)
+	}
+	b.accessible("sign-in")
+	if status := b.open(link); status != 404 {
+		t.Errorf("a used link: %d", status)
+	}
+	b.accessible("link-used")
+	b.goes(chromedp.Click("main a.button"))
+	b.do(chromedp.SendKeys("#email", "ann@example.com"), chromedp.SendKeys("#password", "correct horse battery stapler"))
+	if status := b.goes(chromedp.Click("main button")); status != 401 {
+		t.Errorf("status %d", status)
+	}
+	b.says("The address or the password is wrong.")
+	b.accessible("sign-in-wrong")
+	b.do(chromedp.SendKeys("#password", password))
+	b.goes(chromedp.Click("main button"))
+	b.says("No keys yet")
+}
+
+// TestByKeyboardAlone: the same story without a mouse.
+func TestByKeyboardAlone(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
+	s.key("acme", "Reports", "mem_acme_ann")
+	b := newBrowser(t, s.origin)
+	b.open(s.link("ann@example.com"))
+	b.do(chromedp.WaitReady("#password:focus"), chromedp.KeyEvent(password+kb.Tab+password))
+	b.goes(chromedp.KeyEvent(kb.Enter))
+	b.says("2 of 5 active keys")
+	for _, want := range []string{"Skip to the content", "Imara", "API keys", "Sign out", "q", "Search"} {
+		b.do(chromedp.KeyEvent(kb.Tab))
+		if got := b.focused(); got != want {
+			t.Errorf("the focus is on %q, not %q", got, want)
+		}
+	}
+	b.shortcut("/")
+	if got := b.focused(); got != "q" {
+		t.Errorf("/ leads to %q", got)
+	}
+	b.goes(chromedp.KeyEvent("pipe"), chromedp.KeyEvent(kb.Enter))
+	b.says("CI/CD Pipeline")
+	if _, page := s.get(b.at(), b.cookie()); strings.Contains(page, "Reports") {
+		t.Error("the search finds everything")
+	}
+	b.do(chromedp.KeyEvent(kb.Tab + kb.Tab + kb.Tab))
+	b.goes(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
+	b.says("Sign in")
+}
+
+// TestWithoutJavaScript: the story needs none.
+func TestWithoutJavaScript(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
+	b := newBrowser(t, s.origin)
+	_, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	b.must(err)
+	b.open(s.link("ann@example.com"))
+	b.do(chromedp.WaitReady("#password:focus"), chromedp.KeyEvent(password+kb.Tab+password))
+	b.goes(chromedp.KeyEvent(kb.Enter))
+	if status, page := s.get("/panel/o/acme/keys?q=nothing", b.cookie()); status != 200 || !strings.Contains(page, "Nothing matches") {
+		t.Errorf("%d %s", status, page)
+	}
+}
+
+// TestListSaysWhatIs: each state of the list in its words, accessible.
+func TestListSaysWhatIs(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.organization("free", "Free")
+	s.organization("over", "Enterprise")
+	s.organization("full", "Professional")
+	for _, org := range []string{"acme", "free", "over", "full"} {
+		s.memberOf(org, "ann", keys.Owner)
+		s.memberOf(org, "bea", keys.Auditor)
+	}
+	for _, name := range []string{"One", "Two", "Three", "Four", "Five", "Six", "Seven"} {
+		s.key("over", name, "mem_over_ann")
+	}
+	for _, name := range []string{"One", "Two", "Three", "Four", "Five"} {
+		s.key("full", name, "mem_full_ann")
+	}
+	_, _, err := s.registry.SetPlan(t.Context(), by, "over", "Professional", "")
+	s.must(err)
+	ci := s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
+	_, err = s.registry.Rotate(t.Context(), by, "acme", ci.ID, keys.DefaultOverlap)
+	s.must(err)
+	old := s.key("acme", "Old dashboard", "mem_acme_ann")
+	_, _, err = s.registry.Revoke(t.Context(), by, "acme", old.ID, "unused")
+	s.must(err)
+	paused := s.key("acme", "Paused", "")
+	_, _, err = s.registry.Suspend(t.Context(), by, "acme", paused.ID, "incident")
+	s.must(err)
+
+	b := s.signedIn("ann@example.com")
+	b.open("/panel/o/acme/keys")
+	b.says("2 of 5 active keys · Professional", "CI/CD Pipeline", "Rotating", "Suspended", ci.ClientID, "alerts:read", "never", "Revoked and expired (1)")
+	b.accessible("keys")
+	b.do(chromedp.Click("summary"))
+	b.says("Old dashboard", "Revoked")
+	b.accessible("keys-revoked")
+	b.open("/panel/o/acme/keys?q=expor")
+	b.says("Nothing matches “expor”.")
+	b.accessible("keys-nothing")
+	b.open("/panel/o/free/keys")
+	b.says("API access starts with Starter")
+	b.accessible("keys-free")
+	b.open("/panel/o/over/keys")
+	b.says("7 active keys on a plan for 5. They keep working; you can create new ones after revoking 3.")
+	b.accessible("keys-over")
+	b.open("/panel/o/full/keys")
+	b.says("5 of 5 active keys. Revoke one")
+	if status := b.open("/panel/o/nowhere/keys"); status != 404 {
+		t.Errorf("status %d", status)
+	}
+	b.says("There is nothing here", "Reference")
+	b.accessible("not-found")
+
+	auditor := s.signedIn("bea@example.com")
+	auditor.open("/panel/o/acme/keys")
+	auditor.says("Only admins create keys here. Ask: ann")
+	auditor.accessible("keys-read-only")
+}
+
+// TestStoredMarkupStaysText: what somebody stored is never markup.
+func TestStoredMarkupStaysText(t *testing.T) {
+	const markup = `"><svg onload=alert(1)>{{.}}<script>alert(1)</script>`
+	s := newSite(t)
+	_, err := s.registry.CreateOrganization(t.Context(), by, keys.Organization{ID: "acme", Name: markup, Plan: "Professional"})
+	s.must(err)
+	_, err = s.registry.AddMember(t.Context(), by, keys.Member{ID: "mem", OrganizationID: "acme", Name: markup, Email: "ann@example.com", Role: keys.Owner})
+	s.must(err)
+	_, err = s.registry.Create(t.Context(), by, "acme", keys.NewKey{Name: markup, Description: markup, OwnerID: "mem", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+	s.must(err)
+	b := s.signedIn("ann@example.com")
+	b.open("/panel/o/acme/keys?q=" + url.QueryEscape(`"><svg`))
+	b.says(markup)
+	if n, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll('svg, script:not([src])').length`)); err != nil || n != 0 {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// TestSessionsEnd: with the membership, with another password, with the sign-out,
+// and by themselves.
+func TestSessionsEnd(t *testing.T) {
+	s := newSite(t)
+	for _, org := range []string{"acme", "other"} {
+		s.organization(org, "Professional")
+		s.memberOf(org, "zoe", keys.Owner)
+		s.memberOf(org, "ann", keys.Admin)
+	}
+	choose := func() string {
+		t.Helper()
+		answer := s.post(s.link("ann@example.com"), "", "same-origin", url.Values{"password": {password}, "again": {password}})
+		c := sessionOf(answer)
+		if answer.StatusCode != 303 || c == nil || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || c.MaxAge != 0 {
+			t.Fatalf("%d %v", answer.StatusCode, c)
+		}
+		return c.Value
+	}
+	wants := func(name, session, org string, want int) {
+		t.Helper()
+		if status, _ := s.get("/panel/o/"+org+"/keys", session); status != want {
+			t.Errorf("%s: %d, want %d", name, status, want)
+		}
+	}
+	first := choose()
+	wants("signed in", first, "acme", 200)
+	wants("a session that never was", "AAAA", "acme", 303)
+	_, err := s.registry.RemoveMember(t.Context(), by, "acme", "mem_acme_ann", "")
+	s.must(err)
+	wants("no member any more", first, "acme", 404)
+	wants("still a member", first, "other", 200)
+	second := choose()
+	wants("before the new password", first, "other", 303)
+	wants("after it", second, "other", 200)
+	third := sessionOf(s.post("/panel/sign-in", "", "same-origin", url.Values{"email": {"ann@example.com"}, "password": {password}})).Value
+	s.post("/panel/sign-out", second, "same-origin", nil)
+	wants("signed out", second, "other", 303)
+	wants("another browser", third, "other", 200)
+	_, err = s.registry.RemoveMember(t.Context(), by, "other", "mem_other_ann", "")
+	s.must(err)
+	if status, page := s.get("/panel/", third); status != 200 || !strings.Contains(page, "You are in no organisation") {
+		t.Errorf("%d %s", status, page)
+	}
+}
+
+// TestForeignPagesCannotPost: a form on another site, or of a sibling of this one,
+// changes nothing.
+func TestForeignPagesCannotPost(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	link := s.link("ann@example.com")
+	form := url.Values{"password": {password}, "again": {password}}
+	for _, site := range []string{"cross-site", "same-site"} {
+		if answer := s.post(link, "", site, form); answer.StatusCode != 403 || sessionOf(answer) != nil {
+			t.Errorf("%s: %d", site, answer.StatusCode)
+		}
+	}
+	if answer := s.post(link, "", "same-origin", form); answer.StatusCode != 303 {
+		t.Errorf("our own: %d", answer.StatusCode)
+	}
+}
+
+// TestSignInTellsNothing: a wrong password and an unknown address have one answer,
+// and neither password nor session nor link reaches the log.
+func TestSignInTellsNothing(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	link := s.link("ann@example.com")
+	session := sessionOf(s.post(link, "", "same-origin", url.Values{"password": {password}, "again": {password}})).Value
+	var pages []string
+	for _, email := range []string{"ann@example.com", "eve@example.com"} {
+		answer := s.post("/panel/sign-in", "", "same-origin", url.Values{"email": {email}, "password": {"wrong horse battery staple"}})
+		body, err := io.ReadAll(answer.Body)
+		s.must(err)
+		if answer.StatusCode != 401 || sessionOf(answer) != nil {
+			t.Errorf("%s: %d", email, answer.StatusCode)
+		}
+		pages = append(pages, strings.ReplaceAll(string(body), email, "EMAIL"))
+	}
+	if pages[0] != pages[1] {
+		t.Errorf("%s\n%s", pages[0], pages[1])
+	}
+	for _, secret := range []string{password, "wrong horse", session, strings.TrimPrefix(link, "/panel/link/")} {
+		if strings.Contains(s.log.String(), secret) {
+			t.Errorf("the log has %q", secret)
+		}
+	}
+	if s.log.String() == "" {
+		t.Error("no log")
+	}
+	for _, weak := range []string{"", "short", "ann@example.com", strings.Repeat("a", 1025)} {
+		if answer := s.post(s.link("ann@example.com"), "", "same-origin", url.Values{"password": {weak}, "again": {weak}}); answer.StatusCode != 422 || sessionOf(answer) != nil {
+			t.Errorf("%d characters: %d", len(weak), answer.StatusCode)
+		}
+	}
+}
+
+// TestTextsAreThere: every text that something asks for is in the catalogue, and
+// nothing else is.
+func TestTextsAreThere(t *testing.T) {
+	c, err := readCatalogue("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source strings.Builder
+	for _, pattern := range []string{"templates/*.html", "*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatal(pattern, err)
+		}
+		for _, f := range files {
+			if text, err := os.ReadFile(f); err != nil {
+				t.Fatal(err)
+			} else if !strings.HasSuffix(f, "_test.go") {
+				source.Write(text)
+			}
+		}
+	}
+	have := map[string]bool{}
+	for id := range c.texts {
+		for _, form := range []string{".one", ".other"} {
+			id = strings.TrimSuffix(id, form)
+		}
+		have[id] = true
+		// Some are put together: of a state, a time, an error.
+		first, _, _ := strings.Cut(id, ".")
+		if !strings.Contains(source.String(), `"`+id+`"`) && first != "state" && first != "time" && first != "error" {
+			t.Errorf("nothing asks for %s", id)
+		}
+	}
+	for _, match := range regexp.MustCompile(`\bt "([a-z_.]+)"`).FindAllStringSubmatch(source.String(), -1) {
+		if !have[match[1]] {
+			t.Errorf("there is no %s", match[1])
+		}
+	}
+	for _, face := range faces {
+		if !have[face.text+".title"] || !have[face.text+".hint"] {
+			t.Errorf("there is no %s", face.text)
+		}
+	}
+	for _, state := range []keys.Status{keys.Active, keys.Pending, keys.Suspended, keys.Expired, keys.Revoked, "rotating"} {
+		if !have["state."+string(state)] {
+			t.Errorf("there is no state %s", state)
+		}
+	}
+}
+
+// TestTimesInWords are as people say them.
+func TestTimesInWords(t *testing.T) {
+	c, err := readCatalogue("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for d, want := range map[time.Duration]string{0: "just now", -time.Minute: "1 minute ago", -2 * time.Minute: "2 minutes ago", -25 * time.Hour: "1 day ago", 3 * time.Hour: "in 3 hours"} {
+		if got, err := c.ago(now, now.Add(d)); err != nil || got != want {
+			t.Errorf("%v: %q, %v", d, got, err)
+		}
+	}
+}

@@ -1,0 +1,276 @@
+package keys
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// Accounts is the part of a [Store] that keeps who can sign in to the panel.
+type Accounts interface {
+	// Memberships returns the members with an address, of all organisations, that
+	// were not removed, the oldest first.
+	Memberships(ctx context.Context, email string) ([]Member, error)
+	// Account returns the one with an address.
+	Account(ctx context.Context, email string) (Account, error)
+	// AddLink stores a link, and removes those that ended before it was made.
+	AddLink(ctx context.Context, l Link) error
+	// Link returns the one with a hash.
+	Link(ctx context.Context, hash []byte) (Link, error)
+	// UseLink stores a in place of the account with its address, and removes that
+	// one's sessions and links; [ErrNotFound] unless a link of the address has hash.
+	UseLink(ctx context.Context, hash []byte, a Account) error
+	// AddWebSession stores one, and removes those that ended before it was made;
+	// [ErrNotFound] unless the account of its address still has this password.
+	AddWebSession(ctx context.Context, s WebSession, password string) error
+	// WebSession returns the one with a hash.
+	WebSession(ctx context.Context, hash []byte) (WebSession, error)
+	// SeeWebSession raises SeenAt.
+	SeeWebSession(ctx context.Context, hash []byte, t time.Time) error
+	// EndWebSession removes one; removing it again is no error.
+	EndWebSession(ctx context.Context, hash []byte) error
+}
+
+// An Account is a person who can sign in. Which organisations the person is a member
+// of follows from the address.
+type Account struct {
+	Email    string // in lower case
+	Password string // argon2id, as a PHC string
+}
+
+// A Link lets a person choose a password, once.
+type Link struct {
+	Hash      []byte // SHA-256 of what is in the URL
+	Email     string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// A WebSession is a browser that is signed in.
+type WebSession struct {
+	Hash      []byte // SHA-256 of the cookie
+	Email     string
+	CreatedAt time.Time
+	SeenAt    time.Time
+}
+
+// A Visitor is a person who is signed in, with what that person is a member of now.
+type Visitor struct {
+	Email       string
+	Memberships []Member
+}
+
+// How long sessions and links last.
+const (
+	SessionIdle = 30 * time.Minute // without a request
+	SessionLife = 12 * time.Hour
+	LinkLife    = 24 * time.Hour
+)
+
+// Live tells whether the session counts at time t.
+func (s WebSession) Live(t time.Time) bool {
+	return t.Before(s.SeenAt.Add(SessionIdle)) && t.Before(s.CreatedAt.Add(SessionLife))
+}
+
+// NewLink makes a link with which the person with an address, a member of some
+// organisation, chooses a password, and returns its token. It works once, for
+// [LinkLife]. Whoever has it can be that person: only the operator makes links.
+func (r *Registry) NewLink(ctx context.Context, by Actor, email string) (token string, l Link, err error) {
+	if err := by.May("account.link"); err != nil {
+		return "", Link{}, err
+	}
+	l.Email = strings.ToLower(strings.TrimSpace(email))
+	members, err := r.config.Store.Memberships(ctx, l.Email)
+	if err != nil {
+		return "", Link{}, err
+	}
+	if len(members) == 0 {
+		return "", Link{}, invalid("email", "no member has it")
+	}
+	token, l.Hash = newToken()
+	l.CreatedAt = now()
+	l.ExpiresAt = l.CreatedAt.Add(LinkLife)
+	if by.DryRun {
+		return "", l, nil
+	}
+	// First the record: a link that nobody is known to have made would be worse.
+	if err := r.Note(ctx, by, "account.link", "", l.Email); err != nil {
+		return "", Link{}, err
+	}
+	return token, l, r.config.Store.AddLink(ctx, l)
+}
+
+// Link returns the one with a token while it works, or [ErrNotFound].
+func (r *Registry) Link(ctx context.Context, token string) (Link, error) {
+	l, err := r.config.Store.Link(ctx, hashToken(token))
+	if err == nil && !now().Before(l.ExpiresAt) {
+		err = ErrNotFound
+	}
+	return l, err
+}
+
+// UseLink sets the password of a link's person and signs in. Every session that the
+// person had ends, and every other link. Errors: [ErrNotFound], an [InputError],
+// [ErrBusy].
+func (r *Registry) UseLink(ctx context.Context, token, password string) (session string, err error) {
+	l, err := r.Link(ctx, token)
+	if err != nil {
+		return "", err
+	}
+	switch n := utf8.RuneCountInString(password); {
+	case n < MinPassword || len(password) > MaxPassword:
+		return "", invalid("password", "use %d to %d characters", MinPassword, MaxPassword)
+	case strings.EqualFold(password, l.Email):
+		return "", invalid("password", "it is the address")
+	}
+	leave, err := r.passwords.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	hash := hashPassword(password)
+	leave()
+	if err := r.config.Store.UseLink(ctx, l.Hash, Account{Email: l.Email, Password: hash}); err != nil {
+		return "", err
+	}
+	return r.beginSession(ctx, l.Email, hash)
+}
+
+// SignIn begins a session. Errors: [ErrCredentials], which never says whether there is
+// such an account, and [ErrBusy].
+func (r *Registry) SignIn(ctx context.Context, email, password string) (session string, err error) {
+	leave, err := r.passwords.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	account, err := r.config.Store.Account(ctx, strings.ToLower(strings.TrimSpace(email)))
+	if errors.Is(err, ErrNotFound) {
+		account.Password, err = r.passwords.decoy(), nil
+	}
+	right := err == nil && matches(account.Password, password) && account.Email != ""
+	leave()
+	switch {
+	case err != nil:
+		return "", err
+	case !right:
+		return "", ErrCredentials
+	}
+	session, err = r.beginSession(ctx, account.Email, account.Password)
+	if errors.Is(err, ErrNotFound) {
+		err = ErrCredentials
+	}
+	return session, err
+}
+
+func (r *Registry) beginSession(ctx context.Context, email, password string) (string, error) {
+	token, hash := newToken()
+	made := now()
+	return token, r.config.Store.AddWebSession(ctx, WebSession{Hash: hash, Email: email, CreatedAt: made, SeenAt: made}, password)
+}
+
+// SignOut ends a session.
+func (r *Registry) SignOut(ctx context.Context, session string) error {
+	return r.config.Store.EndWebSession(ctx, hashToken(session))
+}
+
+// Visitor returns whose session it is, with the memberships as they are now, or
+// [ErrNotFound].
+func (r *Registry) Visitor(ctx context.Context, session string) (Visitor, error) {
+	s, err := r.config.Store.WebSession(ctx, hashToken(session))
+	t := now()
+	if err == nil && !s.Live(t) {
+		err = ErrNotFound
+	}
+	// The time of every request would be a write for every request.
+	if err == nil && t.Sub(s.SeenAt) > time.Minute {
+		err = r.config.Store.SeeWebSession(ctx, s.Hash, t)
+	}
+	if err != nil {
+		return Visitor{}, err
+	}
+	members, err := r.config.Store.Memberships(ctx, s.Email)
+	return Visitor{Email: s.Email, Memberships: members}, err
+}
+
+// newToken returns a random token of 256 bits, and the hash that is stored of it.
+func newToken() (token string, hash []byte) {
+	raw := make([]byte, 32)
+	rand.Read(raw)
+	token = base64.RawURLEncoding.EncodeToString(raw)
+	return token, hashToken(token)
+}
+
+func hashToken(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}
+
+// Passwords have so many characters at least (NIST SP 800-63B-4, 3.1.1.2), and so many
+// bytes at most. They cost what RFC 9106 recommends where memory is scarce.
+const (
+	MinPassword  = 15
+	MaxPassword  = 1024
+	argonVersion = argon2.Version
+	argonMemory  = 64 << 10 // KiB
+	argonTime    = 3
+)
+
+func hashPassword(password string) string {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	sum := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, 1, 32)
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argonVersion, argonMemory, argonTime,
+		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
+}
+
+// matches compares a password with a hash, at the cost that stands in the hash.
+func matches(hash, password string) bool {
+	var version int
+	var memory, rounds uint32
+	parts := strings.Split(hash, "$")
+	if len(parts) != 6 || len(password) > MaxPassword {
+		return false
+	}
+	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=1", &version, &memory, &rounds); err != nil || version != argonVersion {
+		return false
+	}
+	salt, errSalt := base64.RawStdEncoding.DecodeString(parts[4])
+	sum, errSum := base64.RawStdEncoding.DecodeString(parts[5])
+	if errSalt != nil || errSum != nil || len(sum) != 32 {
+		return false
+	}
+	return subtle.ConstantTimeCompare(argon2.IDKey([]byte(password), salt, rounds, memory, 1, 32), sum) == 1
+}
+
+// passwords bounds how many are hashed at once, each in [argonMemory].
+type passwords struct {
+	slots chan struct{}
+	decoy func() string // compared with where there is no account, so that time does not tell
+}
+
+func newPasswords(slots int) passwords {
+	return passwords{make(chan struct{}, slots), sync.OnceValue(func() string { return hashPassword("nobody has this password") })}
+}
+
+// enter waits for a slot, for a moment.
+func (p passwords) enter(ctx context.Context) (leave func(), err error) {
+	timer := time.NewTimer(2 * time.Second)
+	defer timer.Stop()
+	select {
+	case p.slots <- struct{}{}:
+		return func() { <-p.slots }, nil
+	case <-timer.C:
+		return nil, ErrBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

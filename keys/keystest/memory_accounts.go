@@ -1,0 +1,97 @@
+package keystest
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+)
+
+func (m *Memory) Memberships(_ context.Context, email string) ([]keys.Member, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(m.members), func(one keys.Member) bool { return one.Email != email || !one.RemovedAt.IsZero() }), nil
+}
+
+func (m *Memory) Account(_ context.Context, email string) (keys.Account, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.accounts[email]
+	if !ok {
+		return a, keys.ErrNotFound
+	}
+	return a, nil
+}
+
+func (m *Memory) AddLink(_ context.Context, l keys.Link) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.links = append(slices.DeleteFunc(m.links, func(old keys.Link) bool { return !l.CreatedAt.Before(old.ExpiresAt) }), l)
+	return nil
+}
+
+func (m *Memory) Link(_ context.Context, hash []byte) (keys.Link, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.links {
+		if bytes.Equal(l.Hash, hash) {
+			return l, nil
+		}
+	}
+	return keys.Link{}, keys.ErrNotFound
+}
+
+func (m *Memory) UseLink(_ context.Context, hash []byte, a keys.Account) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.ContainsFunc(m.links, func(l keys.Link) bool { return bytes.Equal(l.Hash, hash) && l.Email == a.Email }) {
+		return keys.ErrNotFound
+	}
+	m.accounts[a.Email] = a
+	m.links = slices.DeleteFunc(m.links, func(l keys.Link) bool { return l.Email == a.Email })
+	m.webSessions = slices.DeleteFunc(m.webSessions, func(w keys.WebSession) bool { return w.Email == a.Email })
+	return nil
+}
+
+func (m *Memory) AddWebSession(_ context.Context, w keys.WebSession, password string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a, ok := m.accounts[w.Email]; !ok || a.Password != password {
+		return keys.ErrNotFound
+	}
+	m.webSessions = append(slices.DeleteFunc(m.webSessions, func(old keys.WebSession) bool { return !old.Live(w.CreatedAt) }), w)
+	return nil
+}
+
+func (m *Memory) webSession(hash []byte) int {
+	return slices.IndexFunc(m.webSessions, func(w keys.WebSession) bool { return bytes.Equal(w.Hash, hash) })
+}
+
+func (m *Memory) WebSession(_ context.Context, hash []byte) (keys.WebSession, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.webSession(hash); i >= 0 {
+		return m.webSessions[i], nil
+	}
+	return keys.WebSession{}, keys.ErrNotFound
+}
+
+func (m *Memory) SeeWebSession(_ context.Context, hash []byte, t time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.webSession(hash); i >= 0 && m.webSessions[i].SeenAt.Before(t) {
+		m.webSessions[i].SeenAt = t
+	}
+	return nil
+}
+
+func (m *Memory) EndWebSession(_ context.Context, hash []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.webSession(hash); i >= 0 {
+		m.webSessions = slices.Delete(m.webSessions, i, i+1)
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package keystest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+)
+
+func memberships(t *testing.T, s *suite) {
+	for _, id := range []string{"one", "two", "three"} {
+		s.organization(id)
+		m := keys.Member{ID: "mem_" + id, OrganizationID: id, Name: "Ann", Email: "ann@example.com", Role: keys.Owner, CreatedAt: now()}
+		s.mustCommit(s.AddMember(s.ctx, m, about(m.ID)))
+		m.ID, m.Email = "mem_other_"+id, "other@example.com"
+		s.mustCommit(s.AddMember(s.ctx, m, about(m.ID)))
+	}
+	_, _, err := s.ChangeMember(s.ctx, "two", "mem_two", func(_ keys.Organization, _ []keys.Member, _ int, m *keys.Member) (keys.Entry, error) {
+		m.RemovedAt = now()
+		return about(m.ID), nil
+	})
+	s.must(err)
+	list, err := s.Memberships(s.ctx, "ann@example.com")
+	s.must(err)
+	var ids []string
+	for _, m := range list {
+		ids = append(ids, m.OrganizationID+" "+m.ID)
+	}
+	s.same(ids, []string{"one mem_one", "three mem_three"})
+}
+
+func hash(text string) []byte {
+	sum := sha256.Sum256([]byte(text))
+	return sum[:]
+}
+
+func (s *suite) link(text, email string, made time.Time) keys.Link {
+	l := keys.Link{Hash: hash(text), Email: email, CreatedAt: made, ExpiresAt: made.Add(keys.LinkLife)}
+	s.must(s.AddLink(s.ctx, l))
+	return l
+}
+
+func links(t *testing.T, s *suite) {
+	start := now()
+	s.link("old", "ann@example.com", start.Add(-keys.LinkLife))
+	l := s.link("new", "ann@example.com", start)
+	s.link("second", "ann@example.com", start)
+	other := s.link("other", "bob@example.com", start)
+	got, err := s.Link(s.ctx, l.Hash)
+	s.must(err)
+	s.same(got, l)
+	_, err = s.Link(s.ctx, hash("old"))
+	s.want(err, keys.ErrNotFound)
+	_, err = s.Account(s.ctx, "ann@example.com")
+	s.want(err, keys.ErrNotFound)
+	s.want(s.UseLink(s.ctx, other.Hash, keys.Account{Email: "ann@example.com", Password: "stolen"}), keys.ErrNotFound)
+
+	var used atomic.Int64
+	var wait sync.WaitGroup
+	for _, password := range []string{"a", "b", "c", "d"} {
+		wait.Go(func() {
+			switch err := s.UseLink(s.ctx, l.Hash, keys.Account{Email: l.Email, Password: password}); {
+			case err == nil:
+				used.Add(1)
+			case !errors.Is(err, keys.ErrNotFound):
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	s.same(used.Load(), int64(1))
+	_, err = s.Link(s.ctx, hash("second"))
+	s.want(err, keys.ErrNotFound)
+	_, err = s.Link(s.ctx, other.Hash)
+	s.must(err)
+}
+
+func webSessions(t *testing.T, s *suite) {
+	start := now()
+	choose := func(password string) {
+		l := s.link("link for "+password, "ann@example.com", start)
+		s.must(s.UseLink(s.ctx, l.Hash, keys.Account{Email: l.Email, Password: password}))
+	}
+	choose("first")
+	account, err := s.Account(s.ctx, "ann@example.com")
+	s.must(err)
+	s.same(account, keys.Account{Email: "ann@example.com", Password: "first"})
+	w := keys.WebSession{Hash: hash("session"), Email: "ann@example.com", CreatedAt: start, SeenAt: start}
+	s.want(s.AddWebSession(s.ctx, w, "another"), keys.ErrNotFound)
+	s.must(s.AddWebSession(s.ctx, w, "first"))
+	got, err := s.WebSession(s.ctx, w.Hash)
+	s.must(err)
+	s.same(got, w)
+
+	w.SeenAt = start.Add(time.Minute)
+	s.must(s.SeeWebSession(s.ctx, w.Hash, w.SeenAt))
+	s.must(s.SeeWebSession(s.ctx, w.Hash, start))
+	got, err = s.WebSession(s.ctx, w.Hash)
+	s.must(err)
+	s.same(got, w)
+
+	later := keys.WebSession{Hash: hash("later"), Email: "ann@example.com", CreatedAt: w.SeenAt.Add(keys.SessionIdle), SeenAt: w.SeenAt.Add(keys.SessionIdle)}
+	s.must(s.AddWebSession(s.ctx, later, "first"))
+	_, err = s.WebSession(s.ctx, w.Hash)
+	s.want(err, keys.ErrNotFound) // ended by itself
+	second := later
+	second.Hash = hash("second")
+	s.must(s.AddWebSession(s.ctx, second, "first"))
+	for range 2 {
+		s.must(s.EndWebSession(s.ctx, second.Hash))
+	}
+	_, err = s.WebSession(s.ctx, second.Hash)
+	s.want(err, keys.ErrNotFound)
+
+	// A sign-in that races with a new password is in it or over.
+	var wait sync.WaitGroup
+	wait.Go(func() { choose("second") })
+	wait.Go(func() {
+		third := later
+		third.Hash = hash("third")
+		if err := s.AddWebSession(s.ctx, third, "first"); err != nil && !errors.Is(err, keys.ErrNotFound) {
+			t.Error(err)
+		}
+	})
+	wait.Wait()
+	for _, name := range []string{"later", "third"} {
+		_, err = s.WebSession(s.ctx, hash(name))
+		s.want(err, keys.ErrNotFound)
+	}
+}
