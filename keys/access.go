@@ -120,7 +120,7 @@ func (r *Registry) checkEdit(ctx context.Context, by Actor, o Organization, e *K
 func (r *Registry) change(ctx context.Context, by Actor, action Action, organizationID, id string, f func(o Organization, active int, k *Key, e *Entry) error) (Key, Receipt, error) {
 	var would Key
 	key, commit, err := r.config.Store.ChangeKey(ctx, organizationID, id, func(o Organization, active int, k *Key) (Entry, error) {
-		if err := by.mayKey(action, k); err != nil {
+		if err := by.MayKey(action, k); err != nil {
 			return Entry{}, err
 		}
 		if err := by.agree(k.Version()); err != nil {

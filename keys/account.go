@@ -9,11 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
+
+	"github.com/imara/apikeys/tokens"
 )
 
 // Accounts is the part of a [Store] that keeps who can sign in to the panel.
@@ -23,13 +24,14 @@ type Accounts interface {
 	Memberships(ctx context.Context, email string) ([]Member, error)
 	// Account returns the one with an address.
 	Account(ctx context.Context, email string) (Account, error)
-	// AddLink stores a link, and removes those that ended before it was made.
-	AddLink(ctx context.Context, l Link) error
+	// AddLink stores a link with the entry, and removes those that ended before it was made.
+	AddLink(ctx context.Context, l Link, entry Entry) (Commit, error)
 	// Link returns the one with a hash.
 	Link(ctx context.Context, hash []byte) (Link, error)
-	// UseLink stores a in place of the account with its address, and removes that
-	// one's sessions and links; [ErrNotFound] unless a link of the address has hash.
-	UseLink(ctx context.Context, hash []byte, a Account) error
+	// UseLink stores a in place of the account with its address, with the entry, and
+	// removes that one's sessions and links; [ErrNotFound] unless a link of the address
+	// has hash.
+	UseLink(ctx context.Context, hash []byte, a Account, entry Entry) (Commit, error)
 	// AddWebSession stores one, and removes those that ended before it was made;
 	// [ErrNotFound] unless the account of its address still has this password.
 	AddWebSession(ctx context.Context, s WebSession, password string) error
@@ -90,6 +92,9 @@ func (r *Registry) NewLink(ctx context.Context, by Actor, email string) (token s
 		return "", Link{}, err
 	}
 	l.Email = strings.ToLower(strings.TrimSpace(email))
+	if err := checkText("email", l.Email, 254); err != nil {
+		return "", Link{}, err
+	}
 	members, err := r.config.Store.Memberships(ctx, l.Email)
 	if err != nil {
 		return "", Link{}, err
@@ -103,11 +108,12 @@ func (r *Registry) NewLink(ctx context.Context, by Actor, email string) (token s
 	if by.DryRun {
 		return "", l, nil
 	}
-	// First the record: a link that nobody is known to have made would be worse.
-	if err := r.Note(ctx, by, "account.link", "", l.Email); err != nil {
+	commit, err := r.config.Store.AddLink(ctx, l, by.did("account.link", "", l.Email, tokens.Touch, tokens.Organization("")))
+	if err != nil {
 		return "", Link{}, err
 	}
-	return token, l, r.config.Store.AddLink(ctx, l)
+	_, err = r.settle(ctx, commit, "")
+	return token, l, err
 }
 
 // Link returns the one with a token while it works, or [ErrNotFound].
@@ -120,9 +126,10 @@ func (r *Registry) Link(ctx context.Context, token string) (Link, error) {
 }
 
 // UseLink sets the password of a link's person and signs in. Every session that the
-// person had ends, and every other link. Errors: [ErrNotFound], an [InputError],
-// [ErrBusy].
-func (r *Registry) UseLink(ctx context.Context, token, password string) (session string, err error) {
+// person had ends, and every other link. Without an error the password is set; the
+// session is empty if none could begin, and the person signs in with the password.
+// Errors: [ErrNotFound], an [InputError], [ErrBusy].
+func (r *Registry) UseLink(ctx context.Context, by Actor, token, password string) (session string, err error) {
 	l, err := r.Link(ctx, token)
 	if err != nil {
 		return "", err
@@ -139,22 +146,32 @@ func (r *Registry) UseLink(ctx context.Context, token, password string) (session
 	}
 	hash := hashPassword(password)
 	leave()
-	if err := r.config.Store.UseLink(ctx, l.Hash, Account{Email: l.Email, Password: hash}); err != nil {
+	commit, err := r.config.Store.UseLink(ctx, l.Hash, Account{Email: l.Email, Password: hash}, by.did("account.password", "", l.Email, tokens.Touch, tokens.Organization("")))
+	if err != nil {
 		return "", err
 	}
-	return r.beginSession(ctx, l.Email, hash)
+	if _, err := r.settle(ctx, commit, ""); err != nil {
+		return "", err
+	}
+	if session, err = r.beginSession(ctx, l.Email, hash); err != nil {
+		return "", nil
+	}
+	return session, nil
 }
 
 // SignIn begins a session. Errors: [ErrCredentials], which never says whether there is
 // such an account, and [ErrBusy].
 func (r *Registry) SignIn(ctx context.Context, email, password string) (session string, err error) {
+	if password == "" || len(password) > MaxPassword {
+		return "", ErrCredentials
+	}
 	leave, err := r.passwords.enter(ctx)
 	if err != nil {
 		return "", err
 	}
 	account, err := r.config.Store.Account(ctx, strings.ToLower(strings.TrimSpace(email)))
 	if errors.Is(err, ErrNotFound) {
-		account.Password, err = r.passwords.decoy(), nil
+		account.Password, err = decoy, nil
 	}
 	right := err == nil && matches(account.Password, password) && account.Email != ""
 	leave()
@@ -228,6 +245,11 @@ func hashPassword(password string) string {
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	sum := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, 1, 32)
+	return phc(salt, sum)
+}
+
+// phc is how a hash is stored.
+func phc(salt, sum []byte) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argonVersion, argonMemory, argonTime,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
 }
@@ -251,15 +273,11 @@ func matches(hash, password string) bool {
 	return subtle.ConstantTimeCompare(argon2.IDKey([]byte(password), salt, rounds, memory, 1, 32), sum) == 1
 }
 
-// passwords bounds how many are hashed at once, each in [argonMemory].
-type passwords struct {
-	slots chan struct{}
-	decoy func() string // compared with where there is no account, so that time does not tell
-}
+// decoy is compared with where there is no account, so that the time does not tell.
+var decoy = phc(make([]byte, 16), make([]byte, 32))
 
-func newPasswords(slots int) passwords {
-	return passwords{make(chan struct{}, slots), sync.OnceValue(func() string { return hashPassword("nobody has this password") })}
-}
+// passwords bounds how many are hashed at once, each in [argonMemory].
+type passwords struct{ slots chan struct{} }
 
 // enter waits for a slot, for a moment.
 func (p passwords) enter(ctx context.Context) (leave func(), err error) {

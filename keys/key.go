@@ -18,9 +18,9 @@ type Key struct {
 	// OwnerID is the member who answers for it; empty when it has none.
 	OwnerID string
 	Access
-	// Pending: it waits for approval, and has no secret. RequestedBy is who asked
 	// StaffHold: the operator suspended it, and resumes it.
 	StaffHold bool
+	// Pending: it waits for approval, and has no secret. RequestedBy is who asked
 	// for such a key, and collects its first secret.
 	Pending       bool
 	RequestedBy   string

@@ -49,7 +49,7 @@ func New(config Config) (*Registry, error) {
 	if config.Plans == nil {
 		config.Plans = DefaultPlans()
 	}
-	r := &Registry{config: config, plans: make(map[string]Plan), passwords: newPasswords(min(4, runtime.NumCPU()))}
+	r := &Registry{config: config, plans: make(map[string]Plan), passwords: passwords{make(chan struct{}, min(4, runtime.NumCPU()))}}
 	for _, p := range config.Plans {
 		r.plans[p.Name] = p
 	}

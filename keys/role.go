@@ -74,6 +74,8 @@ var permissions = map[Action][]Role{
 	"token.revoke":     {},
 	"key.expiring":     {},
 	"key.expired":      {},
+	// By whoever has a link.
+	"account.password": {},
 
 	"usage.read": {Owner, Admin, Developer, Auditor, Support, Staff},
 
@@ -119,8 +121,8 @@ func (by Actor) May(action Action) error {
 	return fmt.Errorf("%w: the role %s does not allow %s", ErrForbidden, by.Role, action)
 }
 
-// mayKey is [Actor.May] for one key.
-func (by Actor) mayKey(action Action, k *Key) error {
+// MayKey is [Actor.May] for one key.
+func (by Actor) MayKey(action Action, k *Key) error {
 	if err := by.May(action); err != nil {
 		return err
 	}

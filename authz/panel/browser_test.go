@@ -48,6 +48,7 @@ type browser struct {
 	ctx     context.Context
 	origin  string
 	trouble chan string
+	wanted  bool // the test makes trouble
 }
 
 func newBrowser(t *testing.T, origin string) *browser {
@@ -60,7 +61,7 @@ func newBrowser(t *testing.T, origin string) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
 	t.Cleanup(cancel)
-	b := &browser{t, ctx, origin, make(chan string, 1000)}
+	b := &browser{t, ctx, origin, make(chan string, 1000), false}
 	b.must(chromedp.Listen(ctx, func(event any) {
 		text := ""
 		switch e := event.(type) {
@@ -89,7 +90,7 @@ func newBrowser(t *testing.T, origin string) *browser {
 		b.must(enable())
 	}
 	t.Cleanup(func() {
-		for len(b.trouble) > 0 {
+		for len(b.trouble) > 0 && !b.wanted {
 			t.Errorf("the browser says: %s", <-b.trouble)
 		}
 	})
@@ -103,9 +104,10 @@ func (b *browser) must(err error) {
 	}
 }
 
-// noticed waits until there was this trouble, and forgets it and what was before.
+// noticed waits until there was this trouble, which the test has made.
 func (b *browser) noticed(want string) {
 	b.t.Helper()
+	b.wanted = true
 	for {
 		select {
 		case text := <-b.trouble:

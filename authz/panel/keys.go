@@ -1,9 +1,13 @@
 package panel
 
 import (
+	"cmp"
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/imara/apikeys/keys"
 )
@@ -43,7 +47,11 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return err
 	}
 	ctx := r.Context()
-	page := keyList{Query: strings.TrimSpace(r.URL.Query().Get("q")), Plan: v.org.Plan, MayCreate: v.by.May("key.create") == nil}
+	query := strings.TrimSpace(r.URL.Query().Get("q"))
+	if utf8.RuneCountInString(query) > 80 || !keys.Printable(query) {
+		query = ""
+	}
+	page := keyList{Query: query, Plan: v.org.Plan, MayCreate: v.by.May("key.create") == nil}
 	page.Filtered = page.Query != ""
 	list, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Text: page.Query})
 	if err != nil {
@@ -78,7 +86,7 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 			page.Gone = append(page.Gone, row)
 			continue
 		}
-		if row.Unused {
+		if row.Unused && !page.Filtered {
 			page.Idle++
 		}
 		page.Keys = append(page.Keys, row)
@@ -95,4 +103,147 @@ func rowOf(k keys.Key, owner keys.Member, now time.Time) keyRow {
 	row.Unused = !row.Last.IsZero() && now.Sub(row.Last) > idle
 	row.Soon = !k.ExpiresAt.IsZero() && k.Counts(now) && k.ExpiresAt.Sub(now) < soon
 	return row
+}
+
+// keyPage is what the pages of one key show.
+type keyPage struct {
+	keyRow
+	Scopes    []keys.ScopeReport
+	Secrets   []secretRow
+	MayRevoke bool
+	// Receipt, of a revoked key, unless nobody knows yet how far it has reached.
+	Receipt   *keys.Receipt
+	RevokedBy string
+	// For the page that asks before it revokes.
+	Active, Max int
+	Recent      bool // it was used within a day: its name must be typed
+	Reason      string
+	Other       string
+	Problem     string // id in the catalogue
+}
+
+// A secretRow is a secret of a key.
+type secretRow struct {
+	keys.Credential
+	State string // active, ending or ended
+}
+
+// key reads what the pages of the key in the path show.
+func (p *panel) key(r *http.Request, v *visitor) (keyPage, error) {
+	if err := v.by.May("key.read"); err != nil {
+		return keyPage{}, err
+	}
+	ctx, now := r.Context(), time.Now()
+	k, err := p.Registry.Key(ctx, v.org.ID, r.PathValue("key"))
+	if err != nil {
+		return keyPage{}, err
+	}
+	members, err := p.Registry.Members(ctx, v.org.ID)
+	if err != nil {
+		return keyPage{}, err
+	}
+	named := func(id string) keys.Member {
+		i := slices.IndexFunc(members, func(m keys.Member) bool { return m.ID == id })
+		if i < 0 {
+			return keys.Member{}
+		}
+		return members[i]
+	}
+	page := keyPage{keyRow: rowOf(k, named(k.OwnerID), now), MayRevoke: k.RevokedAt.IsZero() && v.by.MayKey("key.revoke", &k) == nil}
+	page.Recent = !page.Last.IsZero() && now.Sub(page.Last) < 24*time.Hour
+	for _, c := range k.Credentials {
+		row := secretRow{c, "active"}
+		switch {
+		case !c.Live(now) || !k.RevokedAt.IsZero():
+			row.State = "ended"
+		case !c.EndsAt.IsZero():
+			row.State = "ending"
+		}
+		page.Secrets = append(page.Secrets, row)
+	}
+	if page.Scopes, err = p.Registry.ScopesUsed(ctx, v.org.ID, k.ID); err != nil {
+		return keyPage{}, err
+	}
+	receipt, err := p.Registry.Receipt(ctx, k)
+	if err == nil {
+		page.Receipt = &receipt
+		page.RevokedBy = cmp.Or(named(receipt.By).Name, receipt.By)
+	} else if !errors.Is(err, keys.ErrNotFound) {
+		return keyPage{}, err
+	}
+	return page, nil
+}
+
+func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	page, err := p.key(r, v)
+	if err != nil {
+		return err
+	}
+	p.show(w, v, "key", http.StatusOK, page)
+	return nil
+}
+
+// askRevoke shows what revoking the key will do.
+func (p *panel) askRevoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	page, err := p.key(r, v)
+	if err != nil {
+		return err
+	}
+	return p.ask(w, r, v, page, http.StatusOK)
+}
+
+func (p *panel) ask(w http.ResponseWriter, r *http.Request, v *visitor, page keyPage, status int) (err error) {
+	switch {
+	case !page.RevokedAt.IsZero():
+		http.Redirect(w, r, p.keyPath(v, page.Key), http.StatusSeeOther)
+		return nil
+	case !page.MayRevoke:
+		return keys.ErrForbidden
+	}
+	if page.Active, page.Max, err = p.Registry.Limits(r.Context(), v.org.ID); err != nil {
+		return err
+	}
+	if page.Counts(time.Now()) {
+		page.Active--
+	}
+	p.show(w, v, "revoke", status, page)
+	return nil
+}
+
+// revoke answers when no verifier accepts the key's tokens any more, or at the latest
+// when those that are silent refuse by themselves.
+func (p *panel) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	page, err := p.key(r, v)
+	if err != nil {
+		return err
+	}
+	if err := parseForm(w, r); err != nil {
+		return err
+	}
+	page.Reason, page.Other = r.PostForm.Get("reason"), strings.TrimSpace(r.PostForm.Get("other"))
+	reason := page.Reason
+	if page.Other != "" || reason == "other" {
+		reason = page.Other
+	}
+	if page.Recent && page.MayRevoke && keys.NameKey(r.PostForm.Get("name")) != keys.NameKey(page.Name) {
+		page.Problem = "revoke.differs"
+		return p.ask(w, r, v, page, http.StatusUnprocessableEntity)
+	}
+	revoked, _, err := p.Registry.Revoke(r.Context(), v.by, v.org.ID, page.ID, reason)
+	var input *keys.InputError
+	switch {
+	case errors.As(err, &input):
+		page.Problem = "revoke.reason_bad"
+		return p.ask(w, r, v, page, http.StatusUnprocessableEntity)
+	case err != nil && revoked.ID == "":
+		return err
+	case err != nil: // it is revoked; its page says that nobody knows how far
+		p.Logger.Error("revocation not confirmed", "client_id", revoked.ClientID, "request_id", v.by.RequestID, "error", err)
+	}
+	http.Redirect(w, r, p.keyPath(v, page.Key), http.StatusSeeOther)
+	return nil
+}
+
+func (p *panel) keyPath(v *visitor, k keys.Key) string {
+	return p.base + "/o/" + v.org.ID + "/keys/" + k.ID
 }

@@ -60,12 +60,20 @@ func New(config Config) (http.Handler, error) {
 		{"GET", "/link/{token}", p.showLink},
 		{"POST", "/link/{token}", p.useLink},
 		{"GET", "/o/{org}/keys", p.member(p.listKeys)},
+		{"GET", "/o/{org}/keys/{key}", p.member(p.showKey)},
+		{"GET", "/o/{org}/keys/{key}/revoke", p.member(p.askRevoke)},
+		{"POST", "/o/{org}/keys/{key}/revoke", p.member(p.revoke)},
 		{"", "/", func(http.ResponseWriter, *http.Request, *visitor) error { return keys.ErrNotFound }},
 	} {
 		mux.Handle(strings.TrimSpace(route.method+" "+p.base+route.path), p.handler(route.handle))
 	}
-	return secure(http.NewCrossOriginProtection().Handler(mux)), nil
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.fail(w, r, &visitor{}, errForeign) }))
+	return secure(protection.Handler(mux)), nil
 }
+
+// errForeign: the request comes from a page that is not the panel's.
+var errForeign = errors.New("from another site")
 
 // policy allows the panel's own files, and no scripts that are made of text.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; form-action 'self'; " +
@@ -85,6 +93,10 @@ func secure(next http.Handler) http.Handler {
 // cached lets browsers keep the panel's files for a while.
 func cached(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "" || strings.HasSuffix(r.URL.Path, "/") { // no list of the files
+			http.NotFound(w, r)
+			return
+		}
 		w.Header().Set("Cache-Control", "public, max-age=300")
 		next.ServeHTTP(w, r)
 	})
@@ -144,7 +156,8 @@ func (p *panel) member(next handle) handle {
 			return keys.ErrNotFound
 		}
 		v.member = v.Memberships[i]
-		v.by = keys.Actor{ClientID: "panel", MemberID: v.member.ID, Role: v.member.Role, RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r)}
+		v.by = by(w, r)
+		v.by.MemberID, v.by.Role = v.member.ID, v.member.Role
 		var err error
 		if v.org, err = p.Registry.Organization(r.Context(), v.member.OrganizationID); err != nil {
 			return err
@@ -153,10 +166,24 @@ func (p *panel) member(next handle) handle {
 	}
 }
 
-// begin gives the browser its session, and sends it on.
-func (p *panel) begin(w http.ResponseWriter, r *http.Request, session string) {
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: session, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+// by is who acts where no member does yet.
+func by(w http.ResponseWriter, r *http.Request) keys.Actor {
+	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r)}
+}
+
+// begin gives the browser its session in place of the one that it had, and sends it
+// on. Without one, the person signs in.
+func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, session string) error {
+	if v.SignedIn() {
+		if err := p.Registry.SignOut(r.Context(), v.session); err != nil {
+			return err
+		}
+	}
+	if session != "" {
+		http.SetCookie(w, &http.Cookie{Name: cookieName, Value: session, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	}
 	http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
+	return nil
 }
 
 // faces are the errors as a page shows them. What stands nowhere is a 500.
@@ -167,6 +194,8 @@ var faces = []struct {
 }{
 	{keys.ErrNotFound, http.StatusNotFound, "error.not_found"},
 	{keys.ErrForbidden, http.StatusForbidden, "error.forbidden"},
+	{errForeign, http.StatusForbidden, "error.foreign"},
+	{errForm, http.StatusBadRequest, "error.form"},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "error.unavailable"},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "error.unavailable"},
 	{context.Canceled, 499, "error.unavailable"},

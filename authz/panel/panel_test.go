@@ -2,6 +2,7 @@ package panel
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -10,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +32,21 @@ type site struct {
 	t        *testing.T
 	origin   string
 	registry *keys.Registry
+	relay    *relay
 	log      *lockedBuffer
+}
+
+// relay confirms at once, or not at all.
+type relay struct {
+	keys.Relay
+	silent atomic.Bool
+}
+
+func (r *relay) Confirm(ctx context.Context, at keys.Commit) (keys.Receipt, error) {
+	if r.silent.Load() {
+		return keys.Receipt{}, keys.ErrUnavailable
+	}
+	return r.Relay.Confirm(ctx, at)
 }
 
 type lockedBuffer struct {
@@ -49,16 +66,17 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-var by = keys.Program("test")
+var tester = keys.Program("test")
 
 func newSite(t *testing.T) *site {
 	t.Helper()
 	store := keystest.NewMemory()
-	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+	relay := &relay{Relay: store}
+	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, registry: registry, log: &lockedBuffer{}}
+	s := &site{t: t, registry: registry, relay: relay, log: &lockedBuffer{}}
 	server := httptest.NewUnstartedServer(nil)
 	s.origin = "http://" + server.Listener.Addr().String()
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
@@ -69,7 +87,7 @@ func newSite(t *testing.T) *site {
 	server.Config.Handler = authz.Log(logger, handler)
 	server.Start()
 	t.Cleanup(server.Close)
-	_, err = registry.PutResource(t.Context(), by, keys.Resource{Audience: "https://api.example.com", Name: "API", Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}}})
+	_, err = registry.PutResource(t.Context(), tester, keys.Resource{Audience: "https://api.example.com", Name: "API", Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}}})
 	s.must(err)
 	return s
 }
@@ -83,27 +101,27 @@ func (s *site) must(err error) {
 
 func (s *site) organization(id, plan string) {
 	s.t.Helper()
-	_, err := s.registry.CreateOrganization(s.t.Context(), by, keys.Organization{ID: id, Name: "Org " + id, Plan: plan})
+	_, err := s.registry.CreateOrganization(s.t.Context(), tester, keys.Organization{ID: id, Name: "Org " + id, Plan: plan})
 	s.must(err)
 }
 
 func (s *site) memberOf(org, name string, role keys.Role) keys.Member {
 	s.t.Helper()
-	m, err := s.registry.AddMember(s.t.Context(), by, keys.Member{ID: "mem_" + org + "_" + name, OrganizationID: org, Name: name, Email: name + "@example.com", Role: role})
+	m, err := s.registry.AddMember(s.t.Context(), tester, keys.Member{ID: "mem_" + org + "_" + name, OrganizationID: org, Name: name, Email: name + "@example.com", Role: role})
 	s.must(err)
 	return m
 }
 
 func (s *site) key(org, name, owner string) keys.Key {
 	s.t.Helper()
-	c, err := s.registry.Create(s.t.Context(), by, org, keys.NewKey{Name: name, OwnerID: owner, Access: keys.Access{Scopes: []string{"alerts:read"}}})
+	c, err := s.registry.Create(s.t.Context(), tester, org, keys.NewKey{Name: name, OwnerID: owner, Access: keys.Access{Scopes: []string{"alerts:read"}}})
 	s.must(err)
 	return c.Key
 }
 
 func (s *site) link(email string) string {
 	s.t.Helper()
-	token, _, err := s.registry.NewLink(s.t.Context(), by, email)
+	token, _, err := s.registry.NewLink(s.t.Context(), tester, email)
 	s.must(err)
 	return "/panel/link/" + token
 }
@@ -174,11 +192,10 @@ func TestBrowserNoticesTrouble(t *testing.T) {
 		}
 		b.noticed(want)
 	}
-	b.do(chromedp.SetAttributeValue("#email", "style", "color: white"), chromedp.RemoveAttribute("label", "for"))
+	b.do(chromedp.RemoveAttribute("label", "for"))
 	if found := b.violations(); len(found) == 0 {
-		t.Error("axe finds a field with a label fine that has none")
+		t.Error("axe says nothing of a field without a label")
 	}
-	b.noticed("style")
 }
 
 // TestFirstSignIn: a link, a password, the list, out, and in again, with the mouse;
@@ -292,16 +309,16 @@ func TestListSaysWhatIs(t *testing.T) {
 	for _, name := range []string{"One", "Two", "Three", "Four", "Five"} {
 		s.key("full", name, "mem_full_ann")
 	}
-	_, _, err := s.registry.SetPlan(t.Context(), by, "over", "Professional", "")
+	_, _, err := s.registry.SetPlan(t.Context(), tester, "over", "Professional", "")
 	s.must(err)
 	ci := s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
-	_, err = s.registry.Rotate(t.Context(), by, "acme", ci.ID, keys.DefaultOverlap)
+	_, err = s.registry.Rotate(t.Context(), tester, "acme", ci.ID, keys.DefaultOverlap)
 	s.must(err)
 	old := s.key("acme", "Old dashboard", "mem_acme_ann")
-	_, _, err = s.registry.Revoke(t.Context(), by, "acme", old.ID, "unused")
+	_, _, err = s.registry.Revoke(t.Context(), tester, "acme", old.ID, "unused")
 	s.must(err)
 	paused := s.key("acme", "Paused", "")
-	_, _, err = s.registry.Suspend(t.Context(), by, "acme", paused.ID, "incident")
+	_, _, err = s.registry.Suspend(t.Context(), tester, "acme", paused.ID, "incident")
 	s.must(err)
 
 	b := s.signedIn("ann@example.com")
@@ -334,22 +351,177 @@ func TestListSaysWhatIs(t *testing.T) {
 	auditor.accessible("keys-read-only")
 }
 
+// inUse is a key that was used a moment ago.
+func (s *site) inUse(org, name, owner string) keys.Key {
+	s.t.Helper()
+	k := s.key(org, name, owner)
+	now := time.Now()
+	s.must(s.registry.AddUsage(s.t.Context(), keys.Usage{
+		Credentials: map[string]keys.Use{k.Credentials[0].ID: {At: now, From: "203.0.113.9"}},
+		Scopes:      map[keys.ScopeUse]time.Time{{KeyID: k.ID, Scope: "alerts:read"}: now}}))
+	return k
+}
+
+// TestRevokeByMouse: what it will do, the name of a key in use, the reason, and then
+// the receipt, which stays.
+func TestRevokeByMouse(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	k := s.inUse("acme", "CI/CD Pipeline", "mem_acme_ann")
+	b := s.signedIn("ann@example.com")
+	b.goes(chromedp.Click("tbody a"))
+	b.says("CI/CD Pipeline", k.ClientID, "Active", "just now from 203.0.113.9", "…"+k.Credentials[0].Hint, "everywhere")
+	b.accessible("key")
+	b.goes(chromedp.Click("main a.danger"))
+	b.says("Revoke “CI/CD Pipeline”?", "cannot be undone", "0 of 5 keys afterwards", "It is in use.")
+	if got := b.focused(); got != "Keep key" {
+		t.Errorf("the focus is on %q", got)
+	}
+	b.accessible("revoke")
+	b.goes(chromedp.Click(".buttons a"))
+	if at := b.at(); at != "/panel/o/acme/keys/"+k.ID {
+		t.Error(at)
+	}
+	b.goes(chromedp.Click("main a.danger"))
+	b.do(chromedp.Click(`input[value="may be exposed"]`), chromedp.SendKeys("#name", "CI/CD"))
+	if status := b.goes(chromedp.Click("button.danger")); status != 422 {
+		t.Errorf("status %d", status)
+	}
+	b.says("That is not its name. Nothing was revoked.")
+	b.accessible("revoke-problem")
+	b.do(chromedp.SendKeys("#name", "ci/cd pipeline"))
+	b.goes(chromedp.Click("button.danger"))
+	b.says("Revoked", "0 of 0 verifiers confirmed in 0 s", "ann", "may be exposed")
+	b.accessible("key-revoked")
+	key, err := s.registry.Key(t.Context(), "acme", k.ID)
+	if err != nil || key.RevokedReason != "may be exposed" {
+		t.Errorf("%+v, %v", key, err)
+	}
+	events, err := s.registry.Events(t.Context(), "acme", keys.EventPage{Action: "key.revoke"})
+	if err != nil || len(events) != 1 || events[0].MemberID != "mem_acme_ann" || events[0].RequestID == "" || events[0].Address != "127.0.0.1" {
+		t.Errorf("%+v, %v", events, err)
+	}
+	b.open("/panel/o/acme/keys/" + k.ID + "/revoke")
+	b.says("confirmed in 0 s")
+}
+
+// TestRevokeByKeyboard: the same with the keyboard alone, and Enter keeps the key.
+func TestRevokeByKeyboard(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	k := s.key("acme", "Old dashboard", "mem_acme_ann")
+	b := s.signedIn("ann@example.com")
+	b.open("/panel/o/acme/keys/" + k.ID + "/revoke")
+	b.says("It has never been used.")
+	b.do(chromedp.WaitReady("a:focus"))
+	b.goes(chromedp.KeyEvent(kb.Enter))
+	if key, err := s.registry.Key(t.Context(), "acme", k.ID); err != nil || !key.RevokedAt.IsZero() {
+		t.Errorf("%v %v", key.RevokedAt, err)
+	}
+	b.goes(chromedp.Click("main a.danger"))
+	b.do(chromedp.Focus("#other"), chromedp.KeyEvent("cleaned up"), chromedp.KeyEvent(kb.Tab+kb.Tab))
+	if got := b.focused(); got != "Revoke key" {
+		t.Errorf("the focus is on %q", got)
+	}
+	b.goes(chromedp.KeyEvent(kb.Enter))
+	b.says("verifiers confirmed", "cleaned up")
+}
+
+// TestRevocationThatNobodyConfirmedSaysSo, and is asked for again.
+func TestRevocationThatNobodyConfirmedSaysSo(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	k := s.key("acme", "Old dashboard", "mem_acme_ann")
+	b := s.signedIn("ann@example.com")
+	s.relay.silent.Store(true)
+	b.open("/panel/o/acme/keys/" + k.ID + "/revoke")
+	b.goes(chromedp.Click("button.danger"))
+	b.says("How far the revocation has reached is not known yet.")
+	b.accessible("key-unconfirmed")
+	s.relay.silent.Store(false)
+	b.goes(chromedp.Click("section button"))
+	b.says("0 of 0 verifiers confirmed")
+}
+
+// TestThePanelForbidsWhatTheDomainForbids: a key of another organisation is not there,
+// and whose role may not revoke finds no button and is refused.
+func TestThePanelForbidsWhatTheDomainForbids(t *testing.T) {
+	s := newSite(t)
+	for _, org := range []string{"acme", "other"} {
+		s.organization(org, "Professional")
+		s.memberOf(org, "zoe", keys.Owner)
+	}
+	foreign := s.key("other", "Theirs", "mem_other_zoe")
+	for role, may := range map[keys.Role]bool{keys.Owner: true, keys.Admin: true, keys.Developer: false, keys.Auditor: false, keys.Billing: false} {
+		s.memberOf("acme", string(role), role)
+		k := s.key("acme", "Of another for "+string(role), "mem_acme_zoe")
+		form := url.Values{"password": {password}, "again": {password}}
+		session := sessionOf(s.post(s.link(string(role)+"@example.com"), "", "same-origin", form)).Value
+		path := "/panel/o/acme/keys/" + k.ID
+		status, page := s.get(path, session)
+		if want := map[bool]int{true: 200, false: 403}[role != keys.Billing]; status != want || strings.Contains(page, "Revoke…") != may {
+			t.Errorf("%s: %d %s", role, status, page)
+		}
+		if ask, _ := s.get(path+"/revoke", session); (ask == 200) != may || !may && ask != 403 {
+			t.Errorf("%s asks: %d", role, ask)
+		}
+		answer := s.post(path+"/revoke", session, "same-origin", url.Values{"reason": {"unused"}})
+		key, err := s.registry.Key(t.Context(), "acme", k.ID)
+		if err != nil || key.RevokedAt.IsZero() == may || !may && answer.StatusCode != 403 {
+			t.Errorf("%s: %d, revoked %v, %v", role, answer.StatusCode, key.RevokedAt, err)
+		}
+		for _, path := range []string{"/panel/o/acme/keys/" + foreign.ID, "/panel/o/other/keys/" + foreign.ID, "/panel/o/acme/keys/nothing"} {
+			for _, suffix := range []string{"", "/revoke"} {
+				if status, _ := s.get(path+suffix, session); status != 404 && role != keys.Billing {
+					t.Errorf("%s %s: %d", role, path+suffix, status)
+				}
+			}
+			if answer := s.post(path+"/revoke", session, "same-origin", nil); answer.StatusCode < 400 {
+				t.Errorf("%s revokes %s: %d", role, path, answer.StatusCode)
+			}
+		}
+		if role == keys.Developer {
+			own := s.key("acme", "Own", "mem_acme_developer")
+			if answer := s.post("/panel/o/acme/keys/"+own.ID+"/revoke", session, "same-origin", url.Values{"other": {"mine"}}); answer.StatusCode != 303 {
+				t.Errorf("own: %d", answer.StatusCode)
+			}
+		}
+	}
+	if key, err := s.registry.Key(t.Context(), "other", foreign.ID); err != nil || !key.RevokedAt.IsZero() {
+		t.Errorf("%v %v", key.RevokedAt, err)
+	}
+}
+
 // TestStoredMarkupStaysText: what somebody stored is never markup.
 func TestStoredMarkupStaysText(t *testing.T) {
 	const markup = `"><svg onload=alert(1)>{{.}}<script>alert(1)</script>`
 	s := newSite(t)
-	_, err := s.registry.CreateOrganization(t.Context(), by, keys.Organization{ID: "acme", Name: markup, Plan: "Professional"})
+	_, err := s.registry.CreateOrganization(t.Context(), tester, keys.Organization{ID: "acme", Name: markup, Plan: "Professional"})
 	s.must(err)
-	_, err = s.registry.AddMember(t.Context(), by, keys.Member{ID: "mem", OrganizationID: "acme", Name: markup, Email: "ann@example.com", Role: keys.Owner})
+	_, err = s.registry.AddMember(t.Context(), tester, keys.Member{ID: "mem", OrganizationID: "acme", Name: markup, Email: "ann@example.com", Role: keys.Owner})
 	s.must(err)
-	_, err = s.registry.Create(t.Context(), by, "acme", keys.NewKey{Name: markup, Description: markup, OwnerID: "mem", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+	_, err = s.registry.Create(t.Context(), tester, "acme", keys.NewKey{Name: markup, Description: markup, OwnerID: "mem", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 	s.must(err)
 	b := s.signedIn("ann@example.com")
-	b.open("/panel/o/acme/keys?q=" + url.QueryEscape(`"><svg`))
-	b.says(markup)
-	if n, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll('svg, script:not([src])').length`)); err != nil || n != 0 {
-		t.Errorf("%d, %v", n, err)
+	plain := func() {
+		t.Helper()
+		b.says(markup)
+		if n, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll('svg, script:not([src])').length`)); err != nil || n != 0 {
+			t.Errorf("%d, %v", n, err)
+		}
 	}
+	b.open("/panel/o/acme/keys?q=" + url.QueryEscape(`"><svg`))
+	plain()
+	b.goes(chromedp.Click("tbody a"))
+	plain()
+	b.goes(chromedp.Click("main a.danger"))
+	plain()
+	b.do(chromedp.Click(`input[value="other"]`), chromedp.SendKeys("#other", markup))
+	b.goes(chromedp.Click("button.danger"))
+	plain()
 }
 
 // TestSessionsEnd: with the membership, with another password, with the sign-out,
@@ -379,7 +551,7 @@ func TestSessionsEnd(t *testing.T) {
 	first := choose()
 	wants("signed in", first, "acme", 200)
 	wants("a session that never was", "AAAA", "acme", 303)
-	_, err := s.registry.RemoveMember(t.Context(), by, "acme", "mem_acme_ann", "")
+	_, err := s.registry.RemoveMember(t.Context(), tester, "acme", "mem_acme_ann", "")
 	s.must(err)
 	wants("no member any more", first, "acme", 404)
 	wants("still a member", first, "other", 200)
@@ -390,10 +562,64 @@ func TestSessionsEnd(t *testing.T) {
 	s.post("/panel/sign-out", second, "same-origin", nil)
 	wants("signed out", second, "other", 303)
 	wants("another browser", third, "other", 200)
-	_, err = s.registry.RemoveMember(t.Context(), by, "other", "mem_other_ann", "")
+	_, err = s.registry.RemoveMember(t.Context(), tester, "other", "mem_other_ann", "")
 	s.must(err)
-	if status, page := s.get("/panel/", third); status != 200 || !strings.Contains(page, "You are in no organisation") {
+	if status, page := s.get("/panel/", third); status != 200 || !strings.Contains(page, "You are in no organisation any more") {
 		t.Errorf("%d %s", status, page)
+	}
+}
+
+// TestHomeLetsChoose: who is in several organisations chooses, and a role that sees no
+// keys is told so.
+func TestHomeLetsChoose(t *testing.T) {
+	s := newSite(t)
+	for _, org := range []string{"acme", "other"} {
+		s.organization(org, "Professional")
+		s.memberOf(org, "zoe", keys.Owner)
+	}
+	s.memberOf("acme", "ann", keys.Billing)
+	b := s.signedIn("ann@example.com")
+	b.says("Org acme", "Your role sees no keys here.")
+	b.accessible("home-billing")
+	s.memberOf("other", "ann", keys.Developer)
+	b.open("/panel/")
+	b.accessible("home")
+	b.goes(chromedp.Click("main li a"))
+	b.says("No keys yet", "Org other")
+}
+
+// TestBadFormsAreRefused: a body that is too large, or no form, is not an empty form.
+func TestBadFormsAreRefused(t *testing.T) {
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	link := s.link("ann@example.com")
+	for _, path := range []string{"/panel/sign-in", link} {
+		for name, row := range map[string]struct{ kind, body string }{
+			"large":  {"application/x-www-form-urlencoded", "password=" + url.QueryEscape(password) + "&again=" + url.QueryEscape(password) + "&x=" + strings.Repeat("x", maxForm)},
+			"broken": {"application/x-www-form-urlencoded", "password=%zz"},
+			"JSON":   {"application/json", `{"password":"x"}`},
+			"none":   {"", ""},
+		} {
+			r, err := http.NewRequest("POST", s.origin+path, strings.NewReader(row.body))
+			s.must(err)
+			r.Header.Set("Content-Type", row.kind)
+			r.Header.Set("Sec-Fetch-Site", "same-origin")
+			answer, err := http.DefaultTransport.RoundTrip(r)
+			s.must(err)
+			answer.Body.Close()
+			if answer.StatusCode != 400 {
+				t.Errorf("%s %s: %d", name, path, answer.StatusCode)
+			}
+		}
+	}
+	if status, _ := s.get(link, ""); status != 200 {
+		t.Errorf("the link: %d", status)
+	}
+	for path, want := range map[string]int{"/panel/assets/": 404, "/panel/assets/panel.css": 200, "/panel/nothing": 404} {
+		if status, _ := s.get(path, ""); status != want {
+			t.Errorf("%s: %d", path, status)
+		}
 	}
 }
 
@@ -478,9 +704,9 @@ func TestTextsAreThere(t *testing.T) {
 			id = strings.TrimSuffix(id, form)
 		}
 		have[id] = true
-		// Some are put together: of a state, a time, an error.
+		// Some are put together.
 		first, _, _ := strings.Cut(id, ".")
-		if !strings.Contains(source.String(), `"`+id+`"`) && first != "state" && first != "time" && first != "error" {
+		if !strings.Contains(source.String(), `"`+id+`"`) && !slices.Contains([]string{"state", "time", "error", "secret", "receipt"}, first) {
 			t.Errorf("nothing asks for %s", id)
 		}
 	}
@@ -492,6 +718,11 @@ func TestTextsAreThere(t *testing.T) {
 	for _, face := range faces {
 		if !have[face.text+".title"] || !have[face.text+".hint"] {
 			t.Errorf("there is no %s", face.text)
+		}
+	}
+	for _, state := range []keys.ReceiptState{keys.Confirmed, keys.LeaseEnded, keys.Waived} {
+		if !have["receipt."+string(state)] {
+			t.Errorf("there is no receipt %s", state)
 		}
 	}
 	for _, state := range []keys.Status{keys.Active, keys.Pending, keys.Suspended, keys.Expired, keys.Revoked, "rotating"} {

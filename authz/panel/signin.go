@@ -1,14 +1,33 @@
 package panel
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"mime"
 	"net/http"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
 // maxForm bounds the body of a form.
 const maxForm = 64 << 10
+
+// errForm: the body is no form.
+var errForm = errors.New("the body is no form")
+
+// parseForm reads the form of a request into PostForm.
+func parseForm(w http.ResponseWriter, r *http.Request) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+		return errForm
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		return fmt.Errorf("%w: %w", errForm, err)
+	}
+	return nil
+}
 
 // passwordForm is what the pages show that ask for a password.
 type passwordForm struct {
@@ -16,16 +35,32 @@ type passwordForm struct {
 	Problem string // id in the catalogue; empty: none
 }
 
-// home leads to the first organisation of the visitor.
+// A membership is an organisation of the visitor's.
+type membership struct {
+	keys.Member
+	Name    string // of the organisation
+	MayRead bool
+}
+
+// home leads to the keys of the visitor's organisation, or lets the visitor choose.
 func (p *panel) home(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	switch {
-	case !v.SignedIn():
+	if !v.SignedIn() {
 		http.Redirect(w, r, p.base+"/sign-in", http.StatusSeeOther)
-	case len(v.Memberships) == 0:
-		p.show(w, v, "nowhere", http.StatusOK, nil)
-	default:
-		http.Redirect(w, r, p.base+"/o/"+v.Memberships[0].OrganizationID+"/keys", http.StatusSeeOther)
+		return nil
 	}
+	var list []membership
+	for _, m := range v.Memberships {
+		o, err := p.Registry.Organization(r.Context(), m.OrganizationID)
+		if err != nil {
+			return err
+		}
+		list = append(list, membership{m, o.Name, keys.Actor{MemberID: m.ID, Role: m.Role}.May("key.read") == nil})
+	}
+	if len(list) == 1 && list[0].MayRead {
+		http.Redirect(w, r, p.base+"/o/"+list[0].OrganizationID+"/keys", http.StatusSeeOther)
+		return nil
+	}
+	p.show(w, v, "home", http.StatusOK, list)
 	return nil
 }
 
@@ -39,14 +74,15 @@ func (p *panel) showSignIn(w http.ResponseWriter, r *http.Request, v *visitor) e
 }
 
 func (p *panel) signIn(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	form := passwordForm{Email: r.PostFormValue("email")}
-	session, err := p.Registry.SignIn(r.Context(), form.Email, r.PostFormValue("password"))
+	if err := parseForm(w, r); err != nil {
+		return err
+	}
+	form := passwordForm{Email: r.PostForm.Get("email")}
+	session, err := p.Registry.SignIn(r.Context(), form.Email, r.PostForm.Get("password"))
 	if err != nil {
 		return p.again(w, v, "signin", form, err)
 	}
-	p.begin(w, r, session)
-	return nil
+	return p.begin(w, r, v, session)
 }
 
 func (p *panel) signOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -70,22 +106,23 @@ func (p *panel) showLink(w http.ResponseWriter, r *http.Request, v *visitor) err
 }
 
 func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := parseForm(w, r); err != nil {
+		return err
+	}
 	l, err := p.Registry.Link(r.Context(), r.PathValue("token"))
 	form := passwordForm{Email: l.Email}
-	password := r.PostFormValue("password")
-	if err == nil && password != r.PostFormValue("again") {
+	password := r.PostForm.Get("password")
+	if err == nil && password != r.PostForm.Get("again") {
 		err = errDiffer
 	}
 	var session string
 	if err == nil {
-		session, err = p.Registry.UseLink(r.Context(), r.PathValue("token"), password)
+		session, err = p.Registry.UseLink(r.Context(), by(w, r), r.PathValue("token"), password)
 	}
 	if err != nil {
 		return p.again(w, v, "link", form, err)
 	}
-	p.begin(w, r, session)
-	return nil
+	return p.begin(w, r, v, session)
 }
 
 // errDiffer: the password was not typed twice.
@@ -110,6 +147,7 @@ func (p *panel) again(w http.ResponseWriter, v *visitor, page string, form passw
 	default:
 		return err
 	}
+	authz.Observe(w, "outcome", cmp.Or(form.Problem, page))
 	p.show(w, v, page, status, form)
 	return nil
 }

@@ -1,10 +1,10 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -26,14 +26,16 @@ func (s *Store) Account(ctx context.Context, email string) (keys.Account, error)
 }
 
 // AddLink implements keys.Store.
-func (s *Store) AddLink(ctx context.Context, l keys.Link) error {
-	return s.apart(ctx, func(tx *sql.Tx) error {
+func (s *Store) AddLink(ctx context.Context, l keys.Link, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM links WHERE expires_at <= $1`, micros(l.CreatedAt)); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO links (hash, email, created_at, expires_at) VALUES ($1, $2, $3, $4)`,
-			l.Hash, l.Email, micros(l.CreatedAt), micros(l.ExpiresAt))
-		return err
+		if _, err := tx.ExecContext(ctx, `INSERT INTO links (hash, email, created_at, expires_at) VALUES ($1, $2, $3, $4)`,
+			l.Hash, l.Email, micros(l.CreatedAt), micros(l.ExpiresAt)); err != nil {
+			return keys.Commit{}, err
+		}
+		return appendEntry(ctx, tx, entry)
 	})
 }
 
@@ -48,21 +50,28 @@ func (s *Store) Link(ctx context.Context, hash []byte) (keys.Link, error) {
 	return l, nil
 }
 
-// UseLink implements keys.Store. Of several at once, one deletes the row of the link.
-func (s *Store) UseLink(ctx context.Context, hash []byte, a keys.Account) error {
-	return s.apart(ctx, func(tx *sql.Tx) error {
-		if err := tx.QueryRowContext(ctx, `DELETE FROM links WHERE hash = $1 AND email = $2 RETURNING email`, hash, a.Email).Scan(&a.Email); err != nil {
-			return err
+// UseLink implements keys.Store. It holds every link of the address, in one order, so
+// that of several that are used at once, the first to come ends the others.
+func (s *Store) UseLink(ctx context.Context, hash []byte, a keys.Account, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		rows, err := tx.QueryContext(ctx, `SELECT hash FROM links WHERE email = $1 ORDER BY hash`+s.lock, a.Email)
+		links, err := collect(rows, err, func(rows *sql.Rows) (h []byte, err error) { return h, rows.Scan(&h) })
+		if err != nil {
+			return keys.Commit{}, err
+		}
+		if !slices.ContainsFunc(links, func(h []byte) bool { return bytes.Equal(h, hash) }) {
+			return keys.Commit{}, keys.ErrNotFound
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO accounts (email, password) VALUES ($1, $2) ON CONFLICT (email) DO UPDATE SET password = excluded.password`,
 			a.Email, a.Password); err != nil {
-			return err
+			return keys.Commit{}, err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE email = $1`, a.Email); err != nil {
-			return err
+		for _, statement := range []string{`DELETE FROM web_sessions WHERE email = $1`, `DELETE FROM links WHERE email = $1`} {
+			if _, err := tx.ExecContext(ctx, statement, a.Email); err != nil {
+				return keys.Commit{}, err
+			}
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM links WHERE email = $1`, a.Email)
-		return err
+		return appendEntry(ctx, tx, entry)
 	})
 }
 
@@ -96,29 +105,23 @@ func (s *Store) WebSession(ctx context.Context, hash []byte) (keys.WebSession, e
 
 // SeeWebSession implements keys.Store.
 func (s *Store) SeeWebSession(ctx context.Context, hash []byte, t time.Time) error {
-	_, err := s.write.ExecContext(ctx, `UPDATE web_sessions SET seen_at = $2 WHERE hash = $1 AND seen_at < $2`, hash, micros(t))
-	return s.fail(err)
+	return s.apart(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE web_sessions SET seen_at = $2 WHERE hash = $1 AND seen_at < $2`, hash, micros(t))
+		return err
+	})
 }
 
 // EndWebSession implements keys.Store.
 func (s *Store) EndWebSession(ctx context.Context, hash []byte) error {
-	_, err := s.write.ExecContext(ctx, `DELETE FROM web_sessions WHERE hash = $1`, hash)
-	return s.fail(err)
+	return s.apart(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE hash = $1`, hash)
+		return err
+	})
 }
 
-// apart commits what is no change of an organisation, and so is not in the log.
+// apart commits what is not in the log. Where the answer to the commit is lost, the
+// error stands, although it may have happened.
 func (s *Store) apart(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return s.fail(err)
-	}
-	defer tx.Rollback()
-	err = f(tx)
-	if err == nil {
-		err = tx.Commit()
-	}
-	if err = s.fail(err); errors.Is(err, errRetry) {
-		err = fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
-	}
+	_, err := s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) { return keys.Commit{}, f(tx) })
 	return err
 }

@@ -84,9 +84,18 @@ func TestRestoredSignsEverybodyOut(t *testing.T) {
 	link := keys.Link{Hash: []byte("used"), Email: "ann@example.com", CreatedAt: made, ExpiresAt: made.Add(time.Hour)}
 	other := keys.Link{Hash: []byte("other"), Email: "bob@example.com", CreatedAt: made, ExpiresAt: made.Add(time.Hour)}
 	session := keys.WebSession{Hash: []byte("session"), Email: "ann@example.com", CreatedAt: made, SeenAt: made}
-	for _, err := range []error{s.AddLink(ctx, link), s.AddLink(ctx, other), s.UseLink(ctx, link.Hash, keys.Account{Email: link.Email, Password: "x"}),
-		s.AddWebSession(ctx, session, "x"), s.Restored(ctx)} {
-		if err != nil {
+	entry := keys.Entry{Kind: tokens.Touch, Subject: tokens.Organization(""), Action: "x"}
+	for _, f := range []func() error{
+		func() error { _, err := s.AddLink(ctx, link, entry); return err },
+		func() error { _, err := s.AddLink(ctx, other, entry); return err },
+		func() error {
+			_, err := s.UseLink(ctx, link.Hash, keys.Account{Email: link.Email, Password: "x"}, entry)
+			return err
+		},
+		func() error { return s.AddWebSession(ctx, session, "x") },
+		func() error { return s.Restored(ctx) },
+	} {
+		if err := f(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -18,7 +18,13 @@ func accountsCommand() *cobra.Command {
 			if err := server.do(cmd.Context(), http.MethodPost, "/account-links", management.AddAccountLink{Email: args[0]}, &l); err != nil {
 				return err
 			}
-			return f.print(cmd, l, func(to io.Writer) { fmt.Fprintf(to, "%s\n  works once, until %s\n", dash(l.URL), date(&l.ExpiresAt)) })
+			return f.print(cmd, l, func(to io.Writer) {
+				if l.URL == "" {
+					fmt.Fprintln(to, "No link to show: nothing was made, or this request made one before.")
+					return
+				}
+				fmt.Fprintf(to, "%s\n  works once, until %s\n", l.URL, date(&l.ExpiresAt))
+			})
 		})
 	link.Long = `Print a link with which the person with this address, a member of some
 organisation, chooses a password for the panel: the first one, or a new one. It works

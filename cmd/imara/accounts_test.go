@@ -56,6 +56,7 @@ func TestALinkLeadsIntoThePanel(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	server.kill()
+	first := server
 	server = serveDemo(t, dir, listen)
 	if got := page("GET", secure+"/panel/", nil); !strings.Contains(got, "Demo integration") {
 		t.Errorf("the session after a start: %s", got)
@@ -67,8 +68,11 @@ func TestALinkLeadsIntoThePanel(t *testing.T) {
 	if got := page("POST", secure+"/panel/sign-in", url.Values{"email": {"amal@acme.example"}, "password": {password}}); !strings.Contains(got, "Demo integration") {
 		t.Errorf("the password after a start: %s", got)
 	}
-	if strings.Contains(server.stderr.String(), "battery") {
-		t.Error("the log has the password")
+	server.kill()
+	for _, s := range []*child{first, server} {
+		if log := s.stderr.String(); strings.Contains(log, "battery") || strings.Contains(log, link.URL[strings.LastIndex(link.URL, "/"):]) || !strings.Contains(log, "panel") {
+			t.Error("the log has a password or a link, or nothing")
+		}
 	}
 }
 

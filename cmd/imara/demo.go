@@ -98,11 +98,13 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 			return nil, err
 		}
 	}
-	link, _, err := p.registry.NewLink(ctx, demoActor, "amal@acme.example")
-	if err != nil {
+	var input *keys.InputError
+	switch token, _, err := p.registry.NewLink(ctx, demoActor, "amal@acme.example"); {
+	case err == nil:
+		d.link = p.issuer + "/panel/link/" + token
+	case !errors.As(err, &input): // she may have been removed
 		return nil, err
 	}
-	d.link = p.issuer + "/panel/link/" + link
 	return d, p.writeDemo(ctx, d)
 }
 
@@ -184,7 +186,10 @@ func alerts(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *demo) announce(to io.Writer) {
-	fmt.Fprintf(to, "✓ demo API %s\n→ credentials in %s; try:\n    set -a; . %s; set +a\n    %s keys list\n→ the panel, as Amal Ortiz of Acme (the link works once):\n    %s\n", d.url(), d.path, d.path, os.Args[0], d.link)
+	fmt.Fprintf(to, "✓ demo API %s\n→ credentials in %s; try:\n    set -a; . %s; set +a\n    %s keys list\n", d.url(), d.path, d.path, os.Args[0])
+	if d.link != "" {
+		fmt.Fprintf(to, "→ the panel, as Amal Ortiz of Acme (the link works once):\n    %s\n", d.link)
+	}
 }
 
 func issuerPath(issuer string) string {

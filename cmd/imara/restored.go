@@ -22,7 +22,8 @@ func restoredCommand() *cobra.Command {
 is served. What happened after the backup is unknown to it: keys revoked since are
 active again, while tokens of that time are alive. It cuts every token that exists,
 so that revoking those keys again holds for all of them. Integrations get new tokens
-at their next request.`,
+at their next request. People sign in to the panel again, with the passwords of the
+backup: make links for those who changed theirs since because somebody had it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			open := func() (*sqlstore.Store, error) { return sqlstore.OpenSQLite(cmd.Context(), f.data) }

@@ -25,11 +25,14 @@ func (m *Memory) Account(_ context.Context, email string) (keys.Account, error) 
 	return a, nil
 }
 
-func (m *Memory) AddLink(_ context.Context, l keys.Link) error {
+func (m *Memory) AddLink(_ context.Context, l keys.Link, entry keys.Entry) (keys.Commit, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.repeats(entry); err != nil {
+		return keys.Commit{}, err
+	}
 	m.links = append(slices.DeleteFunc(m.links, func(old keys.Link) bool { return !l.CreatedAt.Before(old.ExpiresAt) }), l)
-	return nil
+	return m.append(entry), nil
 }
 
 func (m *Memory) Link(_ context.Context, hash []byte) (keys.Link, error) {
@@ -43,16 +46,16 @@ func (m *Memory) Link(_ context.Context, hash []byte) (keys.Link, error) {
 	return keys.Link{}, keys.ErrNotFound
 }
 
-func (m *Memory) UseLink(_ context.Context, hash []byte, a keys.Account) error {
+func (m *Memory) UseLink(_ context.Context, hash []byte, a keys.Account, entry keys.Entry) (keys.Commit, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !slices.ContainsFunc(m.links, func(l keys.Link) bool { return bytes.Equal(l.Hash, hash) && l.Email == a.Email }) {
-		return keys.ErrNotFound
+		return keys.Commit{}, keys.ErrNotFound
 	}
 	m.accounts[a.Email] = a
 	m.links = slices.DeleteFunc(m.links, func(l keys.Link) bool { return l.Email == a.Email })
 	m.webSessions = slices.DeleteFunc(m.webSessions, func(w keys.WebSession) bool { return w.Email == a.Email })
-	return nil
+	return m.append(entry), nil
 }
 
 func (m *Memory) AddWebSession(_ context.Context, w keys.WebSession, password string) error {

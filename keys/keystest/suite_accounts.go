@@ -3,6 +3,7 @@ package keystest
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,7 +41,7 @@ func hash(text string) []byte {
 
 func (s *suite) link(text, email string, made time.Time) keys.Link {
 	l := keys.Link{Hash: hash(text), Email: email, CreatedAt: made, ExpiresAt: made.Add(keys.LinkLife)}
-	s.must(s.AddLink(s.ctx, l))
+	s.mustCommit(s.AddLink(s.ctx, l, about(email)))
 	return l
 }
 
@@ -48,7 +49,7 @@ func links(t *testing.T, s *suite) {
 	start := now()
 	s.link("old", "ann@example.com", start.Add(-keys.LinkLife))
 	l := s.link("new", "ann@example.com", start)
-	s.link("second", "ann@example.com", start)
+	second := s.link("second", "ann@example.com", start)
 	other := s.link("other", "bob@example.com", start)
 	got, err := s.Link(s.ctx, l.Hash)
 	s.must(err)
@@ -57,13 +58,16 @@ func links(t *testing.T, s *suite) {
 	s.want(err, keys.ErrNotFound)
 	_, err = s.Account(s.ctx, "ann@example.com")
 	s.want(err, keys.ErrNotFound)
-	s.want(s.UseLink(s.ctx, other.Hash, keys.Account{Email: "ann@example.com", Password: "stolen"}), keys.ErrNotFound)
+	before := s.tip()
+	_, err = s.UseLink(s.ctx, other.Hash, keys.Account{Email: "ann@example.com", Password: "stolen"}, about("ann"))
+	s.want(err, keys.ErrNotFound)
 
 	var used atomic.Int64
 	var wait sync.WaitGroup
-	for _, password := range []string{"a", "b", "c", "d"} {
+	for i := range 8 { // one link, and two of one person
 		wait.Go(func() {
-			switch err := s.UseLink(s.ctx, l.Hash, keys.Account{Email: l.Email, Password: password}); {
+			_, err := s.UseLink(s.ctx, [][]byte{l.Hash, second.Hash}[i%2], keys.Account{Email: l.Email, Password: fmt.Sprint(i)}, about("ann"))
+			switch {
 			case err == nil:
 				used.Add(1)
 			case !errors.Is(err, keys.ErrNotFound):
@@ -73,7 +77,8 @@ func links(t *testing.T, s *suite) {
 	}
 	wait.Wait()
 	s.same(used.Load(), int64(1))
-	_, err = s.Link(s.ctx, hash("second"))
+	s.same(s.tip(), before+1)
+	_, err = s.Link(s.ctx, second.Hash)
 	s.want(err, keys.ErrNotFound)
 	_, err = s.Link(s.ctx, other.Hash)
 	s.must(err)
@@ -83,7 +88,7 @@ func webSessions(t *testing.T, s *suite) {
 	start := now()
 	choose := func(password string) {
 		l := s.link("link for "+password, "ann@example.com", start)
-		s.must(s.UseLink(s.ctx, l.Hash, keys.Account{Email: l.Email, Password: password}))
+		s.mustCommit(s.UseLink(s.ctx, l.Hash, keys.Account{Email: l.Email, Password: password}, about("ann")))
 	}
 	choose("first")
 	account, err := s.Account(s.ctx, "ann@example.com")
