@@ -117,10 +117,16 @@ type keyPage struct {
 	// For the page that asks before it revokes.
 	Active, Max int
 	Recent      bool // it was used within a day: its name must be typed
-	Reason      string
-	Other       string
+	Reasons     []reason
+	Reason      string // one of these, or empty
+	Other       string // in words
 	Problem     string // id in the catalogue
 }
+
+// A reason to revoke, as the audit log has it, and its id in the catalogue.
+type reason struct{ Value, Text string }
+
+var reasons = []reason{{"no longer used", "revoke.unused"}, {"member left", "revoke.left"}, {"may be exposed", "revoke.exposed"}}
 
 // A secretRow is a secret of a key.
 type secretRow struct {
@@ -149,7 +155,7 @@ func (p *panel) key(r *http.Request, v *visitor) (keyPage, error) {
 		}
 		return members[i]
 	}
-	page := keyPage{keyRow: rowOf(k, named(k.OwnerID), now), MayRevoke: k.RevokedAt.IsZero() && v.by.MayKey("key.revoke", &k) == nil}
+	page := keyPage{Reasons: reasons, keyRow: rowOf(k, named(k.OwnerID), now), MayRevoke: k.RevokedAt.IsZero() && v.by.MayKey("key.revoke", &k) == nil}
 	page.Recent = !page.Last.IsZero() && now.Sub(page.Last) < 24*time.Hour
 	for _, c := range k.Credentials {
 		row := secretRow{c, "active"}
@@ -221,15 +227,11 @@ func (p *panel) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error
 		return err
 	}
 	page.Reason, page.Other = r.PostForm.Get("reason"), strings.TrimSpace(r.PostForm.Get("other"))
-	reason := page.Reason
-	if page.Other != "" || reason == "other" {
-		reason = page.Other
-	}
 	if page.Recent && page.MayRevoke && keys.NameKey(r.PostForm.Get("name")) != keys.NameKey(page.Name) {
 		page.Problem = "revoke.differs"
 		return p.ask(w, r, v, page, http.StatusUnprocessableEntity)
 	}
-	revoked, _, err := p.Registry.Revoke(r.Context(), v.by, v.org.ID, page.ID, reason)
+	revoked, _, err := p.Registry.Revoke(r.Context(), v.by, v.org.ID, page.ID, cmp.Or(page.Other, page.Reason))
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):

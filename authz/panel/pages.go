@@ -66,14 +66,10 @@ func parsePages(base string) (map[string]*template.Template, error) {
 		return nil, err
 	}
 	functions := template.FuncMap{
-		"t":    english.text,
-		"base": func() string { return base },
-		"ago":  func(t time.Time) (string, error) { return english.ago(time.Now(), t) },
-		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		// What may be said of why a key is revoked; the values stand in the audit log.
-		"reasons": func() map[string]string {
-			return map[string]string{"unused": "revoke.unused", "member left": "revoke.left", "may be exposed": "revoke.exposed", "other": "revoke.other"}
-		},
+		"t":       english.text,
+		"base":    func() string { return base },
+		"ago":     func(t time.Time) (string, error) { return english.ago(time.Now(), t) },
+		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"seconds": func(d time.Duration) string { return fmt.Sprintf("%.3g", d.Seconds()) },
 		"date":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
 	}
