@@ -45,6 +45,22 @@ type catalogue struct {
 	position  uint64
 }
 
+// IssuerPath is the path of an issuer, below which everything of its own stands;
+// empty for one without.
+func IssuerPath(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(u.EscapedPath(), "/")
+}
+
+// PanelURL is where an issuer's panel begins.
+func PanelURL(issuer string) string { return issuer + "/panel/" }
+
+// PanelLink is the URL of a link with which a person chooses a password there.
+func PanelLink(issuer, token string) string { return PanelURL(issuer) + "link/" + token }
+
 // ManagementAudience is the resource indicator of an issuer's own API.
 func ManagementAudience(issuer string) string { return issuer + "/v1" }
 
@@ -148,10 +164,7 @@ func (s *Server) WaitReady(ctx context.Context) error {
 // outside of it.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	base := ""
-	if u, err := url.Parse(s.config.Issuer); err == nil {
-		base = strings.TrimSuffix(u.EscapedPath(), "/")
-	}
+	base := IssuerPath(s.config.Issuer)
 	routes := map[string]func(http.ResponseWriter, *http.Request) error{
 		base + "/oauth2/token":                               s.token,
 		base + "/oauth2/revoke":                              s.revoke,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -74,6 +75,9 @@ type Event struct {
 	// Receipt of a cut, nil until it is confirmed. It comes later, and is not in the hash.
 	Receipt *Receipt
 }
+
+// ID is how the event is named outside: evt_ and its position.
+func (e *Event) ID() string { return "evt_" + strconv.FormatUint(e.Position, 10) }
 
 // Changes are the fields that a change changed, as text and without secrets.
 type Changes map[string]Change

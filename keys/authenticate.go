@@ -3,7 +3,6 @@ package keys
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -48,10 +47,7 @@ func (r *Registry) Authenticate(record *Record, secret string, t time.Time) (Cre
 	if err := record.Key.usable(t); err != nil {
 		return stored, err
 	}
-	if !r.plans[record.Organization.Plan].APIAccess {
-		return stored, fmt.Errorf("%w: %s", ErrNoAPIAccess, record.Organization.Plan)
-	}
-	return stored, nil
+	return stored, r.APIAccess(record.Organization)
 }
 
 // A Use of a secret: when, and from which address.

@@ -124,6 +124,17 @@ func (k *Key) LastUsedAt() (last time.Time) {
 	return last
 }
 
+// Unused tells whether the key was used once, but not in the ninety days before t.
+func (k *Key) Unused(t time.Time) bool {
+	last := k.LastUsedAt()
+	return !last.IsZero() && last.Before(t.Add(-idle))
+}
+
+// EndsSoon tells whether the key expires within a week of t, or has expired.
+func (k *Key) EndsSoon(t time.Time) bool {
+	return !k.ExpiresAt.IsZero() && k.ExpiresAt.Before(t.Add(soon))
+}
+
 // Live counts the secrets that work at time t: two while one replaces the other.
 func (k *Key) Live(t time.Time) int {
 	n := 0

@@ -269,10 +269,18 @@ func (r *Registry) Limit(o Organization) int {
 	return plan.MaxKeys
 }
 
-// admit decides whether o may have one more active key.
-func (r *Registry) admit(o Organization, active int) error {
+// APIAccess returns nil when the plan of o includes it, else [ErrNoAPIAccess].
+func (r *Registry) APIAccess(o Organization) error {
 	if !r.plans[o.Plan].APIAccess {
 		return fmt.Errorf("%w: %s", ErrNoAPIAccess, o.Plan)
+	}
+	return nil
+}
+
+// admit decides whether o may have one more active key.
+func (r *Registry) admit(o Organization, active int) error {
+	if err := r.APIAccess(o); err != nil {
+		return err
 	}
 	if limit := r.Limit(o); active >= limit {
 		return &LimitError{Plan: o.Plan, Active: active, Limit: limit}

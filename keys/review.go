@@ -79,7 +79,7 @@ func (r *Registry) Review(ctx context.Context, organizationID string) ([]Finding
 		switch {
 		case k.ExpiresAt.IsZero():
 			add(FoundNoEnd, k.CreatedAt, "key.edit")
-		case k.ExpiresAt.Before(at.Add(soon)):
+		case k.EndsSoon(at):
 			add(FoundExpiring, k.ExpiresAt, "key.edit")
 		}
 		if refused[k.ID] >= manyRefusal {
@@ -92,7 +92,7 @@ func (r *Registry) Review(ctx context.Context, organizationID string) ([]Finding
 		switch {
 		case last.IsZero() && k.CreatedAt.Before(at.Add(-soon)):
 			add(FoundNeverUsed, k.CreatedAt, "key.revoke")
-		case !last.IsZero() && last.Before(at.Add(-idle)):
+		case k.Unused(at):
 			add(FoundIdle, last, "key.revoke")
 		}
 		for _, c := range k.Credentials {

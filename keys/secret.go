@@ -52,6 +52,27 @@ func (MAC) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
 func (MAC) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (MAC) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
+// A SecretState says whether a secret works.
+type SecretState string
+
+// The states. A retiring secret works until its end, which is set.
+const (
+	SecretActive   SecretState = "active"
+	SecretRetiring SecretState = "retiring"
+	SecretEnded    SecretState = "ended"
+)
+
+// SecretState at time t of a secret of the key: it ends with the key.
+func (k *Key) SecretState(c Credential, t time.Time) SecretState {
+	switch {
+	case !c.Live(t) || !k.Counts(t):
+		return SecretEnded
+	case !c.EndsAt.IsZero():
+		return SecretRetiring
+	}
+	return SecretActive
+}
+
 // Live tells whether the secret still counts at time t.
 func (c Credential) Live(t time.Time) bool { return c.EndsAt.IsZero() || t.Before(c.EndsAt) }
 

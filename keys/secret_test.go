@@ -135,3 +135,26 @@ func FuzzParseSecret(f *testing.F) {
 		}
 	})
 }
+
+// TestSecretStateFollowsTheKey: a secret ends by itself, and with its key.
+func TestSecretStateFollowsTheKey(t *testing.T) {
+	at := time.Now()
+	works := Credential{}
+	for name, row := range map[string]struct {
+		key    Key
+		secret Credential
+		want   SecretState
+	}{
+		"active":       {Key{}, works, SecretActive},
+		"retiring":     {Key{}, Credential{EndsAt: at.Add(time.Hour)}, SecretRetiring},
+		"ended":        {Key{}, Credential{EndsAt: at}, SecretEnded},
+		"expired key":  {Key{Access: Access{ExpiresAt: at}}, works, SecretEnded},
+		"revoked key":  {Key{RevokedAt: at}, works, SecretEnded},
+		"suspended":    {Key{SuspendedAt: at}, works, SecretActive},
+		"ends at once": {Key{RevokedAt: at}, Credential{EndsAt: at.Add(time.Hour)}, SecretEnded},
+	} {
+		if got := row.key.SecretState(row.secret, at); got != row.want {
+			t.Errorf("%s: %s, want %s", name, got, row.want)
+		}
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -210,7 +209,7 @@ func writeCSV(w io.Writer, e keys.Event) error {
 	for _, field := range slices.Sorted(maps.Keys(e.Changes)) {
 		changes = append(changes, fmt.Sprintf("%s: %q → %q", field, e.Changes[field].From, e.Changes[field].To))
 	}
-	row := []string{eventID(e), e.At.Format(time.RFC3339Nano), e.OrganizationID, string(e.Action), e.Target, e.ClientID, e.MemberID,
+	row := []string{e.ID(), e.At.Format(time.RFC3339Nano), e.OrganizationID, string(e.Action), e.Target, e.ClientID, e.MemberID,
 		e.RequestID, e.Address, e.Reason, strings.Join(changes, "; "), hex.EncodeToString(e.Hash)}
 	c := csv.NewWriter(w)
 	c.UseCRLF = true
@@ -260,10 +259,8 @@ func (s *server) checkpointKey(context.Context, call, *struct{ Caller }) (*answe
 	return &answer[CheckpointKey]{Body: CheckpointKey{"OKP", "Ed25519", base64.RawURLEncoding.EncodeToString(s.Registry.CheckpointKey())}}, nil
 }
 
-func eventID(e keys.Event) string { return "evt_" + strconv.FormatUint(e.Position, 10) }
-
 func showEvent(e keys.Event) Event {
-	shown := Event{ID: eventID(e), Position: e.Position, At: e.At, Organization: e.OrganizationID, Action: string(e.Action), Target: e.Target,
+	shown := Event{ID: e.ID(), Position: e.Position, At: e.At, Organization: e.OrganizationID, Action: string(e.Action), Target: e.Target,
 		ClientID: e.ClientID, Member: e.MemberID, RequestID: e.RequestID, Address: e.Address, Reason: e.Reason, Changes: e.Changes,
 		Kind: string(e.Kind), Subject: string(e.Subject), Hash: hex.EncodeToString(e.Hash)}
 	if e.Receipt != nil {

@@ -2,7 +2,6 @@ package management
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -40,12 +39,9 @@ func (s *server) editKey(ctx context.Context, c call, in *struct {
 	Body EditKey
 }) (*answer[ChangedKey], error) {
 	b := in.Body
-	var networks []netip.Prefix
-	if b.Networks != nil {
-		var err error
-		if networks, err = parseNetworks(*b.Networks); err != nil {
-			return nil, err
-		}
+	networks, err := parseNetworks(given(b.Networks))
+	if err != nil {
+		return nil, err
 	}
 	key, receipt, err := s.Registry.Edit(ctx, c.by, c.organization, in.Key, func(e *keys.KeyEdit) {
 		set(&e.Name, b.Name)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -150,7 +151,7 @@ func (s *server) createAccountLink(ctx context.Context, c call, in *struct {
 	}
 	body := AccountLink{Email: l.Email, ExpiresAt: l.ExpiresAt}
 	if token != "" {
-		body.URL = s.Issuer + "/panel/link/" + token
+		body.URL = authz.PanelLink(s.Issuer, token)
 	}
 	return &answer[AccountLink]{Body: body}, nil
 }

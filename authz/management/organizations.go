@@ -2,7 +2,6 @@ package management
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -248,12 +247,9 @@ func (s *server) editPolicy(ctx context.Context, c call, in *struct {
 	Change
 	Body EditPolicy
 }) (*answer[PolicyAnswer], error) {
-	var networks []netip.Prefix
-	if in.Body.Networks != nil {
-		var err error
-		if networks, err = parseNetworks(*in.Body.Networks); err != nil {
-			return nil, err
-		}
+	networks, err := parseNetworks(given(in.Body.Networks))
+	if err != nil {
+		return nil, err
 	}
 	o, err := s.Registry.EditPolicy(ctx, c.by, c.organization, func(p *keys.Policy) {
 		if in.Body.MaxLifetimeSeconds != nil {

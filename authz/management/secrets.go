@@ -110,13 +110,7 @@ func (s *server) endSecret(ctx context.Context, c call, in *struct {
 }
 
 func showSecret(k *keys.Key, c keys.Credential, now time.Time) Secret {
-	state := "active"
-	switch {
-	case !c.Live(now) || !k.Counts(now):
-		state = "ended"
-	case !c.EndsAt.IsZero():
-		state = "retiring"
-	}
+	state := string(k.SecretState(c, now))
 	if over := k.Ended(); !k.Counts(now) && (c.EndsAt.IsZero() || over.Before(c.EndsAt)) {
 		c.EndsAt = over // with its key
 	}

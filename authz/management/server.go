@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"reflect"
 	"strings"
 
@@ -46,11 +45,7 @@ type server struct {
 func New(config Config) http.Handler { return newServer(config).handler() }
 
 func newServer(config Config) *server {
-	s := &server{Config: config, github: &githubKeys{url: config.GitHubKeys}}
-	if u, err := url.Parse(config.Issuer); err == nil {
-		s.base = u.EscapedPath()
-	}
-	return s
+	return &server{Config: config, base: authz.IssuerPath(config.Issuer), github: &githubKeys{url: config.GitHubKeys}}
 }
 
 func (s *server) handler() http.Handler {

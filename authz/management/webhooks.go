@@ -143,7 +143,7 @@ func (s *server) listDeliveries(ctx context.Context, c call, in *struct {
 }
 
 func showDelivery(d keys.Delivery) Delivery {
-	shown := Delivery{ID: d.ID, Type: d.Type, Event: eventID(d.Event), State: string(d.State), Attempts: d.Attempts,
+	shown := Delivery{ID: d.ID, Type: d.Type, Event: d.Event.ID(), State: string(d.State), Attempts: d.Attempts,
 		TriedAt: optional(d.TriedAt), Status: d.Status, Error: d.Error}
 	if d.State == keys.DeliveryPending {
 		shown.NextAt = optional(d.NextAt)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,16 +36,21 @@ var reasons = []reason{{"no longer used", "revoke.unused"}, {"member left", "rev
 // A secretRow is a secret of a key.
 type secretRow struct {
 	keys.Credential
-	State string // active, ending or ended
+	State keys.SecretState
 }
 
-// key reads what the pages of the key in the path show.
-func (p *panel) key(r *http.Request, v *visitor) (keyPage, error) {
+// key reads the key in the path.
+func (p *panel) key(r *http.Request, v *visitor) (keys.Key, error) {
 	if err := v.by.May("key.read"); err != nil {
-		return keyPage{}, err
+		return keys.Key{}, err
 	}
+	return p.Registry.Key(r.Context(), v.org.ID, r.PathValue("key"))
+}
+
+// page reads what the pages of the key in the path show.
+func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	ctx, now := r.Context(), time.Now()
-	k, err := p.Registry.Key(ctx, v.org.ID, r.PathValue("key"))
+	k, err := p.key(r, v)
 	if err != nil {
 		return keyPage{}, err
 	}
@@ -54,24 +58,10 @@ func (p *panel) key(r *http.Request, v *visitor) (keyPage, error) {
 	if err != nil {
 		return keyPage{}, err
 	}
-	named := func(id string) keys.Member {
-		i := slices.IndexFunc(members, func(m keys.Member) bool { return m.ID == id })
-		if i < 0 {
-			return keys.Member{}
-		}
-		return members[i]
-	}
-	page := keyPage{Reasons: reasons, keyRow: rowOf(k, named(k.OwnerID), now), MayRevoke: k.RevokedAt.IsZero() && v.by.MayKey("key.revoke", &k) == nil}
-	page.Recent = !page.Last.IsZero() && now.Sub(page.Last) < 24*time.Hour
+	page := keyPage{Reasons: reasons, keyRow: rowOf(k, members, now), MayRevoke: k.RevokedAt.IsZero() && v.by.MayKey("key.revoke", &k) == nil}
+	page.Recent = recent(&k, now)
 	for _, c := range k.Credentials {
-		row := secretRow{c, "active"}
-		switch {
-		case !c.Live(now) || !k.RevokedAt.IsZero():
-			row.State = "ended"
-		case !c.EndsAt.IsZero():
-			row.State = "ending"
-		}
-		page.Secrets = append(page.Secrets, row)
+		page.Secrets = append(page.Secrets, secretRow{c, k.SecretState(c, now)})
 	}
 	if page.Scopes, err = p.Registry.ScopesUsed(ctx, v.org.ID, k.ID); err != nil {
 		return keyPage{}, err
@@ -79,15 +69,21 @@ func (p *panel) key(r *http.Request, v *visitor) (keyPage, error) {
 	receipt, err := p.Registry.Receipt(ctx, k)
 	if err == nil {
 		page.Receipt = &receipt
-		page.RevokedBy = cmp.Or(named(receipt.By).Name, receipt.By)
+		page.RevokedBy = cmp.Or(named(members, receipt.By).Name, receipt.By)
 	} else if !errors.Is(err, keys.ErrNotFound) {
 		return keyPage{}, err
 	}
 	return page, nil
 }
 
+// recent tells whether a key was used within a day.
+func recent(k *keys.Key, now time.Time) bool {
+	last := k.LastUsedAt()
+	return !last.IsZero() && now.Sub(last) < 24*time.Hour
+}
+
 func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	page, err := p.key(r, v)
+	page, err := p.page(r, v)
 	if err != nil {
 		return err
 	}
@@ -97,21 +93,22 @@ func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) erro
 
 // askRevoke shows what revoking the key will do.
 func (p *panel) askRevoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	page, err := p.key(r, v)
-	if err != nil {
-		return err
-	}
-	return p.ask(w, r, v, page, http.StatusOK)
+	return p.ask(w, r, v, keyPage{}, http.StatusOK)
 }
 
-func (p *panel) ask(w http.ResponseWriter, r *http.Request, v *visitor, page keyPage, status int) (err error) {
+// ask shows the page that asks before it revokes, with what was given already.
+func (p *panel) ask(w http.ResponseWriter, r *http.Request, v *visitor, given keyPage, status int) error {
+	page, err := p.page(r, v)
 	switch {
+	case err != nil:
+		return err
 	case !page.RevokedAt.IsZero():
 		http.Redirect(w, r, p.keyPath(v, page.Key), http.StatusSeeOther)
 		return nil
 	case !page.MayRevoke:
 		return keys.ErrForbidden
 	}
+	page.Reason, page.Other, page.Problem = given.Reason, given.Other, given.Problem
 	if page.Active, page.Max, err = p.Registry.Limits(r.Context(), v.org.ID); err != nil {
 		return err
 	}
@@ -123,32 +120,35 @@ func (p *panel) ask(w http.ResponseWriter, r *http.Request, v *visitor, page key
 }
 
 // revoke answers when no verifier accepts the key's tokens any more, or at the latest
-// when those that are silent refuse by themselves.
+// when those that are silent refuse by themselves. Before that it reads the key alone.
 func (p *panel) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	page, err := p.key(r, v)
+	k, err := p.key(r, v)
 	if err != nil {
 		return err
 	}
 	if err := parseForm(w, r); err != nil {
 		return err
 	}
-	page.Reason, page.Other = r.PostForm.Get("reason"), strings.TrimSpace(r.PostForm.Get("other"))
-	if page.Recent && page.MayRevoke && keys.NameKey(r.PostForm.Get("name")) != keys.NameKey(page.Name) {
-		page.Problem = "revoke.differs"
-		return p.ask(w, r, v, page, http.StatusUnprocessableEntity)
+	if err := v.by.MayKey("key.revoke", &k); err != nil {
+		return err
 	}
-	revoked, _, err := p.Registry.Revoke(r.Context(), v.by, v.org.ID, page.ID, cmp.Or(page.Other, page.Reason))
+	given := keyPage{Reason: r.PostForm.Get("reason"), Other: strings.TrimSpace(r.PostForm.Get("other"))}
+	if recent(&k, time.Now()) && k.RevokedAt.IsZero() && keys.NameKey(r.PostForm.Get("name")) != keys.NameKey(k.Name) {
+		given.Problem = "revoke.differs"
+		return p.ask(w, r, v, given, http.StatusUnprocessableEntity)
+	}
+	revoked, _, err := p.Registry.Revoke(r.Context(), v.by, v.org.ID, k.ID, cmp.Or(given.Other, given.Reason))
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):
-		page.Problem = "revoke.reason_bad"
-		return p.ask(w, r, v, page, http.StatusUnprocessableEntity)
+		given.Problem = "revoke.reason_bad"
+		return p.ask(w, r, v, given, http.StatusUnprocessableEntity)
 	case err != nil && revoked.ID == "":
 		return err
 	case err != nil: // it is revoked; its page says that nobody knows how far
 		p.Logger.Error("revocation not confirmed", "client_id", revoked.ClientID, "request_id", v.by.RequestID, "error", err)
 	}
-	http.Redirect(w, r, p.keyPath(v, page.Key), http.StatusSeeOther)
+	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package panel
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -34,11 +35,6 @@ type keyRow struct {
 	Last   time.Time
 }
 
-const (
-	idle = 90 * 24 * time.Hour
-	soon = 7 * 24 * time.Hour
-)
-
 func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if err := v.by.May("key.read"); err != nil {
 		return err
@@ -48,7 +44,7 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	if utf8.RuneCountInString(query) > 80 || !keys.Printable(query) {
 		query = ""
 	}
-	page := keyList{Query: query, Plan: v.org.Plan, MayCreate: v.by.May("key.create") == nil}
+	page := keyList{Query: query, Plan: v.org.Plan, APIAccess: p.Registry.APIAccess(v.org) == nil, MayCreate: v.by.May("key.create") == nil}
 	page.Filtered = page.Query != ""
 	list, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Text: page.Query})
 	if err != nil {
@@ -64,21 +60,14 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	if page.Active > page.Max {
 		page.Over = page.Active - page.Max + 1
 	}
-	for _, plan := range p.Registry.Plans() {
-		if plan.Name == v.org.Plan {
-			page.APIAccess = plan.APIAccess
-		}
-	}
-	names := map[string]keys.Member{}
 	for _, m := range members {
-		names[m.ID] = m
 		if m.RemovedAt.IsZero() && (m.Role == keys.Owner || m.Role == keys.Admin) {
 			page.Admins = append(page.Admins, m)
 		}
 	}
 	now := time.Now()
 	for _, k := range list {
-		row := rowOf(k, names[k.OwnerID], now)
+		row := rowOf(k, members, now)
 		if !k.Counts(now) {
 			page.Gone = append(page.Gone, row)
 			continue
@@ -92,12 +81,20 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	return nil
 }
 
-func rowOf(k keys.Key, owner keys.Member, now time.Time) keyRow {
-	row := keyRow{Key: k, State: string(k.Status(now)), Owner: owner.Name, Left: k.OwnerID != "" && (owner.ID == "" || !owner.RemovedAt.IsZero()), Last: k.LastUsedAt()}
+func rowOf(k keys.Key, members []keys.Member, now time.Time) keyRow {
+	owner := named(members, k.OwnerID)
+	row := keyRow{Key: k, State: string(k.Status(now)), Owner: owner.Name, Left: k.OwnerID != "" && (owner.ID == "" || !owner.RemovedAt.IsZero()),
+		Unused: k.Unused(now), Soon: k.Counts(now) && k.EndsSoon(now), Last: k.LastUsedAt()}
 	if row.State == string(keys.Active) && k.Live(now) > 1 {
 		row.State = "rotating"
 	}
-	row.Unused = !row.Last.IsZero() && now.Sub(row.Last) > idle
-	row.Soon = !k.ExpiresAt.IsZero() && k.Counts(now) && k.ExpiresAt.Sub(now) < soon
 	return row
+}
+
+// named is the member with an id, or nobody.
+func named(members []keys.Member, id string) keys.Member {
+	if i := slices.IndexFunc(members, func(m keys.Member) bool { return m.ID == id }); i >= 0 {
+		return members[i]
+	}
+	return keys.Member{}
 }

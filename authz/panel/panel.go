@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -34,15 +33,12 @@ var assets embed.FS
 
 // New returns the handler of everything below {issuer path}/panel/.
 func New(config Config) (http.Handler, error) {
-	p := &panel{Config: config}
-	u, err := url.Parse(config.Issuer)
+	base := authz.IssuerPath(config.Issuer) + "/panel"
+	pages, err := parsePages(base)
 	if err != nil {
 		return nil, err
 	}
-	p.base = u.EscapedPath() + "/panel"
-	if p.pages, err = parsePages(p.base); err != nil {
-		return nil, err
-	}
+	p := &panel{config, base, pages}
 	files, err := fs.Sub(assets, "assets")
 	if err != nil {
 		return nil, err

@@ -92,6 +92,15 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+// newAcme is a site with the organisation acme, whose owner is ann.
+func newAcme(t *testing.T) *site {
+	t.Helper()
+	s := newSite(t)
+	s.organization("acme", "Professional")
+	s.memberOf("acme", "ann", keys.Owner)
+	return s
+}
+
 func (s *site) must(err error) {
 	s.t.Helper()
 	if err != nil {
@@ -201,9 +210,7 @@ func TestBrowserNoticesTrouble(t *testing.T) {
 // TestFirstSignIn: a link, a password, the list, out, and in again, with the mouse;
 // every page and state on the way is accessible.
 func TestFirstSignIn(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	link := s.link("Ann@example.com")
 	b := newBrowser(t, s.origin)
 
@@ -245,9 +252,7 @@ func TestFirstSignIn(t *testing.T) {
 
 // TestByKeyboardAlone: the same story without a mouse.
 func TestByKeyboardAlone(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
 	s.key("acme", "Reports", "mem_acme_ann")
 	b := newBrowser(t, s.origin)
@@ -277,9 +282,7 @@ func TestByKeyboardAlone(t *testing.T) {
 
 // TestWithoutJavaScript: the story needs none.
 func TestWithoutJavaScript(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
 	b := newBrowser(t, s.origin)
 	_, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
@@ -365,9 +368,7 @@ func (s *site) inUse(org, name, owner string) keys.Key {
 // TestRevokeByMouse: what it will do, the name of a key in use, the reason, and then
 // the receipt, which stays.
 func TestRevokeByMouse(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	k := s.inUse("acme", "CI/CD Pipeline", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
 	b.goes(chromedp.Click("tbody a"))
@@ -408,9 +409,7 @@ func TestRevokeByMouse(t *testing.T) {
 
 // TestRevokeByKeyboard: the same with the keyboard alone, and Enter keeps the key.
 func TestRevokeByKeyboard(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	k := s.key("acme", "Old dashboard", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/keys/" + k.ID + "/revoke")
@@ -431,9 +430,7 @@ func TestRevokeByKeyboard(t *testing.T) {
 
 // TestRevocationThatNobodyConfirmedSaysSo, and is asked for again.
 func TestRevocationThatNobodyConfirmedSaysSo(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	k := s.key("acme", "Old dashboard", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
 	s.relay.silent.Store(true)
@@ -590,9 +587,7 @@ func TestHomeLetsChoose(t *testing.T) {
 
 // TestBadFormsAreRefused: a body that is too large, or no form, is not an empty form.
 func TestBadFormsAreRefused(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	link := s.link("ann@example.com")
 	for _, path := range []string{"/panel/sign-in", link} {
 		for name, row := range map[string]struct{ kind, body string }{
@@ -626,9 +621,7 @@ func TestBadFormsAreRefused(t *testing.T) {
 // TestForeignPagesCannotPost: a form on another site, or of a sibling of this one,
 // changes nothing.
 func TestForeignPagesCannotPost(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	link := s.link("ann@example.com")
 	form := url.Values{"password": {password}, "again": {password}}
 	for _, site := range []string{"cross-site", "same-site"} {
@@ -644,9 +637,7 @@ func TestForeignPagesCannotPost(t *testing.T) {
 // TestSignInTellsNothing: a wrong password and an unknown address have one answer,
 // and neither password nor session nor link reaches the log.
 func TestSignInTellsNothing(t *testing.T) {
-	s := newSite(t)
-	s.organization("acme", "Professional")
-	s.memberOf("acme", "ann", keys.Owner)
+	s := newAcme(t)
 	link := s.link("ann@example.com")
 	session := sessionOf(s.post(link, "", "same-origin", url.Values{"password": {password}, "again": {password}})).Value
 	var pages []string

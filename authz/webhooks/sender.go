@@ -2,6 +2,7 @@ package webhooks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -197,15 +198,11 @@ type Data struct {
 // send makes one attempt.
 func (s *Sender) send(ctx context.Context, d keys.Delivery) (status int, err error) {
 	e := d.Event
-	by := e.MemberID
-	if by == "" {
-		by = e.ClientID
-	}
 	about, ok := strings.CutPrefix(string(e.Subject), "c:")
 	if !ok {
 		about = ""
 	}
-	body, err := json.Marshal(Payload{d.Type, e.At, Data{"evt_" + strconv.FormatUint(e.Position, 10), e.OrganizationID, e.Target, about, by, e.Reason, e.Changes}})
+	body, err := json.Marshal(Payload{d.Type, e.At, Data{e.ID(), e.OrganizationID, e.Target, about, cmp.Or(e.MemberID, e.ClientID), e.Reason, e.Changes}})
 	if err != nil {
 		return 0, err
 	}

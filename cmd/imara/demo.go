@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,7 +100,7 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 	var input *keys.InputError
 	switch token, _, err := p.registry.NewLink(ctx, demoActor, "amal@acme.example"); {
 	case err == nil:
-		d.link = p.issuer + "/panel/link/" + token
+		d.link = authz.PanelLink(p.issuer, token)
 	case !errors.As(err, &input): // she may have been removed
 		return nil, err
 	}
@@ -129,7 +128,7 @@ func (p *program) writeDemo(ctx context.Context, d *demo) error {
 		{"TOKEN_URL", p.issuer + "/oauth2/token"},
 		{"CLIENT_ID", integration.id}, {"CLIENT_SECRET", integration.secret},
 		{"API_URL", d.url()}, {"API_AUDIENCE", d.audience()}, {"API_SCOPE", "alerts:read"},
-		{"MANAGEMENT_URL", authz.ManagementAudience(p.issuer)}, {"PANEL_URL", p.issuer + "/panel/"},
+		{"MANAGEMENT_URL", authz.ManagementAudience(p.issuer)}, {"PANEL_URL", authz.PanelURL(p.issuer)},
 	})
 }
 
@@ -167,7 +166,7 @@ func (d *demo) url() string      { return d.audience() + "/alerts" }
 
 // mount adds the protected API.
 func (d *demo) mount(rest http.Handler) http.Handler {
-	base := issuerPath(d.issuer)
+	base := authz.IssuerPath(d.issuer)
 	mux := http.NewServeMux()
 	mux.Handle("/", rest)
 	mux.Handle("GET "+base+"/demo/alerts", d.verifier.Require("alerts:read")(http.HandlerFunc(alerts)))
@@ -190,14 +189,6 @@ func (d *demo) announce(to io.Writer) {
 	if d.link != "" {
 		fmt.Fprintf(to, "→ the panel, as Amal Ortiz of Acme (the link works once):\n    %s\n", d.link)
 	}
-}
-
-func issuerPath(issuer string) string {
-	u, err := url.Parse(issuer)
-	if err != nil {
-		return ""
-	}
-	return u.EscapedPath()
 }
 
 // writeEnv writes a file for a shell to source. No value of ours holds a quote.

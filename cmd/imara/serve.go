@@ -303,12 +303,12 @@ func (p *program) handler() (http.Handler, error) {
 	mux.Handle("/", p.server.Handler())
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
 		CursorKey: p.master.derive("cursor v1"), Logger: p.logger})
-	mux.Handle(issuerPath(p.issuer)+"/v1/", api)
+	mux.Handle(authz.IssuerPath(p.issuer)+"/v1/", api)
 	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Logger: p.logger})
 	if err != nil {
 		return nil, err
 	}
-	mux.Handle(issuerPath(p.issuer)+"/panel/", pages)
+	mux.Handle(authz.IssuerPath(p.issuer)+"/panel/", pages)
 	return mux, nil
 }
 
