@@ -65,6 +65,7 @@ type WebSession struct {
 // A Visitor is a person who is signed in, with what that person is a member of now.
 type Visitor struct {
 	Email       string
+	SignedInAt  time.Time
 	Memberships []Member
 }
 
@@ -211,7 +212,7 @@ func (r *Registry) Visitor(ctx context.Context, session string) (Visitor, error)
 		return Visitor{}, err
 	}
 	members, err := r.config.Store.Memberships(ctx, s.Email)
-	return Visitor{Email: s.Email, Memberships: members}, err
+	return Visitor{Email: s.Email, SignedInAt: s.CreatedAt, Memberships: members}, err
 }
 
 // newToken returns a random token of 256 bits, and the hash that is stored of it.

@@ -36,9 +36,6 @@ type Created struct {
 // [ErrNotFound] for the organisation. However many creates run at once, a limit is
 // never exceeded.
 func (r *Registry) Create(ctx context.Context, by Actor, organizationID string, n NewKey) (Created, error) {
-	if err := by.May("key.create"); err != nil {
-		return Created{}, err
-	}
 	for attempt := 1; ; attempt++ {
 		created, err := r.create(ctx, by, organizationID, n)
 		if !errors.Is(err, errAgain) || attempt == attempts {
@@ -54,8 +51,8 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 	if err != nil {
 		return Created{}, err
 	}
-	if !by.Operator && len(o.Policy.Creators) > 0 && !slices.Contains(o.Policy.Creators, by.Role) {
-		return Created{}, fmt.Errorf("%w: the organisation's policy lets only %v create keys", ErrForbidden, o.Policy.Creators)
+	if err := o.MayCreate(by); err != nil {
+		return Created{}, err
 	}
 	if by.Role == Developer && n.OwnerID == "" {
 		n.OwnerID = by.MemberID
@@ -121,6 +118,18 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 	}
 	_, err = r.settle(ctx, commit, key.ClientID)
 	return created, err
+}
+
+// MayCreate returns nil when the actor's role and the organisation's policy let it
+// create keys, else [ErrForbidden].
+func (o *Organization) MayCreate(by Actor) error {
+	if err := by.May("key.create"); err != nil {
+		return err
+	}
+	if !by.Operator && len(o.Policy.Creators) > 0 && !slices.Contains(o.Policy.Creators, by.Role) {
+		return fmt.Errorf("%w: the organisation's policy lets only %v create keys", ErrForbidden, o.Policy.Creators)
+	}
+	return nil
 }
 
 // checkNames checks what people read of a key.

@@ -92,6 +92,23 @@ func (k *Key) Reaches(o *Organization, from netip.Addr) bool {
 	return inside(k.Networks) && inside(o.Policy.Networks)
 }
 
+// ParseNetworks reads networks such as 203.0.113.0/24; a single address is one, too.
+// Errors: an [InputError].
+func ParseNetworks(texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if a, e := netip.ParseAddr(text); e == nil && a.Zone() == "" {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return nil, invalid("networks", "%.64q is not a network: use 203.0.113.0/24 or 2001:db8::/32", text)
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
 const maxNetworks = 50
 
 // checkNetworks drops the host part of each.

@@ -269,7 +269,7 @@ func (r *Registry) checkAccess(ctx context.Context, by Actor, o Organization, a 
 		switch {
 		case !ok:
 			return Access{}, false, invalid("scopes", "there is no scope %q", name)
-		case scope.Restricted && !o.Operator, !by.mayGrant(scope) && !slices.Contains(had, name):
+		case scope.Restricted && !o.Operator, !by.MayGrant(scope) && !slices.Contains(had, name):
 			return Access{}, false, fmt.Errorf("%w: %s", ErrScope, name)
 		case !chosen:
 			a.Resources = distinct(append(a.Resources, resource.Audience))
@@ -282,8 +282,9 @@ func (r *Registry) checkAccess(ctx context.Context, by Actor, o Organization, a 
 	return a, writes, nil
 }
 
-// mayGrant tells whether the actor may give a key a scope.
-func (by Actor) mayGrant(scope Scope) bool {
+// MayGrant tells whether the actor may give a key a scope; a restricted one is for
+// keys of the operator's organisation only, whoever grants it.
+func (by Actor) MayGrant(scope Scope) bool {
 	switch {
 	case by.Operator:
 		return true
@@ -308,7 +309,7 @@ func (r *Registry) mayHold(ctx context.Context, by Actor, k *Key) error {
 		return err
 	}
 	for _, name := range k.Scopes {
-		if scope, _, ok := catalogue.Scope(name); ok && !by.mayGrant(scope) {
+		if scope, _, ok := catalogue.Scope(name); ok && !by.MayGrant(scope) {
 			return fmt.Errorf("%w: %s", ErrScope, name)
 		}
 	}

@@ -130,6 +130,45 @@ func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id,
 	if left := time.Until(until); left <= 0 || left > MaxOverlap {
 		return Key{}, invalid("ends_at", "it must be between now and %v from now", MaxOverlap)
 	}
+	return r.prolong(ctx, by, organizationID, id, func(k *Key) error {
+		c := k.credential(credentialID)
+		switch {
+		case c == nil:
+			return ErrNotFound
+		case !c.Live(now()) || !c.LeakedAt.IsZero():
+			return ErrSecretEnded
+		}
+		c.EndsAt, c.EndsAfterUse = until.UTC().Truncate(time.Microsecond), 0
+		return nil
+	})
+}
+
+// CancelRotation ends the newest secret of a key that has two, and lets the older one
+// go on as if there had been no rotation. Errors: [ErrNotFound] when none is going on,
+// others as [Registry.KeepSecret].
+func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID, id string) (Key, error) {
+	return r.prolong(ctx, by, organizationID, id, func(k *Key) error {
+		at := now()
+		var live []*Credential
+		for i := range k.Credentials {
+			if c := &k.Credentials[i]; c.Live(at) {
+				live = append(live, c)
+			}
+		}
+		switch {
+		case len(live) < 2:
+			return ErrNotFound
+		case !live[1].LeakedAt.IsZero():
+			return ErrSecretEnded
+		}
+		live[0].EndsAt = at
+		live[1].EndsAt, live[1].EndsAfterUse = time.Time{}, 0
+		return nil
+	})
+}
+
+// prolong runs a change after which a secret works for longer: for who might hold the key.
+func (r *Registry) prolong(ctx context.Context, by Actor, organizationID, id string, f func(*Key) error) (Key, error) {
 	old, err := r.config.Store.Key(ctx, organizationID, id)
 	if err != nil {
 		return Key{}, err
@@ -138,19 +177,13 @@ func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id,
 		return Key{}, err
 	}
 	key, _, err := r.change(ctx, by, "secret.end", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
-		c := k.credential(credentialID)
 		switch {
-		case c == nil:
-			return ErrNotFound
 		case !k.RevokedAt.IsZero():
 			return ErrRevoked
-		case !c.Live(now()) || !c.LeakedAt.IsZero():
-			return ErrSecretEnded
 		case !slices.Equal(k.Scopes, old.Scopes) || k.OwnerID != old.OwnerID:
-			return ErrChanged
+			return ErrChanged // what mayHold has seen is not what it is now
 		}
-		c.EndsAt, c.EndsAfterUse = until.UTC().Truncate(time.Microsecond), 0
-		return nil
+		return f(k)
 	})
 	return key, err
 }

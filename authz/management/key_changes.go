@@ -39,7 +39,7 @@ func (s *server) editKey(ctx context.Context, c call, in *struct {
 	Body EditKey
 }) (*answer[ChangedKey], error) {
 	b := in.Body
-	networks, err := parseNetworks(given(b.Networks))
+	networks, err := keys.ParseNetworks(given(b.Networks))
 	if err != nil {
 		return nil, err
 	}

@@ -187,7 +187,7 @@ func (s *server) createKey(ctx context.Context, c call, in *struct {
 	Body CreateKey
 }) (*answer[KeyWithSecret], error) {
 	b := in.Body
-	networks, err := parseNetworks(b.Networks)
+	networks, err := keys.ParseNetworks(b.Networks)
 	if err != nil {
 		return nil, err
 	}
@@ -264,21 +264,6 @@ func optional(t time.Time) *time.Time {
 func seconds(n int) time.Duration {
 	const century = 100 * 366 * 24 * 60 * 60
 	return time.Duration(min(max(n, -1), century)) * time.Second
-}
-
-func parseNetworks(texts []string) ([]netip.Prefix, error) {
-	var list []netip.Prefix
-	for _, text := range texts {
-		p, err := netip.ParsePrefix(text)
-		if a, e := netip.ParseAddr(text); e == nil && a.Zone() == "" {
-			p, err = a.Prefix(a.BitLen())
-		}
-		if err != nil {
-			return nil, &keys.InputError{Field: "networks", Reason: quoted(text) + " is not a network: use 203.0.113.0/24 or 2001:db8::/32"}
-		}
-		list = append(list, p)
-	}
-	return list, nil
 }
 
 func showNetworks(list []netip.Prefix) []string {

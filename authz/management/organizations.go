@@ -247,7 +247,7 @@ func (s *server) editPolicy(ctx context.Context, c call, in *struct {
 	Change
 	Body EditPolicy
 }) (*answer[PolicyAnswer], error) {
-	networks, err := parseNetworks(given(in.Body.Networks))
+	networks, err := keys.ParseNetworks(given(in.Body.Networks))
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,17 @@ import (
 // keyPage is what the pages of one key show.
 type keyPage struct {
 	keyRow
-	Scopes    []keys.ScopeReport
-	Secrets   []secretRow
-	MayRevoke bool
+	Scopes  []keys.ScopeReport
+	Secrets []secretRow
+	// What the visitor may do with it now.
+	MayEdit, MayRotate, MayRevoke, MaySuspend, MayResume, MayApprove, MayCollect bool
+	New, Old                                                                     *secretRow // while both work
+	Ending                                                                       *secretRow // for the page that asks before it ends one
+	// Activity, of the page of the key alone.
+	Chart    chart
+	Attempts []attemptRow
+	Events   []eventRow
+	Starts   []format
 	// Receipt, of a revoked key, unless nobody knows yet how far it has reached.
 	Receipt   *keys.Receipt
 	RevokedBy string
@@ -39,6 +47,12 @@ type secretRow struct {
 	State keys.SecretState
 }
 
+// An attemptRow is a kind of refused attempts, and how often it happened.
+type attemptRow struct {
+	keys.AttemptRow
+	Times int
+}
+
 // key reads the key in the path.
 func (p *panel) key(r *http.Request, v *visitor) (keys.Key, error) {
 	if err := v.by.May("key.read"); err != nil {
@@ -58,10 +72,27 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	if err != nil {
 		return keyPage{}, err
 	}
-	page := keyPage{Reasons: reasons, keyRow: rowOf(k, members, now), MayRevoke: k.RevokedAt.IsZero() && v.by.MayKey("key.revoke", &k) == nil}
+	page := keyPage{Reasons: reasons, keyRow: rowOf(k, members, now)}
+	may := func(action keys.Action) bool { return k.RevokedAt.IsZero() && v.by.MayKey(action, &k) == nil }
+	counts := k.Counts(now)
+	page.MayEdit, page.MayRevoke = may("key.edit"), may("key.revoke")
+	page.MayRotate = counts && !k.Pending && may("key.rotate") && (len(k.Credentials) > 0 || k.RequestedBy == v.by.MemberID)
+	page.MayCollect = page.MayRotate && len(k.Credentials) == 0
+	page.MaySuspend = counts && k.SuspendedAt.IsZero() && may("key.suspend")
+	page.MayResume = counts && !k.SuspendedAt.IsZero() && !k.StaffHold && may("key.resume")
+	page.MayApprove = counts && k.Pending && k.RequestedBy != v.by.MemberID && may("key.approve")
 	page.Recent = recent(&k, now)
 	for _, c := range k.Credentials {
-		page.Secrets = append(page.Secrets, secretRow{c, k.SecretState(c, now)})
+		row := secretRow{c, k.SecretState(c, now)}
+		page.Secrets = append(page.Secrets, row)
+		if !c.Live(now) || k.Live(now) < 2 {
+			continue
+		}
+		if page.New == nil {
+			page.New = &row
+		} else {
+			page.Old = &row
+		}
 	}
 	if page.Scopes, err = p.Registry.ScopesUsed(ctx, v.org.ID, k.ID); err != nil {
 		return keyPage{}, err
@@ -87,7 +118,68 @@ func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	if err != nil {
 		return err
 	}
+	ctx := r.Context()
+	if v.by.May("usage.read") == nil {
+		page.Chart.Window = windowOf(r)
+		rows, err := p.Registry.Usage(ctx, v.org.ID, page.ID, page.Chart.since(time.Now()))
+		if err != nil {
+			return err
+		}
+		page.Chart.draw(rows, time.Now())
+		attempts, err := p.Registry.Attempts(ctx, v.org.ID, page.ID)
+		if err != nil {
+			return err
+		}
+		for _, a := range attempts[:min(len(attempts), 10)] {
+			page.Attempts = append(page.Attempts, attemptRow{a, int(a.Count)})
+		}
+	}
+	if v.by.May("audit.read") == nil {
+		events, err := p.Registry.Events(ctx, v.org.ID, keys.EventPage{Target: page.ID, Newest: true, Limit: 8})
+		if err != nil {
+			return err
+		}
+		if page.Events, err = p.eventRows(ctx, v, events); err != nil {
+			return err
+		}
+	}
+	page.Starts = quickStarts(page.ClientID, p.Issuer+"/oauth2/token")
 	p.show(w, v, "key", http.StatusOK, page)
+	return nil
+}
+
+// suspend stops a key until somebody resumes it.
+func (p *panel) suspend(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return p.changeKey(w, r, v, func(k keys.Key) error {
+		_, _, err := p.Registry.Suspend(r.Context(), v.by, v.org.ID, k.ID, "")
+		return err
+	})
+}
+
+func (p *panel) resume(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return p.changeKey(w, r, v, func(k keys.Key) error {
+		_, err := p.Registry.Resume(r.Context(), v.by, v.org.ID, k.ID)
+		return err
+	})
+}
+
+func (p *panel) approve(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return p.changeKey(w, r, v, func(k keys.Key) error {
+		_, err := p.Registry.Approve(r.Context(), v.by, v.org.ID, k.ID)
+		return err
+	})
+}
+
+// changeKey changes the key in the path and shows it.
+func (p *panel) changeKey(w http.ResponseWriter, r *http.Request, v *visitor, change func(keys.Key) error) error {
+	k, err := p.key(r, v)
+	if err != nil {
+		return err
+	}
+	if err := change(k); err != nil {
+		return err
+	}
+	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
 	return nil
 }
 
@@ -124,9 +216,6 @@ func (p *panel) ask(w http.ResponseWriter, r *http.Request, v *visitor, given ke
 func (p *panel) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	k, err := p.key(r, v)
 	if err != nil {
-		return err
-	}
-	if err := parseForm(w, r); err != nil {
 		return err
 	}
 	if err := v.by.MayKey("key.revoke", &k); err != nil {

@@ -44,7 +44,7 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	if utf8.RuneCountInString(query) > 80 || !keys.Printable(query) {
 		query = ""
 	}
-	page := keyList{Query: query, Plan: v.org.Plan, APIAccess: p.Registry.APIAccess(v.org) == nil, MayCreate: v.by.May("key.create") == nil}
+	page := keyList{Query: query, Plan: v.org.Plan, APIAccess: p.Registry.APIAccess(v.org) == nil, MayCreate: v.org.MayCreate(v.by) == nil}
 	page.Filtered = page.Query != ""
 	list, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Text: page.Query})
 	if err != nil {

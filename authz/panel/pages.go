@@ -59,38 +59,114 @@ func (c catalogue) text(id string, arguments ...any) (string, error) {
 	return strings.NewReplacer(replace...).Replace(text), nil
 }
 
-// parsePages parses every template with the functions that it may call.
-func parsePages(base string) (map[string]*template.Template, error) {
-	english, err := readCatalogue("en")
-	if err != nil {
-		return nil, err
-	}
-	functions := template.FuncMap{
-		"t":       english.text,
-		"base":    func() string { return base },
-		"ago":     func(t time.Time) (string, error) { return english.ago(time.Now(), t) },
-		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"seconds": func(d time.Duration) string { return fmt.Sprintf("%.3g", d.Seconds()) },
-		"date":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
-	}
-	files, err := templates.ReadDir("templates")
-	if err != nil {
-		return nil, err
-	}
-	pages := map[string]*template.Template{}
-	for _, f := range files {
-		name, _ := strings.CutSuffix(f.Name(), ".html")
-		if name == "layout" {
-			continue
-		}
-		t, err := template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/"+f.Name())
+// languages of the panel; the first is for those who want none of them.
+var languages = []language.Tag{language.English}
+
+var matcher = language.NewMatcher(languages)
+
+// A face is the panel in one language.
+type face struct {
+	catalogue
+	pages map[string]*template.Template
+}
+
+// speakers are the languages, each as it names itself, in their order.
+func speakers() (list []choice, err error) {
+	for _, tag := range languages {
+		c, err := readCatalogue(tag.String())
 		if err != nil {
 			return nil, err
 		}
-		pages[name] = t
+		list = append(list, choice{Value: tag.String(), Text: c.texts["language.name"]})
 	}
-	return pages, nil
+	return list, nil
 }
+
+// parseFace parses every template with the functions that it may call.
+func parseFace(tag language.Tag, base string) (face, error) {
+	c, err := readCatalogue(tag.String())
+	if err != nil {
+		return face{}, err
+	}
+	functions := template.FuncMap{
+		"languages": speakers,
+		"list":      func(values ...any) []any { return values },
+		"t":         c.text,
+		"base":      func() string { return base },
+		"ago":       func(t time.Time) (string, error) { return c.ago(time.Now(), t) },
+		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"seconds":   func(d time.Duration) string { return fmt.Sprintf("%.3g", d.Seconds()) },
+		"date":      func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		"day":       func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+	}
+	files, err := templates.ReadDir("templates")
+	if err != nil {
+		return face{}, err
+	}
+	f := face{c, map[string]*template.Template{}}
+	for _, file := range files {
+		name, _ := strings.CutSuffix(file.Name(), ".html")
+		if name == "layout" {
+			continue
+		}
+		t, err := template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/"+file.Name())
+		if err != nil {
+			return face{}, err
+		}
+		f.pages[name] = t
+	}
+	return f, nil
+}
+
+// A taste is how a browser wants its pages.
+type taste struct {
+	Language string
+	Theme    string // light or dark; empty: as the system has it
+}
+
+const tasteCookie = "__Host-imara-taste"
+
+// taste is what the visitor chose, else what the browser asks for.
+func (p *panel) taste(r *http.Request) taste {
+	t := taste{Language: "en"}
+	if wanted, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language")); err == nil {
+		_, i, _ := matcher.Match(wanted...)
+		t.Language = languages[i].String()
+	}
+	if c, err := r.Cookie(tasteCookie); err == nil {
+		chosen, theme, _ := strings.Cut(c.Value, ".")
+		if _, ok := p.faces[chosen]; ok {
+			t.Language = chosen
+		}
+		if theme == "light" || theme == "dark" {
+			t.Theme = theme
+		}
+	}
+	return t
+}
+
+// prefer keeps what the visitor chose in a cookie, and shows the page again.
+func (p *panel) prefer(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if err := parseForm(w, r); err != nil {
+		return err
+	}
+	chosen := v.taste
+	if l := r.PostForm.Get("language"); p.faces[l].pages != nil {
+		chosen.Language = l
+	}
+	if theme := r.PostForm.Get("theme"); theme == "" || theme == "light" || theme == "dark" {
+		chosen.Theme = theme
+	}
+	http.SetCookie(w, &http.Cookie{Name: tasteCookie, Value: chosen.Language + "." + chosen.Theme, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 365 * 24 * 3600})
+	back := r.PostForm.Get("back")
+	if !strings.HasPrefix(back, p.base+"/") || strings.ContainsAny(back, "\\?#") || strings.Contains(back, "//") || strings.Contains(back, "..") {
+		back = p.base + "/"
+	}
+	http.Redirect(w, r, back, http.StatusSeeOther)
+	return nil
+}
+
+func (p *panel) catalogue(v *visitor) catalogue { return p.faces[v.taste.Language].catalogue }
 
 // ago is how far a time is from now, in words.
 func (c catalogue) ago(now, t time.Time) (string, error) {
@@ -112,7 +188,7 @@ func (c catalogue) ago(now, t time.Time) (string, error) {
 // show writes a page. It is rendered whole before a byte of it is sent.
 func (p *panel) show(w http.ResponseWriter, v *visitor, name string, status int, data any) {
 	var b bytes.Buffer
-	err := p.pages[name].Execute(&b, struct {
+	err := p.faces[v.taste.Language].pages[name].Execute(&b, struct {
 		Visitor *visitor
 		Data    any
 	}{v, data})
@@ -134,3 +210,59 @@ func (v *visitor) Name() string { return cmp.Or(v.member.Name, v.Email) }
 
 // Org is the organisation of the page.
 func (v *visitor) Org() keys.Organization { return v.org }
+
+// Language, Direction and Theme of the page.
+func (v *visitor) Language() string { return v.taste.Language }
+func (v *visitor) Theme() string    { return v.taste.Theme }
+func (v *visitor) Direction() string {
+	if script, _ := language.Make(v.taste.Language).Script(); script.String() == "Arab" {
+		return "rtl"
+	}
+	return "ltr"
+}
+
+// A section is a page of an organisation that the navigation leads to.
+type section struct {
+	Path, Text string
+	Current    bool
+	action     keys.Action
+}
+
+var sections = []section{
+	{Path: "keys", Text: "nav.keys", action: "key.read"},
+}
+
+// Sections that the visitor's role may read.
+func (v *visitor) Sections() (list []section) {
+	current := -1
+	for _, s := range sections {
+		if v.org.ID == "" || v.by.May(s.action) != nil {
+			continue
+		}
+		list = append(list, s)
+		if _, rest, _ := strings.Cut(v.path, "/o/"+v.org.ID+"/"); rest == s.Path || strings.HasPrefix(rest, s.Path+"/") {
+			if current < 0 || len(s.Path) > len(list[current].Path) {
+				current = len(list) - 1
+			}
+		}
+	}
+	if current >= 0 {
+		list[current].Current = true
+	}
+	return list
+}
+
+// Back is where the page stands, for the form of the preferences: only pages that can
+// be asked for again.
+func (v *visitor) Back() string { return v.path }
+
+// writeJSON answers a script of the panel's own.
+func writeJSON(w http.ResponseWriter, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(data)
+	return nil
+}

@@ -4,12 +4,13 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
@@ -24,8 +25,8 @@ type Config struct {
 
 type panel struct {
 	Config
-	base  string // path of the panel, without a slash at the end
-	pages map[string]*template.Template
+	base  string          // path of the panel, without a slash at the end
+	faces map[string]face // by language
 }
 
 //go:embed assets
@@ -34,11 +35,13 @@ var assets embed.FS
 // New returns the handler of everything below {issuer path}/panel/.
 func New(config Config) (http.Handler, error) {
 	base := authz.IssuerPath(config.Issuer) + "/panel"
-	pages, err := parsePages(base)
-	if err != nil {
-		return nil, err
+	p := &panel{config, base, map[string]face{}}
+	for _, language := range languages {
+		var err error
+		if p.faces[language.String()], err = parseFace(language, base); err != nil {
+			return nil, err
+		}
 	}
-	p := &panel{config, base, pages}
 	files, err := fs.Sub(assets, "assets")
 	if err != nil {
 		return nil, err
@@ -57,14 +60,26 @@ func New(config Config) (http.Handler, error) {
 		{"POST", "/link/{token}", p.useLink},
 		{"GET", "/o/{org}/keys", p.member(p.listKeys)},
 		{"GET", "/o/{org}/keys/{key}", p.member(p.showKey)},
+		{"POST", "/preferences", p.prefer},
+		{"GET", "/o/{org}/keys/new", p.member(p.askCreate)},
+		{"POST", "/o/{org}/keys/new", p.member(p.fresh(p.create))},
+		{"GET", "/o/{org}/keys/{key}/edit", p.member(p.askEdit)},
+		{"POST", "/o/{org}/keys/{key}/edit", p.member(p.fresh(p.edit))},
+		{"GET", "/o/{org}/keys/{key}/rotate", p.member(p.askRotate)},
+		{"POST", "/o/{org}/keys/{key}/rotate", p.member(p.fresh(p.rotate))},
+		{"GET", "/o/{org}/keys/{key}/secrets/{secret}/first-use", p.member(p.showFirstUse)},
+		{"POST", "/o/{org}/keys/{key}/secrets/{secret}", p.member(p.change(p.changeSecret))},
+		{"POST", "/o/{org}/keys/{key}/approve", p.member(p.fresh(p.approve))},
+		{"POST", "/o/{org}/keys/{key}/suspend", p.member(p.change(p.suspend))},
+		{"POST", "/o/{org}/keys/{key}/resume", p.member(p.fresh(p.resume))},
 		{"GET", "/o/{org}/keys/{key}/revoke", p.member(p.askRevoke)},
-		{"POST", "/o/{org}/keys/{key}/revoke", p.member(p.revoke)},
+		{"POST", "/o/{org}/keys/{key}/revoke", p.member(p.change(p.revoke))},
 		{"", "/", func(http.ResponseWriter, *http.Request, *visitor) error { return keys.ErrNotFound }},
 	} {
 		mux.Handle(strings.TrimSpace(route.method+" "+p.base+route.path), p.handler(route.handle))
 	}
 	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.fail(w, r, &visitor{}, errForeign) }))
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.fail(w, r, &visitor{taste: p.taste(r)}, errForeign) }))
 	return secure(protection.Handler(mux)), nil
 }
 
@@ -102,6 +117,8 @@ func cached(next http.Handler) http.Handler {
 type visitor struct {
 	keys.Visitor // without an address: nobody signed in
 	session      string
+	path         string // of the request
+	taste        taste
 	// member, org and by are of the organisation of the page, if it has one.
 	member keys.Member
 	org    keys.Organization
@@ -127,7 +144,7 @@ func (p *panel) handler(handle handle) http.Handler {
 }
 
 func (p *panel) visitor(r *http.Request) (*visitor, error) {
-	v := &visitor{}
+	v := &visitor{path: r.URL.Path, taste: p.taste(r)}
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
 		return v, nil
@@ -162,14 +179,77 @@ func (p *panel) member(next handle) handle {
 	}
 }
 
+// change reads the form of a request.
+func (p *panel) change(next handle) handle {
+	return func(w http.ResponseWriter, r *http.Request, v *visitor) error {
+		if err := parseForm(w, r); err != nil {
+			return err
+		}
+		return next(w, r, v)
+	}
+}
+
+// freshness is how long after the password what matters needs it no more.
+const freshness = 15 * time.Minute
+
+// fresh is [panel.change] for what matters: making secrets, giving power. It asks for
+// the password again when it was given a while ago, and keeps the form meanwhile. Ending
+// something is not among it: who sees a leak must not look for a password first.
+func (p *panel) fresh(next handle) handle {
+	return p.change(func(w http.ResponseWriter, r *http.Request, v *visitor) error {
+		if time.Since(v.SignedInAt) < freshness {
+			return next(w, r, v)
+		}
+		form := confirmForm{Fields: r.PostForm}
+		password := r.PostForm.Get(confirmField)
+		delete(r.PostForm, confirmField)
+		if password == "" {
+			p.show(w, v, "confirm", http.StatusForbidden, form)
+			return nil
+		}
+		session, err := p.Registry.SignIn(r.Context(), v.Email, password)
+		switch {
+		case errors.Is(err, keys.ErrCredentials), errors.Is(err, keys.ErrBusy):
+			form.Problem = "signin.wrong_password"
+			if errors.Is(err, keys.ErrBusy) {
+				form.Problem = "signin.busy"
+			}
+			p.show(w, v, "confirm", http.StatusForbidden, form)
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := p.replace(w, r, v, session); err != nil {
+			return err
+		}
+		return next(w, r, v)
+	})
+}
+
+// confirmForm asks for the password, with the fields of the form that waits for it.
+type confirmForm struct {
+	Fields  url.Values
+	Problem string
+}
+
+const confirmField = "confirm_password"
+
 // by is who acts where no member does yet.
 func by(w http.ResponseWriter, r *http.Request) keys.Actor {
 	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r)}
 }
 
-// begin gives the browser its session in place of the one that it had, and sends it
-// on. Without one, the person signs in.
+// begin gives the browser its session and sends it on. Without one, the person signs in.
 func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, session string) error {
+	if err := p.replace(w, r, v, session); err != nil {
+		return err
+	}
+	http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
+	return nil
+}
+
+// replace gives the browser a session in place of the one that it had.
+func (p *panel) replace(w http.ResponseWriter, r *http.Request, v *visitor, session string) error {
 	if v.SignedIn() {
 		if err := p.Registry.SignOut(r.Context(), v.session); err != nil {
 			return err
@@ -178,18 +258,26 @@ func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, sessio
 	if session != "" {
 		http.SetCookie(w, &http.Cookie{Name: cookieName, Value: session, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	}
-	http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
 	return nil
 }
 
-// faces are the errors as a page shows them. What stands nowhere is a 500.
-var faces = []struct {
+// problems are the errors as a page shows them. What stands nowhere is a 500.
+var problems = []struct {
 	err    error
 	status int
 	text   string // id in the catalogue
 }{
 	{keys.ErrNotFound, http.StatusNotFound, "error.not_found"},
 	{keys.ErrForbidden, http.StatusForbidden, "error.forbidden"},
+	{keys.ErrScope, http.StatusForbidden, "error.scope"},
+	{keys.ErrChanged, http.StatusConflict, "error.changed"},
+	{keys.ErrRevoked, http.StatusConflict, "error.state"},
+	{keys.ErrExpired, http.StatusConflict, "error.state"},
+	{keys.ErrPending, http.StatusConflict, "error.state"},
+	{keys.ErrNotPending, http.StatusConflict, "error.state"},
+	{keys.ErrSecretEnded, http.StatusConflict, "error.state"},
+	{keys.ErrRotating, http.StatusConflict, "error.state"},
+	{keys.ErrRepeated, http.StatusConflict, "error.repeated"},
 	{errForeign, http.StatusForbidden, "error.foreign"},
 	{errForm, http.StatusBadRequest, "error.form"},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "error.unavailable"},
@@ -200,9 +288,9 @@ var faces = []struct {
 // fail shows an error page.
 func (p *panel) fail(w http.ResponseWriter, r *http.Request, v *visitor, err error) {
 	status, text := http.StatusInternalServerError, "error.server"
-	for _, face := range faces {
-		if errors.Is(err, face.err) {
-			status, text = face.status, face.text
+	for _, problem := range problems {
+		if errors.Is(err, problem.err) {
+			status, text = problem.status, problem.text
 			break
 		}
 	}

@@ -3,6 +3,7 @@ package panel
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"io"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -30,6 +32,7 @@ import (
 // site is a panel that listens, over the in-memory store.
 type site struct {
 	t        *testing.T
+	store    keys.Store
 	origin   string
 	registry *keys.Registry
 	relay    *relay
@@ -76,7 +79,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, registry: registry, relay: relay, log: &lockedBuffer{}}
+	s := &site{t: t, store: store, registry: registry, relay: relay, log: &lockedBuffer{}}
 	server := httptest.NewUnstartedServer(nil)
 	s.origin = "http://" + server.Listener.Addr().String()
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
@@ -160,6 +163,45 @@ func (s *site) post(path, session, site string, form url.Values) *http.Response 
 	s.must(err)
 	s.t.Cleanup(func() { answer.Body.Close() })
 	return answer
+}
+
+// session is one of somebody who chose a password.
+func (s *site) session(email string) string {
+	s.t.Helper()
+	return sessionOf(s.post(s.link(email), "", "same-origin", url.Values{"password": {password}, "again": {password}})).Value
+}
+
+// aged gives a browser a session that began a while ago.
+func (s *site) aged(b *browser, email string, age time.Duration) string {
+	s.t.Helper()
+	token := strings.Repeat("A", 40) + "AAE"
+	hash := sha256.Sum256([]byte(token))
+	account, err := s.store.Account(s.t.Context(), email)
+	s.must(err)
+	s.must(s.store.AddWebSession(s.t.Context(), keys.WebSession{Hash: hash[:], Email: email, CreatedAt: time.Now().Add(-age), SeenAt: time.Now()}, account.Password))
+	yes := true
+	_, err = chromedp.Call(b.ctx, network.SetCookie, network.SetCookieParams{Name: cookieName, Value: token, URL: s.origin, Path: "/", Secure: &yes, HTTPOnly: &yes})
+	s.must(err)
+	return token
+}
+
+func body(t *testing.T, r *http.Response) string {
+	t.Helper()
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// secretIn is the secret that a page shows.
+func secretIn(t *testing.T, page string) string {
+	t.Helper()
+	found := regexp.MustCompile(`id="client-secret">([^<]+)<`).FindStringSubmatch(page)
+	if found == nil {
+		t.Fatalf("no secret in %s", page)
+	}
+	return found[1]
 }
 
 func sessionOf(r *http.Response) *http.Cookie {
@@ -260,7 +302,7 @@ func TestByKeyboardAlone(t *testing.T) {
 	b.do(chromedp.WaitReady("#password:focus"), chromedp.KeyEvent(password+kb.Tab+password))
 	b.goes(chromedp.KeyEvent(kb.Enter))
 	b.says("2 of 5 active keys")
-	for _, want := range []string{"Skip to the content", "Imara", "API keys", "Sign out", "q", "Search"} {
+	for _, want := range []string{"Skip to the content", "Imara", "API keys", "Sign out", "Create key", "q", "Search"} {
 		b.do(chromedp.KeyEvent(kb.Tab))
 		if got := b.focused(); got != want {
 			t.Errorf("the focus is on %q, not %q", got, want)
@@ -506,7 +548,7 @@ func TestStoredMarkupStaysText(t *testing.T) {
 	plain := func() {
 		t.Helper()
 		b.says(markup)
-		if n, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll('svg, script:not([src])').length`)); err != nil || n != 0 {
+		if n, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll("svg[onload], script:not([src])").length`)); err != nil || n != 0 {
 			t.Errorf("%d, %v", n, err)
 		}
 	}
@@ -697,7 +739,7 @@ func TestTextsAreThere(t *testing.T) {
 		have[id] = true
 		// Some are put together.
 		first, _, _ := strings.Cut(id, ".")
-		if !strings.Contains(source.String(), `"`+id+`"`) && !slices.Contains([]string{"state", "time", "error", "secret", "receipt"}, first) {
+		if !strings.Contains(source.String(), `"`+id+`"`) && !slices.Contains([]string{"state", "time", "error", "secret", "receipt", "outcome", "level", "form", "usage"}, first) {
 			t.Errorf("nothing asks for %s", id)
 		}
 	}
@@ -706,9 +748,9 @@ func TestTextsAreThere(t *testing.T) {
 			t.Errorf("there is no %s", match[1])
 		}
 	}
-	for _, face := range faces {
-		if !have[face.text+".title"] || !have[face.text+".hint"] {
-			t.Errorf("there is no %s", face.text)
+	for _, problem := range problems {
+		if !have[problem.text+".title"] || !have[problem.text+".hint"] {
+			t.Errorf("there is no %s", problem.text)
 		}
 	}
 	for _, state := range []keys.ReceiptState{keys.Confirmed, keys.LeaseEnded, keys.Waived} {

@@ -1,5 +1,7 @@
 // What pages do better with JavaScript. Each works without it.
 
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
 // A single key reaches what names it, unless somebody types: / the search.
 addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, [contenteditable]')) return;
@@ -8,3 +10,99 @@ addEventListener('keydown', (event) => {
   event.preventDefault();
   target.focus();
 });
+
+// What cannot be done without a script is there only now, and what replaces it is not.
+for (const e of all('[hidden]:is([data-copy], [data-download], .filter, .stored)')) e.hidden = false;
+for (const e of all('[data-plain]')) e.hidden = true;
+
+// A summary of problems gets the focus.
+document.querySelector('[role=alert][tabindex]')?.focus();
+
+// A search over what is on the page.
+for (const field of all('[data-filter]')) {
+  field.addEventListener('input', () => {
+    const wanted = field.value.trim().toLowerCase();
+    for (const e of all(field.dataset.filter)) e.hidden = !e.textContent.toLowerCase().includes(wanted);
+  });
+}
+
+// The review of a form says what the key can do as it is chosen.
+for (const form of all('form[data-review]')) {
+  const [can, cannot] = [form.querySelector('.can'), form.querySelector('.cannot')];
+  const items = all('[data-scope]', form);
+  const review = () => {
+    const chosen = new Set([...new FormData(form)].filter(([name]) => name.startsWith('scope.')).flatMap(([, value]) => value.split(' ')));
+    for (const item of items) (chosen.has(item.dataset.scope) ? can : cannot).append(item);
+  };
+  form.addEventListener('change', review);
+  review();
+  // A date belongs to its choice.
+  form.querySelector('[name=date]')?.addEventListener('input', () => { form.querySelector('[value=date]').checked = true; });
+}
+
+// The page with a secret: copying, downloading, forgetting, and the first token.
+for (const page of all('[data-once]')) {
+  const secret = page.querySelector('#client-secret');
+  const said = page.querySelector('.said');
+  const stored = page.querySelector('.stored input');
+  const done = page.querySelector('.done');
+  const mask = '•'.repeat(16);
+  let forgotten = false;
+
+  const text = (id) => document.getElementById(id).textContent.replaceAll(mask, secret.textContent);
+  const say = (what) => {
+    said.textContent = what;
+    setTimeout(() => { if (said.textContent === what) said.textContent = ''; }, 4000);
+  };
+  for (const button of all('[data-copy]', page)) {
+    button.addEventListener('click', async () => {
+      try {
+        await navigator.clipboard.writeText(text(button.dataset.copy));
+        say(said.dataset.copied);
+      } catch {
+        const shown = document.getElementById(button.dataset.copy);
+        if (shown.closest('details')) shown.closest('details').open = true;
+        getSelection().selectAllChildren(shown);
+        say(said.dataset.refused);
+      }
+    });
+  }
+  for (const button of all('[data-download]', page)) {
+    button.addEventListener('click', () => {
+      const link = Object.assign(document.createElement('a'), {
+        href: URL.createObjectURL(new Blob([text(button.dataset.download)], {type: 'text/plain'})), download: button.dataset.file});
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    });
+  }
+  const forget = () => {
+    forgotten = true;
+    secret.textContent = '';
+    for (const e of all('.reveal, [data-copy="client-secret"], [data-download]', page)) e.hidden = true;
+    page.querySelector('.blanked').hidden = false;
+  };
+  setTimeout(forget, Number(page.dataset.blankAfter));
+  addEventListener('pagehide', forget);
+  addEventListener('beforeunload', (event) => { if (!stored.checked && !forgotten) event.preventDefault(); });
+  done.setAttribute('aria-disabled', 'true');
+  stored.addEventListener('change', () => {
+    if (stored.checked) done.removeAttribute('aria-disabled');
+    else done.setAttribute('aria-disabled', 'true');
+  });
+  done.addEventListener('click', (event) => { if (!stored.checked) { event.preventDefault(); stored.focus(); } });
+
+  const first = document.querySelector('[data-first-use]');
+  const ask = async () => {
+    if (forgotten) return;
+    try {
+      const answer = await fetch(first.dataset.firstUse, {headers: {Accept: 'application/json'}});
+      if (answer.ok) {
+        const use = await answer.json();
+        if (first.textContent !== use.text) first.textContent = use.text;
+        if (use.state === 'issued') return;
+      }
+    } catch { /* offline; the next time */ }
+    setTimeout(ask, 2000);
+  };
+  if (first) ask();
+}

@@ -1,0 +1,144 @@
+package panel
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+)
+
+// A difference between what somebody else made of a key and what the form asks for.
+type difference struct{ Text, Theirs, Mine string }
+
+// askEdit shows the form of a key as it is.
+func (p *panel) askEdit(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	k, err := p.editable(r, v)
+	if err != nil {
+		return err
+	}
+	return p.showEdit(w, r, v, formOf(&k), k, nil, http.StatusOK)
+}
+
+// editable reads the key in the path, for who may change it.
+func (p *panel) editable(r *http.Request, v *visitor) (keys.Key, error) {
+	k, err := p.key(r, v)
+	switch {
+	case err != nil:
+		return k, err
+	case !k.RevokedAt.IsZero():
+		return k, keys.ErrRevoked
+	}
+	return k, v.by.MayKey("key.edit", &k)
+}
+
+func (p *panel) showEdit(w http.ResponseWriter, r *http.Request, v *visitor, f keyForm, k keys.Key, theirs []difference, status int) error {
+	page, err := p.keyFormPage(r, v, f, &k)
+	if err != nil {
+		return err
+	}
+	page.Version, page.Theirs = k.Version(), theirs
+	if len(theirs) > 0 {
+		events, err := p.Registry.Events(r.Context(), v.org.ID, keys.EventPage{Target: k.ID, Newest: true, Limit: 1})
+		if err != nil {
+			return err
+		}
+		for _, m := range page.Owners {
+			if len(events) > 0 && m.ID == events[0].MemberID {
+				page.ChangedBy = m.Name
+			}
+		}
+	}
+	p.show(w, v, "key_form", status, page)
+	return nil
+}
+
+// edit changes the key, unless somebody else has since the form was shown: then it
+// shows both, and changes nothing.
+func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	k, err := p.editable(r, v)
+	if err != nil {
+		return err
+	}
+	f := readKeyForm(r.PostForm)
+	access := f.access(time.Now(), k.ExpiresAt)
+	if r.PostForm.Get("do") == "review" {
+		f.Problems = nil
+		return p.showEdit(w, r, v, f, k, nil, http.StatusOK)
+	}
+	if len(f.Problems) > 0 {
+		return p.showEdit(w, r, v, f, k, nil, http.StatusUnprocessableEntity)
+	}
+	by := v.by
+	by.IfMatch = r.PostForm.Get("version")
+	if by.IfMatch == "" {
+		return errForm
+	}
+	_, _, err = p.Registry.Edit(r.Context(), by, v.org.ID, k.ID, func(e *keys.KeyEdit) {
+		e.Name, e.Description, e.OwnerID = f.Name, f.Description, f.Owner
+		if sameSet(access.Scopes, e.Scopes) {
+			access.Scopes = e.Scopes
+		}
+		if sameSet(access.Resources, e.Resources) {
+			access.Resources = e.Resources
+		} else if len(access.Resources) > 0 && slices.Contains(access.Resources, e.Resources[0]) { // the default stays
+			access.Resources = slices.Insert(slices.DeleteFunc(access.Resources, func(a string) bool { return a == e.Resources[0] }), 0, e.Resources[0])
+		}
+		e.Access = access
+	})
+	switch {
+	case errors.Is(err, keys.ErrChanged):
+		if k, err = p.editable(r, v); err != nil {
+			return err
+		}
+		members, err := p.Registry.Members(r.Context(), v.org.ID)
+		if err != nil {
+			return err
+		}
+		theirs := differences(&k, &f, access, members)
+		if len(theirs) == 0 { // both made the same of it
+			break
+		}
+		return p.showEdit(w, r, v, f, k, theirs, http.StatusConflict)
+	case err != nil && f.wrong(err):
+		return p.showEdit(w, r, v, f, k, nil, http.StatusUnprocessableEntity)
+	case err != nil:
+		return err
+	}
+	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
+	return nil
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// differences are the fields in which a form is not as the key.
+func differences(k *keys.Key, f *keyForm, a keys.Access, members []keys.Member) (list []difference) {
+	theirs := formOf(k)
+	add := func(text, theirs, mine string) {
+		if theirs != mine {
+			list = append(list, difference{text, theirs, mine})
+		}
+	}
+	words := func(list []string) string { return strings.Join(slices.Sorted(slices.Values(list)), " ") }
+	end := func(t time.Time) string {
+		if t.IsZero() {
+			return "–"
+		}
+		return t.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	add("form.name_label", theirs.Name, f.Name)
+	add("form.description_label", theirs.Description, f.Description)
+	add("keys.owner", named(members, theirs.Owner).Name, named(members, f.Owner).Name)
+	add("keys.access", words(theirs.Scopes), words(f.Scopes))
+	if len(f.Resources) > 0 {
+		add("form.resources_label", words(theirs.Resources), words(f.Resources))
+	}
+	add("keys.expires", end(k.ExpiresAt), end(a.ExpiresAt))
+	add("key.networks", theirs.Networks, joined(a.Networks))
+	add("form.ttl_label", theirs.TokenTTL, f.TokenTTL)
+	return list
+}
