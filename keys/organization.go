@@ -211,6 +211,9 @@ func (r *Registry) SetLimit(ctx context.Context, by Actor, id string, maxKeys *i
 // RequestLimit asks the operator for another limit of active keys. A request that
 // is open is replaced.
 func (r *Registry) RequestLimit(ctx context.Context, by Actor, id string, maxKeys int, reason string) (Organization, error) {
+	if err := by.May("limit.request"); err != nil {
+		return Organization{}, err
+	}
 	if maxKeys < 1 {
 		return Organization{}, invalid("max_keys", "it must be at least 1")
 	}

@@ -11,7 +11,7 @@ import (
 type Finding struct {
 	Kind FindingKind
 	Key  Key
-	// Scope of an unused scope, and CredentialID of an old secret.
+	// Scope of an unused scope, and CredentialID of an old or leaked secret.
 	Scope        string
 	CredentialID string
 	// Since is from when it has been so, or when a key expires.
@@ -25,6 +25,7 @@ type FindingKind string
 
 // The findings, the most urgent first.
 const (
+	FoundLeaked      FindingKind = "leaked" // and works: the policy wants to be told only
 	FoundExpiring    FindingKind = "expires_soon"
 	FoundRefusals    FindingKind = "many_refusals"
 	FoundOwnerLeft   FindingKind = "owner_left"
@@ -35,7 +36,7 @@ const (
 	FoundNoEnd       FindingKind = "no_expiry"
 )
 
-var findingOrder = []FindingKind{FoundExpiring, FoundRefusals, FoundOwnerLeft, FoundIdle, FoundNeverUsed, FoundOldSecret, FoundUnusedScope, FoundNoEnd}
+var findingOrder = []FindingKind{FoundLeaked, FoundExpiring, FoundRefusals, FoundOwnerLeft, FoundIdle, FoundNeverUsed, FoundOldSecret, FoundUnusedScope, FoundNoEnd}
 
 // What is soon, idle, old and many.
 const (
@@ -96,6 +97,9 @@ func (r *Registry) Review(ctx context.Context, organizationID string) ([]Finding
 			add(FoundIdle, last, "key.revoke")
 		}
 		for _, c := range k.Credentials {
+			if c.Live(at) && !c.LeakedAt.IsZero() {
+				add(FoundLeaked, c.LeakedAt, "key.rotate").CredentialID = c.ID
+			}
 			if c.Live(at) && c.CreatedAt.Before(at.Add(-oldSecret)) {
 				add(FoundOldSecret, c.CreatedAt, "key.rotate").CredentialID = c.ID
 			}

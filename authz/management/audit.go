@@ -3,21 +3,17 @@ package management
 import (
 	"context"
 	"encoding/base64"
-	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -163,13 +159,13 @@ func (s *server) exportEvents(ctx context.Context, c call, in *struct {
 	out := &exported{ContentType: "application/x-ndjson", Events: count, Disposition: `attachment; filename="audit.` + in.Format + `"`}
 	write := s.ndjson
 	if in.Format == "csv" {
-		out.ContentType, write = "text/csv; charset=utf-8", writeCSV
+		out.ContentType, write = "text/csv; charset=utf-8", authz.EventCSV
 	}
 	filtered := in.Action != "" || in.Target != "" || in.Member != ""
 	out.Body = func(h huma.Context) {
 		_, w := humago.Unwrap(h)
 		if in.Format == "csv" {
-			writeCSVHeader(w)
+			authz.EventCSVHeader(w)
 		}
 		var last keys.Event
 		err := s.Registry.EachEvent(ctx, c.organization, in.AuditFilter.page(), func(e keys.Event) error {
@@ -198,35 +194,6 @@ func (s *server) endNDJSON(w io.Writer, last keys.Event, filtered bool) error {
 		return err
 	}
 	return marshal(w, ExportEnd{Checkpoint: checkpoint.Signed})
-}
-
-func writeCSVHeader(w io.Writer) {
-	io.WriteString(w, "id,at,organization,action,target,client_id,member,request_id,address,reason,changes,hash\r\n")
-}
-
-func writeCSV(w io.Writer, e keys.Event) error {
-	var changes []string
-	for _, field := range slices.Sorted(maps.Keys(e.Changes)) {
-		changes = append(changes, fmt.Sprintf("%s: %q → %q", field, e.Changes[field].From, e.Changes[field].To))
-	}
-	row := []string{e.ID(), e.At.Format(time.RFC3339Nano), e.OrganizationID, string(e.Action), e.Target, e.ClientID, e.MemberID,
-		e.RequestID, e.Address, e.Reason, strings.Join(changes, "; "), hex.EncodeToString(e.Hash)}
-	c := csv.NewWriter(w)
-	c.UseCRLF = true
-	c.Write(Cells(row))
-	c.Flush()
-	return c.Error()
-}
-
-// Cells are a row of CSV, of which a spreadsheet takes nothing for a formula.
-func Cells(row []string) []string {
-	safe := slices.Clone(row)
-	for i, cell := range row {
-		if cell != "" && strings.ContainsAny(string([]rune(cell)[:1]), "=+-@\t\r＝＋－＠") {
-			safe[i] = "'" + cell
-		}
-	}
-	return safe
 }
 
 func (s *server) verifyEvents(ctx context.Context, c call, _ *struct {

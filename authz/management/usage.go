@@ -38,7 +38,7 @@ type ScopeReport struct {
 
 // A Finding is something about a key to look at.
 type Finding struct {
-	Kind     string    `json:"kind" enum:"expires_soon,many_refusals,owner_left,idle,never_used,old_secret,unused_scope,no_expiry"`
+	Kind     string    `json:"kind" enum:"leaked,expires_soon,many_refusals,owner_left,idle,never_used,old_secret,unused_scope,no_expiry"`
 	Key      string    `json:"key"`
 	ClientID string    `json:"client_id"`
 	Name     string    `json:"name"`

@@ -5,10 +5,124 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
+
+// auditPage is what the page of the audit log shows.
+type auditPage struct {
+	Events                             []eventRow
+	Actions                            []keys.Action
+	Members                            []keys.Member
+	Action, Actor, Target, From, Until string
+	Older                              string // address of the page after this one
+	Export                             string // address of the same events as CSV; empty: the role does not allow it
+	Verdict                            *verdict
+}
+
+// A verdict is what became of checking the chain.
+type verdict struct {
+	Broken *keys.BrokenError
+	Events int
+	Head   string
+}
+
+const eventsPerPage = 50
+
+// selection reads which events a request is about. What cannot be read selects nothing
+// less.
+func selection(r *http.Request) (page auditPage, events keys.EventPage) {
+	q := r.URL.Query()
+	page = auditPage{Action: q.Get("action"), Actor: q.Get("actor"), Target: q.Get("target"), From: q.Get("from"), Until: q.Get("until")}
+	events = keys.EventPage{Action: keys.Action(page.Action), Actor: page.Actor, Target: strings.TrimSpace(page.Target)}
+	events.Since, _ = time.Parse(time.DateOnly, page.From)
+	if until, err := time.Parse(time.DateOnly, page.Until); err == nil {
+		events.Until = until.Add(day)
+	}
+	return page, events
+}
+
+func (p *panel) showAudit(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return p.audit(w, r, v, nil)
+}
+
+// verifyAudit checks the whole chain of the organisation, and shows the log with the verdict.
+func (p *panel) verifyAudit(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if err := v.by.May("audit.read"); err != nil {
+		return err
+	}
+	chain, err := p.Registry.VerifyAudit(r.Context(), v.org.ID)
+	var broken *keys.BrokenError
+	if err != nil && !errors.As(err, &broken) {
+		return err
+	}
+	head := chain.Head(v.org.ID)
+	return p.audit(w, r, v, &verdict{broken, chain.Events, head.ID()})
+}
+
+func (p *panel) audit(w http.ResponseWriter, r *http.Request, v *visitor, verdict *verdict) error {
+	if err := v.by.May("audit.read"); err != nil {
+		return err
+	}
+	ctx := r.Context()
+	page, wanted := selection(r)
+	page.Verdict = verdict
+	wanted.Limit, wanted.Newest = eventsPerPage+1, true
+	wanted.Before, _ = strconv.ParseUint(r.URL.Query().Get("before"), 10, 64)
+	events, err := p.Registry.Events(ctx, v.org.ID, wanted)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	if len(events) > eventsPerPage {
+		events = events[:eventsPerPage]
+		q.Set("before", strconv.FormatUint(events[eventsPerPage-1].Position, 10))
+		page.Older = "?" + q.Encode()
+	}
+	q.Del("before")
+	if v.by.May("audit.export") == nil {
+		page.Export = "audit/export?" + q.Encode()
+	}
+	page.Actions = slices.DeleteFunc(keys.Actions(), func(a keys.Action) bool { // what only looks leaves no event
+		return strings.HasSuffix(string(a), ".read") || strings.HasSuffix(string(a), ".list")
+	})
+	if page.Members, err = p.Registry.Members(ctx, v.org.ID); err != nil {
+		return err
+	}
+	if page.Events, err = p.eventRows(ctx, v, events); err != nil {
+		return err
+	}
+	p.show(w, v, "audit", http.StatusOK, page)
+	return nil
+}
+
+// exportAudit writes the events of a selection as CSV while it reads them.
+func (p *panel) exportAudit(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if err := v.by.May("audit.export"); err != nil {
+		return err
+	}
+	if err := p.Registry.Note(r.Context(), v.by, "audit.export", v.org.ID, v.org.ID); err != nil {
+		return err
+	}
+	_, wanted := selection(r)
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="audit.csv"`)
+	err := authz.EventCSVHeader(w)
+	if err == nil {
+		err = p.Registry.EachEvent(r.Context(), v.org.ID, wanted, func(e keys.Event) error { return authz.EventCSV(w, e) })
+	}
+	if err != nil {
+		p.Logger.Error("export broke off", "request_id", v.by.RequestID, "error", err)
+		panic(http.ErrAbortHandler) // a body that just ends would look whole
+	}
+	return nil
+}
 
 // An eventRow is an event of the audit log as a page shows it.
 type eventRow struct {

@@ -123,7 +123,7 @@ func differences(k *keys.Key, f *keyForm, a keys.Access, members []keys.Member) 
 			list = append(list, difference{text, theirs, mine})
 		}
 	}
-	words := func(list []string) string { return strings.Join(slices.Sorted(slices.Values(list)), " ") }
+	sorted := func(list []string) string { return strings.Join(slices.Sorted(slices.Values(list)), " ") }
 	end := func(t time.Time) string {
 		if t.IsZero() {
 			return "–"
@@ -133,9 +133,9 @@ func differences(k *keys.Key, f *keyForm, a keys.Access, members []keys.Member) 
 	add("form.name_label", theirs.Name, f.Name)
 	add("form.description_label", theirs.Description, f.Description)
 	add("keys.owner", named(members, theirs.Owner).Name, named(members, f.Owner).Name)
-	add("keys.access", words(theirs.Scopes), words(f.Scopes))
+	add("keys.access", sorted(theirs.Scopes), sorted(f.Scopes))
 	if len(f.Resources) > 0 {
-		add("form.resources_label", words(theirs.Resources), words(f.Resources))
+		add("form.resources_label", sorted(theirs.Resources), sorted(f.Resources))
 	}
 	add("keys.expires", end(k.ExpiresAt), end(a.ExpiresAt))
 	add("key.networks", theirs.Networks, joined(a.Networks))

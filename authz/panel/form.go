@@ -59,6 +59,11 @@ func formOf(k *keys.Key) keyForm {
 	return f
 }
 
+// words of a list that a person typed.
+func words(list string) []string {
+	return strings.FieldsFunc(list, func(c rune) bool { return c <= ' ' || c == ',' || c == ';' })
+}
+
 func joined(networks []netip.Prefix) string {
 	var texts []string
 	for _, n := range networks {
@@ -99,7 +104,7 @@ func (f *keyForm) access(now, old time.Time) (a keys.Access) {
 		}
 		a.ExpiresAt = now.Add(time.Duration(spans[i].Days) * day)
 	}
-	for _, text := range strings.FieldsFunc(f.Networks, func(c rune) bool { return c <= ' ' || c == ',' || c == ';' }) {
+	for _, text := range words(f.Networks) {
 		networks, err := keys.ParseNetworks([]string{text})
 		if err != nil {
 			f.Problems = append(f.Problems, problem{"networks", "form.network_bad", text})

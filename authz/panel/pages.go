@@ -230,6 +230,12 @@ type section struct {
 
 var sections = []section{
 	{Path: "keys", Text: "nav.keys", action: "key.read"},
+	{Path: "keys/review", Text: "nav.review", action: "usage.read"},
+	{Path: "keys/usage", Text: "nav.usage", action: "usage.read"},
+	{Path: "members", Text: "nav.members", action: "member.read"},
+	{Path: "audit", Text: "nav.audit", action: "audit.read"},
+	{Path: "policy", Text: "nav.policy", action: "organization.read"},
+	{Path: "plan", Text: "nav.plan", action: "organization.read"},
 }
 
 // Sections that the visitor's role may read.

@@ -1,11 +1,15 @@
 package panel
 
 import (
+	"cmp"
+	"encoding/csv"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -176,4 +180,75 @@ var answer = await http.PostAsync(%q, new FormUrlEncodedContent(new Dictionary<s
     echo "TOKEN=$TOKEN" >> "$GITHUB_ENV"
 `, url, id)},
 	}
+}
+
+// usagePage is what the page of the organisation's usage shows.
+type usagePage struct {
+	Chart chart
+	Keys  []keyUsage
+}
+
+// keyUsage is what one key was asked for.
+type keyUsage struct {
+	ID, Name        string
+	Issued, Refused int64
+}
+
+// showUsage shows how the keys of the organisation are used, or answers with the same as CSV.
+func (p *panel) showUsage(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if err := v.by.May("usage.read"); err != nil {
+		return err
+	}
+	now := time.Now()
+	page := usagePage{Chart: chart{Window: windowOf(r)}}
+	rows, err := p.Registry.Usage(r.Context(), v.org.ID, "", page.Chart.since(now))
+	if err != nil {
+		return err
+	}
+	list, err := p.Registry.Keys(r.Context(), v.org.ID, keys.Page{Order: keys.ByName, Ascending: true})
+	if err != nil {
+		return err
+	}
+	if r.URL.Query().Get("format") == "csv" {
+		return usageCSV(w, rows, list)
+	}
+	page.Chart.draw(rows, now)
+	of := map[string]*keyUsage{}
+	for _, row := range rows {
+		u := of[row.KeyID]
+		if u == nil {
+			u = &keyUsage{}
+			of[row.KeyID] = u
+		}
+		if row.Outcome == keys.Issued {
+			u.Issued += row.Count
+		} else {
+			u.Refused += row.Count
+		}
+	}
+	for _, k := range list {
+		if u := of[k.ID]; u != nil {
+			page.Keys = append(page.Keys, keyUsage{k.ID, k.Name, u.Issued, u.Refused})
+		}
+	}
+	slices.SortStableFunc(page.Keys, func(a, b keyUsage) int { return cmp.Compare(b.Issued+b.Refused, a.Issued+a.Refused) })
+	p.show(w, v, "usage", http.StatusOK, page)
+	return nil
+}
+
+func usageCSV(w http.ResponseWriter, rows []keys.UsageRow, list []keys.Key) error {
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="usage.csv"`)
+	names := map[string]string{}
+	for _, k := range list {
+		names[k.ID] = k.Name
+	}
+	c := csv.NewWriter(w)
+	c.UseCRLF = true
+	c.Write([]string{"from", "key", "name", "outcome", "count"})
+	for _, row := range rows {
+		c.Write(authz.Cells([]string{row.Hour.Format(time.RFC3339), row.KeyID, names[row.KeyID], string(row.Outcome), strconv.FormatInt(row.Count, 10)}))
+	}
+	c.Flush()
+	return c.Error()
 }

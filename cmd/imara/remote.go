@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/keys"
 )
@@ -115,7 +116,7 @@ func (f *remote) table(cmd *cobra.Command, answer any, header string, rows [][]s
 		w := csv.NewWriter(cmd.OutOrStdout())
 		w.Write(strings.Split(strings.ToLower(strings.ReplaceAll(header, " ", "_")), "\t"))
 		for _, row := range rows {
-			w.Write(management.Cells(row))
+			w.Write(authz.Cells(row))
 		}
 		w.Flush()
 		return w.Error()

@@ -1,0 +1,140 @@
+package panel
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/imara/apikeys/keys"
+)
+
+// memberRoles are those that members of a customer can have.
+var memberRoles = []keys.Role{keys.Owner, keys.Admin, keys.Developer, keys.Auditor, keys.Billing}
+
+// memberPage is what the pages of members show.
+type memberPage struct {
+	Members           []keys.Member
+	Roles             []keys.Role
+	MayAdd, MayEdit   bool
+	MayRemove         bool
+	Name, Email, Role string // as given for a new one
+	Problem           string // id in the catalogue
+	Removing          keys.Member
+	Owned             []keys.Key // of the one to be removed
+	Heirs             []keys.Member
+}
+
+func (p *panel) showMembers(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return p.members(w, r, v, memberPage{Role: string(keys.Developer)}, http.StatusOK)
+}
+
+func (p *panel) members(w http.ResponseWriter, r *http.Request, v *visitor, page memberPage, status int) error {
+	if err := v.by.May("member.read"); err != nil {
+		return err
+	}
+	members, err := p.Registry.Members(r.Context(), v.org.ID)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.RemovedAt.IsZero() {
+			page.Members = append(page.Members, m)
+		}
+	}
+	page.Roles = rolesOf(v.org)
+	page.MayAdd, page.MayEdit, page.MayRemove = v.by.May("member.add") == nil, v.by.May("member.edit") == nil, v.by.May("member.remove") == nil
+	p.show(w, v, "members", status, page)
+	return nil
+}
+
+// rolesOf are the roles that members of an organisation can have.
+func rolesOf(o keys.Organization) (list []keys.Role) {
+	for _, role := range append(memberRoles, keys.Support, keys.Staff) {
+		if role.Of(o) {
+			list = append(list, role)
+		}
+	}
+	return list
+}
+
+func (p *panel) addMember(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	page := memberPage{Name: strings.TrimSpace(r.PostForm.Get("name")), Email: strings.TrimSpace(r.PostForm.Get("email")), Role: r.PostForm.Get("role")}
+	_, err := p.Registry.AddMember(r.Context(), v.by, keys.Member{OrganizationID: v.org.ID, Name: page.Name, Email: page.Email, Role: keys.Role(page.Role)})
+	return p.membersChanged(w, r, v, page, err)
+}
+
+func (p *panel) editMember(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	_, err := p.Registry.EditMember(r.Context(), v.by, v.org.ID, r.PathValue("member"), func(m *keys.Member) { m.Role = keys.Role(r.PostForm.Get("role")) })
+	return p.membersChanged(w, r, v, memberPage{Role: string(keys.Developer)}, err)
+}
+
+// membersChanged shows the members after a change, with what was wrong with it.
+func (p *panel) membersChanged(w http.ResponseWriter, r *http.Request, v *visitor, page memberPage, err error) error {
+	var input *keys.InputError
+	switch {
+	case errors.Is(err, keys.ErrExists):
+		page.Problem = "members.exists"
+	case errors.Is(err, keys.ErrLastOwner):
+		page.Problem = "members.last_owner"
+	case errors.As(err, &input):
+		page.Problem = "members.bad"
+	case err != nil:
+		return err
+	default:
+		http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/members", http.StatusSeeOther)
+		return nil
+	}
+	return p.members(w, r, v, page, http.StatusUnprocessableEntity)
+}
+
+// askRemove shows which keys a member leaves behind, and to whom they can go.
+func (p *panel) askRemove(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return p.showRemove(w, r, v, "", http.StatusOK)
+}
+
+func (p *panel) showRemove(w http.ResponseWriter, r *http.Request, v *visitor, problem string, status int) error {
+	if err := v.by.May("member.remove"); err != nil {
+		return err
+	}
+	ctx := r.Context()
+	page := memberPage{Problem: problem}
+	var err error
+	if page.Removing, err = p.Registry.Member(ctx, v.org.ID, r.PathValue("member")); err != nil {
+		return err
+	}
+	owned, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{OwnerID: page.Removing.ID, Order: keys.ByName, Ascending: true})
+	if err != nil {
+		return err
+	}
+	for _, k := range owned {
+		if k.RevokedAt.IsZero() {
+			page.Owned = append(page.Owned, k)
+		}
+	}
+	members, err := p.Registry.Members(ctx, v.org.ID)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.RemovedAt.IsZero() && m.ID != page.Removing.ID {
+			page.Heirs = append(page.Heirs, m)
+		}
+	}
+	p.show(w, v, "member_remove", status, page)
+	return nil
+}
+
+func (p *panel) removeMember(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	_, err := p.Registry.RemoveMember(r.Context(), v.by, v.org.ID, r.PathValue("member"), r.PostForm.Get("heir"))
+	var input *keys.InputError
+	switch {
+	case errors.Is(err, keys.ErrOwnsKeys), errors.As(err, &input):
+		return p.showRemove(w, r, v, "members.heir", http.StatusUnprocessableEntity)
+	case errors.Is(err, keys.ErrLastOwner):
+		return p.showRemove(w, r, v, "members.last_owner", http.StatusUnprocessableEntity)
+	case err != nil:
+		return err
+	}
+	http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/members", http.StatusSeeOther)
+	return nil
+}

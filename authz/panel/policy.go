@@ -1,0 +1,150 @@
+package panel
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/imara/apikeys/keys"
+)
+
+// policyPage is what the page of the policy shows: the form, and what it would affect.
+type policyPage struct {
+	Days, Networks       string
+	Approval, KeepLeaked bool
+	Creators             []roleChoice
+	MaySet               bool
+	Version              string
+	Problem              problem // Text is empty: none
+	Checked              bool
+	Affected             []affected
+}
+
+type roleChoice struct {
+	Role    keys.Role
+	Checked bool
+}
+
+// affected is what a part of a policy would not admit if keys were created now.
+type affected struct {
+	Text string // id in the catalogue
+	Keys []keys.Key
+}
+
+// creatorRoles are those that may create keys at all.
+var creatorRoles = []keys.Role{keys.Owner, keys.Admin, keys.Developer}
+
+func policyForm(policy keys.Policy) policyPage {
+	page := policyPage{Networks: joined(policy.Networks), Approval: policy.Approval, KeepLeaked: policy.KeepLeaked}
+	if policy.MaxLifetime > 0 {
+		page.Days = strconv.FormatFloat(policy.MaxLifetime.Hours()/24, 'g', 4, 64)
+	}
+	for _, role := range creatorRoles {
+		page.Creators = append(page.Creators, roleChoice{role, len(policy.Creators) == 0 || slices.Contains(policy.Creators, role)})
+	}
+	return page
+}
+
+func (p *panel) showPolicy(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return p.policy(w, v, policyForm(v.org.Policy), http.StatusOK)
+}
+
+func (p *panel) policy(w http.ResponseWriter, v *visitor, page policyPage, status int) error {
+	if err := v.by.May("organization.read"); err != nil {
+		return err
+	}
+	page.MaySet = v.by.May("policy.set") == nil
+	if page.Version == "" {
+		page.Version = v.org.Version()
+	}
+	p.show(w, v, "policy", status, page)
+	return nil
+}
+
+// setPolicy checks what a policy would affect, or saves it.
+func (p *panel) setPolicy(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	policy, page := readPolicy(r)
+	page.Version = r.PostForm.Get("version")
+	if page.Version == "" {
+		return errForm
+	}
+	if page.Problem.Text != "" {
+		return p.policy(w, v, page, http.StatusUnprocessableEntity)
+	}
+	by := v.by
+	by.IfMatch = page.Version
+	by.DryRun = r.PostForm.Get("do") == "check"
+	_, err := p.Registry.EditPolicy(r.Context(), by, v.org.ID, func(p *keys.Policy) { *p = policy })
+	var input *keys.InputError
+	switch {
+	case errors.As(err, &input):
+		page.Problem = problem{input.Field, "policy.bad", ""}
+		return p.policy(w, v, page, http.StatusUnprocessableEntity)
+	case errors.Is(err, keys.ErrChanged):
+		page.Problem, page.Version = problem{"", "policy.changed", ""}, ""
+		return p.policy(w, v, page, http.StatusConflict)
+	case err != nil:
+		return err
+	case by.DryRun:
+		page.Checked = true
+		if page.Affected, err = p.against(r, v, policy); err != nil {
+			return err
+		}
+		return p.policy(w, v, page, http.StatusOK)
+	}
+	http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/policy", http.StatusSeeOther)
+	return nil
+}
+
+// readPolicy reads the form of a policy.
+func readPolicy(r *http.Request) (policy keys.Policy, page policyPage) {
+	form := r.PostForm
+	policy = keys.Policy{Approval: form.Get("approval") != "", KeepLeaked: form.Get("keep_leaked") != ""}
+	for _, role := range creatorRoles {
+		if slices.Contains(form["creator"], string(role)) {
+			policy.Creators = append(policy.Creators, role)
+		}
+	}
+	everyone := len(policy.Creators) == len(creatorRoles)
+	nobody := len(policy.Creators) == 0
+	if everyone {
+		policy.Creators = nil
+	}
+	days := strings.TrimSpace(form.Get("days"))
+	n, err := strconv.ParseFloat(days, 64)
+	var wrong problem
+	if days != "" && (err != nil || !(n > 0 && n <= 36500)) {
+		wrong = problem{"days", "policy.days_bad", days}
+	} else if days != "" {
+		policy.MaxLifetime = time.Duration(n * float64(day))
+	}
+	networks, err := keys.ParseNetworks(words(form.Get("networks")))
+	if err != nil {
+		wrong = problem{"networks", "policy.networks_bad", ""}
+	}
+	if nobody {
+		wrong = problem{"creator", "policy.nobody", ""}
+	}
+	policy.Networks = networks
+	page = policyForm(policy)
+	page.Days, page.Networks, page.Problem = days, form.Get("networks"), wrong
+	return policy, page
+}
+
+// against says which active keys each part of a policy would not admit.
+func (p *panel) against(r *http.Request, v *visitor, policy keys.Policy) (list []affected, err error) {
+	for _, part := range []affected{{Text: "policy.days_label"}, {Text: "policy.networks_label"}} {
+		one := keys.Policy{MaxLifetime: policy.MaxLifetime}
+		if part.Text == "policy.networks_label" {
+			one = keys.Policy{Networks: policy.Networks}
+		}
+		if part.Keys, err = p.Registry.Against(r.Context(), v.org.ID, one); err != nil {
+			return nil, err
+		}
+		list = append(list, part)
+	}
+	return list, nil
+}
