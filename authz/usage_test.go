@@ -39,7 +39,7 @@ func TestUsageIsCountedByOutcome(t *testing.T) {
 	if err := s.clients.usage.flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := s.registry.Usage(ctx, "org", c.Key.ID, time.Now().Add(-2*time.Hour))
+	rows, err := s.registry.Usage(ctx, "org", c.Key.ID, time.Now().Add(-2*time.Hour), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestUsageIsCountedByOutcome(t *testing.T) {
 	if err := s.clients.usage.flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if again, _ := s.registry.Usage(ctx, "org", c.Key.ID, time.Now().Add(-2*time.Hour)); fmt.Sprint(again) != fmt.Sprint(rows) {
+	if again, _ := s.registry.Usage(ctx, "org", c.Key.ID, time.Now().Add(-2*time.Hour), time.Hour); fmt.Sprint(again) != fmt.Sprint(rows) {
 		t.Errorf("counted twice: %v", again)
 	}
 }
@@ -103,7 +103,7 @@ func TestUsageWaitsForTheStore(t *testing.T) {
 			t.Fatalf("flush %d: %v", i, err)
 		}
 	}
-	rows, err := registry.Usage(ctx, "org", c.Key.ID, time.Now().Add(-time.Hour))
+	rows, err := registry.Usage(ctx, "org", c.Key.ID, time.Now().Add(-time.Hour), time.Hour)
 	if err != nil || len(rows) != 2 || rows[0].Count != 3 || rows[1].Count != 3 {
 		t.Errorf("%+v, %v", rows, err)
 	}

@@ -61,7 +61,7 @@ func (r *Registry) Review(ctx context.Context, organizationID string) ([]Finding
 		return nil, err
 	}
 	at := now()
-	usage, err := r.Usage(ctx, organizationID, "", at.Add(-24*time.Hour))
+	usage, err := r.Usage(ctx, organizationID, "", at.Add(-24*time.Hour), 24*time.Hour)
 	if err != nil {
 		return nil, err
 	}

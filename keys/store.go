@@ -114,8 +114,8 @@ type Store interface {
 	// that are not pending, whose last was before another.
 	PruneUsage(ctx context.Context, counts, attempts time.Time) error
 	// Usage returns the counts of an organisation's keys, or of one, from an hour on,
-	// the oldest first.
-	Usage(ctx context.Context, organizationID, keyID string, since time.Time) ([]UsageRow, error)
+	// summed by hours or days, the oldest first.
+	Usage(ctx context.Context, organizationID, keyID string, since time.Time, by time.Duration) ([]UsageRow, error)
 	// Attempts returns those of a key, the newest first, at most a hundred.
 	Attempts(ctx context.Context, organizationID, keyID string) ([]AttemptRow, error)
 	// ScopeUses returns the last use of each scope of an organisation's keys.

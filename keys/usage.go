@@ -27,7 +27,7 @@ type ScopeUse struct{ KeyID, Scope string }
 // A Tally is what is counted: requests of a key that ended so in an hour.
 type Tally struct {
 	KeyID   string
-	Hour    time.Time // its beginning, in UTC
+	Hour    time.Time // its beginning, in UTC; of the day where days are summed
 	Outcome Outcome
 }
 
@@ -85,9 +85,9 @@ type UsageRow struct {
 }
 
 // Usage returns the sums of one key of an organisation, or of all if keyID is
-// empty, from the hour of a time on, the oldest first.
-func (r *Registry) Usage(ctx context.Context, organizationID, keyID string, since time.Time) ([]UsageRow, error) {
-	return r.config.Store.Usage(ctx, organizationID, keyID, since.UTC().Truncate(time.Hour))
+// empty, from the hour of a time on, by hours or by days, the oldest first.
+func (r *Registry) Usage(ctx context.Context, organizationID, keyID string, since time.Time, by time.Duration) ([]UsageRow, error) {
+	return r.config.Store.Usage(ctx, organizationID, keyID, since.UTC().Truncate(time.Hour), by)
 }
 
 // An AttemptRow is one kind of refused attempts.

@@ -89,24 +89,16 @@ func (s *server) usageSince(ctx context.Context, organization, key, window strin
 		return nil, &keys.InputError{Field: "window", Reason: "use a span such as 30d, up to 400d"}
 	}
 	body := Usage{Since: time.Now().Add(-span).UTC().Truncate(time.Hour), Total: map[string]int64{}, Rows: []UsageRow{}}
-	rows, err := s.Registry.Usage(ctx, organization, key, body.Since)
-	if err != nil {
-		return nil, err
-	}
 	bucket := time.Hour
 	if span > 7*24*time.Hour {
 		bucket = 24 * time.Hour
 	}
-	place := map[UsageRow]int{} // of a row without its count
+	rows, err := s.Registry.Usage(ctx, organization, key, body.Since, bucket)
+	if err != nil {
+		return nil, err
+	}
 	for _, row := range rows {
-		shown := UsageRow{row.Hour.Truncate(bucket), row.KeyID, string(row.Outcome), 0}
-		i, known := place[shown]
-		if !known {
-			i = len(body.Rows)
-			place[shown] = i
-			body.Rows = append(body.Rows, shown)
-		}
-		body.Rows[i].Count += row.Count
+		body.Rows = append(body.Rows, UsageRow{row.Hour, row.KeyID, string(row.Outcome), row.Count})
 		body.Total[string(row.Outcome)] += row.Count
 	}
 	return &answer[Usage]{Body: body}, nil

@@ -13,12 +13,10 @@ import (
 // keyPage is what the pages of one key show.
 type keyPage struct {
 	keyRow
-	Scopes  []keys.ScopeReport
-	Secrets []secretRow
-	// What the visitor may do with it now.
-	MayEdit, MayRotate, MayRevoke, MaySuspend, MayResume, MayApprove, MayCollect bool
-	New, Old                                                                     *secretRow // while both work
-	Ending                                                                       *secretRow // for the page that asks before it ends one
+	Scopes   []keys.ScopeReport
+	Secrets  []secretRow
+	New, Old *secretRow // while both work
+	Ending   *secretRow // for the page that asks before it ends one
 	// Activity, of the page of the key alone.
 	Chart    chart
 	Attempts []attemptRow
@@ -72,15 +70,7 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	if err != nil {
 		return keyPage{}, err
 	}
-	page := keyPage{Reasons: reasons, keyRow: rowOf(k, members, now)}
-	may := func(action keys.Action) bool { return k.RevokedAt.IsZero() && v.by.MayKey(action, &k) == nil }
-	counts := k.Counts(now)
-	page.MayEdit, page.MayRevoke = may("key.edit"), may("key.revoke")
-	page.MayRotate = counts && !k.Pending && may("key.rotate") && (len(k.Credentials) > 0 || k.RequestedBy == v.by.MemberID)
-	page.MayCollect = page.MayRotate && len(k.Credentials) == 0
-	page.MaySuspend = counts && k.SuspendedAt.IsZero() && may("key.suspend")
-	page.MayResume = counts && !k.SuspendedAt.IsZero() && !k.StaffHold && may("key.resume")
-	page.MayApprove = counts && k.Pending && k.RequestedBy != v.by.MemberID && may("key.approve")
+	page := keyPage{Reasons: reasons, keyRow: rowOf(k, members, v, now)}
 	page.Recent = recent(&k, now)
 	for _, c := range k.Credentials {
 		row := secretRow{c, k.SecretState(c, now)}
@@ -120,8 +110,8 @@ func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	}
 	ctx := r.Context()
 	if v.by.May("usage.read") == nil {
-		page.Chart.Window = windowOf(r)
-		rows, err := p.Registry.Usage(ctx, v.org.ID, page.ID, page.Chart.since(time.Now()))
+		page.Chart.Window = windowOf(r, month)
+		rows, err := p.Registry.Usage(ctx, v.org.ID, page.ID, page.Chart.since(time.Now()), page.Chart.unit())
 		if err != nil {
 			return err
 		}

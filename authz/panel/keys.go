@@ -21,8 +21,23 @@ type keyList struct {
 	Admins      []keys.Member // whom to ask otherwise
 	Idle        int
 	Query       string
+	Status      keys.Status
+	Scope       string
+	Owner       string
+	Order       keys.Order
 	Filtered    bool
+	// The choices of the filters.
+	Statuses []keys.Status
+	Scopes   []string
+	Members  []keys.Member
+	Orders   []keys.Order
 }
+
+// The states and orders that the list can be asked for.
+var (
+	statuses = []keys.Status{keys.Active, keys.Pending, keys.Suspended, keys.Expired, keys.Revoked}
+	orders   = []keys.Order{keys.ByCreation, keys.ByName, keys.ByUse, keys.ByEnd}
+)
 
 // A keyRow is a key of the list.
 type keyRow struct {
@@ -33,6 +48,8 @@ type keyRow struct {
 	Owner  string // name of its member; empty: none, or left
 	Left   bool   // the owner left
 	Last   time.Time
+	// What the visitor may do with it now. Collecting is making its first secret.
+	MayEdit, MayRotate, MayCollect, MayRevoke, MaySuspend, MayResume, MayApprove bool
 }
 
 func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -40,13 +57,16 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return err
 	}
 	ctx := r.Context()
-	query := strings.TrimSpace(r.URL.Query().Get("q"))
-	if utf8.RuneCountInString(query) > 80 || !keys.Printable(query) {
-		query = ""
+	query := r.URL.Query()
+	text := strings.TrimSpace(query.Get("q"))
+	if utf8.RuneCountInString(text) > 80 || !keys.Printable(text) {
+		text = ""
 	}
-	page := keyList{Query: query, Plan: v.org.Plan, APIAccess: p.Registry.APIAccess(v.org) == nil, MayCreate: v.org.MayCreate(v.by) == nil}
-	page.Filtered = page.Query != ""
-	list, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Text: page.Query})
+	page := keyList{Query: text, Status: one(query.Get("status"), statuses), Scope: query.Get("scope"), Owner: query.Get("owner"), Order: one(query.Get("sort"), orders),
+		Statuses: statuses, Orders: orders, Plan: v.org.Plan, APIAccess: p.Registry.APIAccess(v.org) == nil, MayCreate: v.org.MayCreate(v.by) == nil}
+	page.Filtered = page.Query != "" || page.Status != "" || page.Scope != "" || page.Owner != ""
+	list, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Text: page.Query, Status: page.Status, Scope: page.Scope, OwnerID: page.Owner,
+		Order: page.Order, Ascending: page.Order == keys.ByName || page.Order == keys.ByEnd})
 	if err != nil {
 		return err
 	}
@@ -60,6 +80,18 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	if page.Active > page.Max {
 		page.Over = page.Active - page.Max + 1
 	}
+	page.Members = members
+	catalogue, err := p.Registry.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	for _, resource := range catalogue {
+		for _, scope := range resource.Scopes {
+			if !scope.Restricted || v.org.Operator {
+				page.Scopes = append(page.Scopes, scope.Name)
+			}
+		}
+	}
 	for _, m := range members {
 		if m.RemovedAt.IsZero() && (m.Role == keys.Owner || m.Role == keys.Admin) {
 			page.Admins = append(page.Admins, m)
@@ -67,7 +99,7 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	}
 	now := time.Now()
 	for _, k := range list {
-		row := rowOf(k, members, now)
+		row := rowOf(k, members, v, now)
 		if !k.Counts(now) {
 			page.Gone = append(page.Gone, row)
 			continue
@@ -81,10 +113,26 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	return nil
 }
 
-func rowOf(k keys.Key, members []keys.Member, now time.Time) keyRow {
+// one of these, or none.
+func one[T ~string](value string, of []T) T {
+	if slices.Contains(of, T(value)) {
+		return T(value)
+	}
+	return ""
+}
+
+func rowOf(k keys.Key, members []keys.Member, v *visitor, now time.Time) keyRow {
 	owner := named(members, k.OwnerID)
 	row := keyRow{Key: k, State: string(k.Status(now)), Owner: owner.Name, Left: k.OwnerID != "" && (owner.ID == "" || !owner.RemovedAt.IsZero()),
 		Unused: k.Unused(now), Soon: k.Counts(now) && k.EndsSoon(now), Last: k.LastUsedAt()}
+	may := func(action keys.Action) bool { return k.RevokedAt.IsZero() && v.by.MayKey(action, &k) == nil }
+	counts := k.Counts(now)
+	row.MayEdit, row.MayRevoke = may("key.edit"), may("key.revoke")
+	row.MayRotate = counts && !k.Pending && may("key.rotate") && (len(k.Credentials) > 0 || k.RequestedBy == v.by.MemberID)
+	row.MayCollect = row.MayRotate && len(k.Credentials) == 0
+	row.MaySuspend = counts && k.SuspendedAt.IsZero() && may("key.suspend")
+	row.MayResume = counts && !k.SuspendedAt.IsZero() && (!k.StaffHold || v.by.Operator) && may("key.resume")
+	row.MayApprove = counts && k.Pending && k.RequestedBy != v.by.MemberID && may("key.approve")
 	if row.State == string(keys.Active) && k.Live(now) > 1 {
 		row.State = "rotating"
 	}

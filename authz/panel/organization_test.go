@@ -47,7 +47,7 @@ func TestUsageOfTheOrganisation(t *testing.T) {
 	b.open("/panel/o/acme/keys/usage?window=7d")
 	b.says("41 issued · 2 refused · network 2", "=Busy()")
 	b.accessible("usage")
-	_, csv := s.get("/panel/o/acme/keys/usage?window=7d&format=csv", b.cookie())
+	_, csv := s.get("/panel/o/acme/keys/usage?window=24h&format=csv", b.cookie())
 	if !strings.Contains(csv, hour.Format(time.RFC3339)+","+k.ID+",'=Busy(),issued,41\r\n") {
 		t.Error(csv)
 	}

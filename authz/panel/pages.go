@@ -122,6 +122,15 @@ func parseFace(tag language.Tag, base string) (face, error) {
 type taste struct {
 	Language string
 	Theme    string // light or dark; empty: as the system has it
+	// Silent: single keys do nothing (WCAG 2.1.4).
+	Silent bool
+}
+
+func (t taste) shortcuts() string {
+	if t.Silent {
+		return "off"
+	}
+	return "on"
 }
 
 const tasteCookie = "__Host-imara-taste"
@@ -134,7 +143,9 @@ func (p *panel) taste(r *http.Request) taste {
 		t.Language = languages[i].String()
 	}
 	if c, err := r.Cookie(tasteCookie); err == nil {
-		chosen, theme, _ := strings.Cut(c.Value, ".")
+		chosen, rest, _ := strings.Cut(c.Value, ".")
+		theme, shortcuts, _ := strings.Cut(rest, ".")
+		t.Silent = shortcuts == "off"
 		if _, ok := p.faces[chosen]; ok {
 			t.Language = chosen
 		}
@@ -157,7 +168,8 @@ func (p *panel) prefer(w http.ResponseWriter, r *http.Request, v *visitor) error
 	if theme := r.PostForm.Get("theme"); theme == "" || theme == "light" || theme == "dark" {
 		chosen.Theme = theme
 	}
-	http.SetCookie(w, &http.Cookie{Name: tasteCookie, Value: chosen.Language + "." + chosen.Theme, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 365 * 24 * 3600})
+	chosen.Silent = r.PostForm.Get("shortcuts") == "off"
+	http.SetCookie(w, &http.Cookie{Name: tasteCookie, Value: chosen.Language + "." + chosen.Theme + "." + chosen.shortcuts(), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 365 * 24 * 3600})
 	back := r.PostForm.Get("back")
 	if !strings.HasPrefix(back, p.base+"/") || strings.ContainsAny(back, "\\?#") || strings.Contains(back, "//") || strings.Contains(back, "..") {
 		back = p.base + "/"
@@ -211,9 +223,12 @@ func (v *visitor) Name() string { return cmp.Or(v.member.Name, v.Email) }
 // Org is the organisation of the page.
 func (v *visitor) Org() keys.Organization { return v.org }
 
-// Language, Direction and Theme of the page.
+// Language, Theme, Shortcuts (on or off) and Direction of the page.
 func (v *visitor) Language() string { return v.taste.Language }
 func (v *visitor) Theme() string    { return v.taste.Theme }
+func (v *visitor) Shortcuts() string {
+	return v.taste.shortcuts()
+}
 func (v *visitor) Direction() string {
 	if script, _ := language.Make(v.taste.Language).Script(); script.String() == "Arab" {
 		return "rtl"

@@ -19,15 +19,18 @@ type window struct {
 	Days  int
 }
 
-var windows = []window{{"24h", 1}, {"7d", 7}, {"30d", 30}, {"90d", 90}}
+var windows = []window{{"24h", 1}, {week, 7}, {month, 30}, {"90d", 90}}
 
-// windowOf is the window that a request asks for, else a month.
-func windowOf(r *http.Request) window {
-	wanted := r.URL.Query().Get("window")
-	if i := slices.IndexFunc(windows, func(w window) bool { return w.Value == wanted }); i >= 0 {
-		return windows[i]
+const week, month = "7d", "30d"
+
+// windowOf is the window that a request asks for, else this one.
+func windowOf(r *http.Request, otherwise string) window {
+	for _, value := range []string{r.URL.Query().Get("window"), otherwise} {
+		if i := slices.IndexFunc(windows, func(w window) bool { return w.Value == value }); i >= 0 {
+			return windows[i]
+		}
 	}
-	return windows[2]
+	return windows[0]
 }
 
 // A chart is how often tokens were asked for, as bars, and the same as a table.
@@ -200,8 +203,8 @@ func (p *panel) showUsage(w http.ResponseWriter, r *http.Request, v *visitor) er
 		return err
 	}
 	now := time.Now()
-	page := usagePage{Chart: chart{Window: windowOf(r)}}
-	rows, err := p.Registry.Usage(r.Context(), v.org.ID, "", page.Chart.since(now))
+	page := usagePage{Chart: chart{Window: windowOf(r, week)}}
+	rows, err := p.Registry.Usage(r.Context(), v.org.ID, "", page.Chart.since(now), page.Chart.unit())
 	if err != nil {
 		return err
 	}

@@ -84,10 +84,11 @@ func (s *Store) PruneUsage(ctx context.Context, counts, attempts time.Time) erro
 }
 
 // Usage implements keys.Store.
-func (s *Store) Usage(ctx context.Context, organizationID, keyID string, since time.Time) ([]keys.UsageRow, error) {
+func (s *Store) Usage(ctx context.Context, organizationID, keyID string, since time.Time, by time.Duration) ([]keys.UsageRow, error) {
 	rows, err := s.read.QueryContext(ctx,
-		`SELECT u.key_id, u.hour, u.outcome, u.count FROM usage_counts u JOIN keys k ON k.id = u.key_id
-		 WHERE k.organization_id = $1 AND ($2 = '' OR k.id = $2) AND u.hour >= $3 ORDER BY u.hour, u.key_id, u.outcome`, organizationID, keyID, micros(since))
+		`SELECT u.key_id, u.hour / $4 * $4 AS begun, u.outcome, CAST(SUM(u.count) AS BIGINT) FROM usage_counts u JOIN keys k ON k.id = u.key_id
+		 WHERE k.organization_id = $1 AND ($2 = '' OR k.id = $2) AND u.hour >= $3 GROUP BY u.key_id, begun, u.outcome ORDER BY begun, u.key_id, u.outcome`,
+		organizationID, keyID, micros(since), by.Microseconds())
 	list, err := collect(rows, err, func(rows *sql.Rows) (row keys.UsageRow, err error) {
 		var hour int64
 		err = rows.Scan(&row.KeyID, &hour, &row.Outcome, &row.Count)

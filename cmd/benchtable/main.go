@@ -32,6 +32,7 @@ var figures = []row{
 	{"ListKeys", "us/list", "that list over the API in µs", ""},
 	{"CreateKey", "x-store", "create a key, against the insert of its rows alone", "2 ×"},
 	{"CreateKey", "x-store-over-http", "the same over the API", ""},
+	{"Panel", "ms/slowest-page", "the slowest page of the panel, of an organisation with 20 keys, in ms", "10"},
 	{"Ready", "ms/start", "from start to ready, in ms", "1,000"},
 	{"Memory", "MiB", "resident memory after a minute of load, in MiB", "60"},
 }

@@ -63,14 +63,19 @@ func (m *Memory) PruneUsage(_ context.Context, counts, attempts time.Time) error
 	return nil
 }
 
-func (m *Memory) Usage(_ context.Context, organizationID, keyID string, since time.Time) ([]keys.UsageRow, error) {
+func (m *Memory) Usage(_ context.Context, organizationID, keyID string, since time.Time, by time.Duration) ([]keys.UsageRow, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var list []keys.UsageRow
+	sums := map[keys.Tally]int64{}
 	for t, n := range m.counts {
 		if m.has(organizationID, t.KeyID) && (keyID == "" || keyID == t.KeyID) && !t.Hour.Before(since) {
-			list = append(list, keys.UsageRow{Tally: t, Count: n})
+			t.Hour = t.Hour.Truncate(by)
+			sums[t] += n
 		}
+	}
+	var list []keys.UsageRow
+	for t, n := range sums {
+		list = append(list, keys.UsageRow{Tally: t, Count: n})
 	}
 	slices.SortFunc(list, func(a, b keys.UsageRow) int {
 		return cmp.Or(a.Hour.Compare(b.Hour), strings.Compare(a.KeyID, b.KeyID), cmp.Compare(a.Outcome, b.Outcome))

@@ -30,7 +30,7 @@ func usage(t *testing.T, s *suite) {
 	}
 	rows := func(organization, key string, since time.Time) []keys.UsageRow {
 		t.Helper()
-		list, err := s.Usage(s.ctx, organization, key, since)
+		list, err := s.Usage(s.ctx, organization, key, since, time.Hour)
 		s.must(err)
 		return list
 	}
@@ -40,6 +40,12 @@ func usage(t *testing.T, s *suite) {
 	s.same(rows("org_1", k.ID, hour), whole[1:2])
 	s.same(len(rows("org_2", "", hour.Add(-time.Hour))), 0)
 	s.same(len(rows("org_2", k.ID, hour.Add(-time.Hour))), 0)
+	yesterday := hour.Truncate(24*time.Hour).Add(-24 * time.Hour)
+	s.must(s.AddUsage(s.ctx, keys.Usage{Counts: map[keys.Tally]int64{count(other.ID, yesterday, keys.Issued): 2, count(other.ID, yesterday.Add(23*time.Hour), keys.Issued): 3,
+		count(other.ID, yesterday.Add(5*time.Hour), keys.RefusedScope): 1}}))
+	days, err := s.Usage(s.ctx, "org_1", other.ID, yesterday, 24*time.Hour)
+	s.must(err)
+	s.same(days[:2], []keys.UsageRow{{Tally: count(other.ID, yesterday, keys.Issued), Count: 5}, {Tally: count(other.ID, yesterday, keys.RefusedScope), Count: 1}})
 	attempts, err := s.Attempts(s.ctx, "org_1", k.ID)
 	s.must(err)
 	s.same(attempts, []keys.AttemptRow{{Attempt: later, Tries: keys.Tries{Count: 3, Last: hour.Add(time.Minute)}}, {Attempt: attempt, Tries: keys.Tries{Count: 6, Last: hour}}})

@@ -2,9 +2,17 @@
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-// A single key reaches what names it, unless somebody types: / the search.
+// A single key reaches what names it, unless somebody types or has switched that off:
+// / the search, c a new key, j and k the rows, ? the list of these.
 addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, [contenteditable]')) return;
+  if (document.documentElement.dataset.shortcuts === 'off') return;
+  if (event.key === 'j' || event.key === 'k') {
+    const rows = all('tbody th a');
+    const at = rows.indexOf(document.activeElement);
+    rows[event.key === 'j' ? Math.min(at + 1, rows.length - 1) : Math.max(at - 1, 0)]?.focus();
+    return;
+  }
   const target = document.querySelector(`[data-shortcut="${CSS.escape(event.key)}"]`);
   if (!target) return;
   event.preventDefault();
@@ -40,33 +48,35 @@ for (const form of all('form[data-review]')) {
   form.querySelector('[name=date]')?.addEventListener('input', () => { form.querySelector('[value=date]').checked = true; });
 }
 
-// The page with a secret: copying, downloading, forgetting, and the first token.
+// Copying, of what a button names. Where a text has the mask, the secret of the page goes.
+const mask = '•'.repeat(16);
+const said = document.querySelector('.said');
+const text = (id) => document.getElementById(id).textContent.replaceAll(mask, document.querySelector('#client-secret')?.textContent ?? mask);
+const say = (what) => {
+  said.textContent = what;
+  setTimeout(() => { if (said.textContent === what) said.textContent = ''; }, 4000);
+};
+for (const button of all('[data-copy]')) {
+  button.addEventListener('click', async () => {
+    try {
+      await navigator.clipboard.writeText(text(button.dataset.copy));
+      say(said.dataset.copied);
+    } catch {
+      const shown = document.getElementById(button.dataset.copy);
+      if (shown.closest('details')) shown.closest('details').open = true;
+      getSelection().selectAllChildren(shown);
+      say(said.dataset.refused);
+    }
+  });
+}
+
+// The page with a secret: downloading, forgetting, and the first token.
 for (const page of all('[data-once]')) {
   const secret = page.querySelector('#client-secret');
-  const said = page.querySelector('.said');
   const stored = page.querySelector('.stored input');
   const done = page.querySelector('.done');
-  const mask = '•'.repeat(16);
   let forgotten = false;
 
-  const text = (id) => document.getElementById(id).textContent.replaceAll(mask, secret.textContent);
-  const say = (what) => {
-    said.textContent = what;
-    setTimeout(() => { if (said.textContent === what) said.textContent = ''; }, 4000);
-  };
-  for (const button of all('[data-copy]', page)) {
-    button.addEventListener('click', async () => {
-      try {
-        await navigator.clipboard.writeText(text(button.dataset.copy));
-        say(said.dataset.copied);
-      } catch {
-        const shown = document.getElementById(button.dataset.copy);
-        if (shown.closest('details')) shown.closest('details').open = true;
-        getSelection().selectAllChildren(shown);
-        say(said.dataset.refused);
-      }
-    });
-  }
   for (const button of all('[data-download]', page)) {
     button.addEventListener('click', () => {
       const link = Object.assign(document.createElement('a'), {

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/keys"
+)
+
+// BenchmarkPanel measures the pages of an organisation with 20 keys and a month of
+// usage, over HTTP, as a signed-in owner sees them; the slowest of them counts.
+func BenchmarkPanel(b *testing.B) {
+	s := newAPIServer(b, 1000)
+	ctx, program := context.Background(), keys.Program("bench")
+	must := func(err error) {
+		b.Helper()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	_, err := s.registry.AddMember(ctx, program, keys.Member{OrganizationID: "org", Name: "Ann", Email: "ann@example.com", Role: keys.Owner})
+	must(err)
+	token, _, err := s.registry.NewLink(ctx, program, "ann@example.com")
+	must(err)
+	session, err := s.registry.UseLink(ctx, program, token, "correct horse battery staple")
+	must(err)
+	list, err := s.registry.Keys(ctx, "org", keys.Page{})
+	must(err)
+	usage := keys.Usage{Counts: map[keys.Tally]int64{}}
+	for _, k := range list {
+		for hour := range 30 * 24 {
+			usage.Counts[keys.Tally{KeyID: k.ID, Hour: time.Now().UTC().Truncate(time.Hour).Add(-time.Duration(hour) * time.Hour), Outcome: keys.Issued}] = 10
+		}
+	}
+	must(s.registry.AddUsage(ctx, usage))
+	slowest := 0.0
+	for _, path := range []string{"keys", "keys/new", "keys/" + list[0].ID, "keys/review", "keys/usage", "members", "audit", "policy", "plan"} {
+		r, err := http.NewRequest("GET", authz.PanelURL(s.url)+"o/org/"+path, nil)
+		must(err)
+		r.AddCookie(&http.Cookie{Name: "__Host-imara", Value: session})
+		begun, n := time.Now(), 20*b.N
+		for range n {
+			response, err := http.DefaultTransport.RoundTrip(r)
+			must(err)
+			response.Body.Close()
+			if response.StatusCode != 200 {
+				b.Fatalf("%s: %d", path, response.StatusCode)
+			}
+		}
+		each := float64(time.Since(begun).Microseconds()) / float64(n) / 1000
+		b.Logf("%s: %.2f ms", path, each)
+		slowest = max(slowest, each)
+	}
+	b.ReportMetric(slowest, "ms/slowest-page")
+}
