@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // chromium is one for all tests; each gets a profile of its own in it.
@@ -167,6 +168,21 @@ func (b *browser) focused() string {
 	name, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.activeElement.name || document.activeElement.textContent.trim()`))
 	b.must(err)
 	return name
+}
+
+// tabTo presses Tab until this has the focus: it can be reached without a mouse.
+func (b *browser) tabTo(want string) {
+	b.t.Helper()
+	var seen []string
+	for range 100 {
+		b.do(chromedp.KeyEvent(kb.Tab))
+		got := b.focused()
+		if got == want {
+			return
+		}
+		seen = append(seen, got)
+	}
+	b.t.Fatalf("Tab never comes to %q, only to %q", want, seen)
 }
 
 // axe is the checker of accessibility, which make test installs.

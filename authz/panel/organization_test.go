@@ -1,6 +1,9 @@
 package panel
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -12,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 )
 
 // TestSecurityReview: what was found, the most urgent first, each with the page that
@@ -270,5 +274,56 @@ func TestTasteIsKept(t *testing.T) {
 		if to := s.post("/panel/preferences", "", "same-origin", url.Values{"back": {back}, "theme": {"light"}}).Header.Get("Location"); to != "/panel/" {
 			t.Errorf("%q leads to %q", back, to)
 		}
+	}
+}
+
+// TestTokenCheck: what a token says of itself is shown without asking; what a verifier
+// thinks of it in words for each of its errors, and nothing of a foreign one.
+func TestTokenCheck(t *testing.T) {
+	s := newAcme(t)
+	b := s.signedIn("ann@example.com")
+	claims := &tokens.Claims{Issuer: s.origin, ClientID: "client_1", Organization: "acme", Scope: "alerts:read", Audience: tokens.Audience{"https://api.example.com"}, ID: "tok_1", IssuedAt: time.Now().Unix(), ExpiresAt: time.Now().Add(time.Hour).Unix(), Position: 7}
+	foreign := *claims
+	foreign.Organization = "globex"
+	payload, err := json.Marshal(claims)
+	s.must(err)
+	raw := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload) + ".c2ln"
+	b.open("/panel/o/acme/token")
+	b.do(chromedp.WaitReady("#token:focus"), chromedp.KeyEvent(raw))
+	b.until(`document.querySelector('.decoded').textContent.includes('"jti": "tok_1"')`)
+	b.accessible("token-decoded")
+	for _, test := range []struct {
+		claims *tokens.Claims
+		err    error
+		says   string
+	}{
+		{claims, nil, "Accepted: signature, time and revocation are right"},
+		{nil, tokens.ErrMalformed, "this is not an access token"},
+		{nil, tokens.ErrUnknownKey, "no signing key of this server made it"},
+		{nil, tokens.ErrSignature, "the signature is wrong"},
+		{claims, fmt.Errorf("for alerts: %w", tokens.ErrExpired), "it has expired"},
+		{claims, tokens.ErrNotForUs, "for another server or API"},
+		{claims, tokens.ErrRevoked, "it was revoked"},
+		{nil, tokens.ErrStale, "Not known"},
+		{&foreign, nil, "A token of another organisation"},
+		{&foreign, tokens.ErrRevoked, "A token of another organisation"},
+	} {
+		s.check = func() (*tokens.Claims, error) { return test.claims, test.err }
+		b.open("/panel/o/acme/token")
+		b.do(chromedp.WaitReady("#token:focus"), chromedp.KeyEvent(raw))
+		b.goes(chromedp.Click("main button"))
+		b.says(test.says)
+		shown, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`document.querySelector('main').textContent.includes('tok_1')`))
+		if s.must(err); shown != (test.claims == claims) {
+			t.Errorf("%q: the claims are shown: %t", test.says, shown)
+		}
+	}
+	b.accessible("token-foreign")
+	s.check = func() (*tokens.Claims, error) { return claims, nil }
+	b.do(chromedp.Focus("#token"), chromedp.KeyEvent(raw))
+	b.goes(chromedp.Click("main button"))
+	b.accessible("token-accepted")
+	if strings.Contains(s.log.String(), raw) {
+		t.Error("the log has the token")
 	}
 }

@@ -60,7 +60,7 @@ func (c catalogue) text(id string, arguments ...any) (string, error) {
 }
 
 // languages of the panel; the first is for those who want none of them.
-var languages = []language.Tag{language.English}
+var languages = []language.Tag{language.English, language.German, language.Arabic}
 
 var matcher = language.NewMatcher(languages)
 
@@ -251,6 +251,7 @@ var sections = []section{
 	{Path: "audit", Text: "nav.audit", action: "audit.read"},
 	{Path: "policy", Text: "nav.policy", action: "organization.read"},
 	{Path: "plan", Text: "nav.plan", action: "organization.read"},
+	{Path: "token", Text: "nav.token", action: "organization.read"},
 }
 
 // Sections that the visitor's role may read.

@@ -14,13 +14,17 @@ import (
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 )
 
 // Config of the panel. All fields are required.
 type Config struct {
 	Issuer   string
 	Registry *keys.Registry
-	Logger   *slog.Logger
+	// Check verifies an access token. Beside an error, there are claims if only the
+	// signature is right.
+	Check  func(token string) (*tokens.Claims, error)
+	Logger *slog.Logger
 }
 
 type panel struct {
@@ -75,6 +79,8 @@ func New(config Config) (http.Handler, error) {
 		{"GET", "/o/{org}/audit/export", p.member(p.exportAudit)},
 		{"GET", "/o/{org}/policy", p.member(p.showPolicy)},
 		{"POST", "/o/{org}/policy", p.member(p.fresh(p.setPolicy))},
+		{"GET", "/o/{org}/token", p.member(p.showToken)},
+		{"POST", "/o/{org}/token", p.member(p.change(p.checkToken))},
 		{"GET", "/o/{org}/plan", p.member(p.showPlan)},
 		{"POST", "/o/{org}/plan", p.member(p.change(p.askLimit))},
 		{"GET", "/o/{org}/keys/{key}/edit", p.member(p.askEdit)},

@@ -61,6 +61,20 @@ func TestALinkLeadsIntoThePanel(t *testing.T) {
 	if got := page("GET", secure+"/panel/", nil); !strings.Contains(got, "Demo integration") {
 		t.Errorf("the session after a start: %s", got)
 	}
+	check := func(token, want string) {
+		t.Helper()
+		got := page("POST", secure+"/panel/o/org_demo/token", url.Values{"token": {token}})
+		if !strings.Contains(got, want) || strings.Contains(got, token) {
+			t.Errorf("no %q, or the token itself: %s", want, got)
+		}
+	}
+	operator := server.operatorToken()
+	made, _ := server.create(operator, "To be checked")
+	token, _ := server.tokenFor(made.Key.ClientID, made.Secret.Value)
+	check(token, "Accepted")
+	server.revoke(operator, made.Key.ID)
+	check(token, "it was revoked")
+	check(operator, "A token of another organisation")
 	page("POST", secure+"/panel/sign-out", nil)
 	if got := page("GET", secure+"/panel/o/org_demo/keys", nil); strings.Contains(got, "Demo integration") {
 		t.Errorf("signed out: %s", got)
