@@ -70,29 +70,13 @@ type face struct {
 	pages map[string]*template.Template
 }
 
-// speakers are the languages, each as it names itself, in their order.
-func speakers() (list []choice, err error) {
-	for _, tag := range languages {
-		c, err := readCatalogue(tag.String())
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, choice{Value: tag.String(), Text: c.texts["language.name"]})
-	}
-	return list, nil
-}
-
-// parseFace parses every template with the functions that it may call.
-func parseFace(tag language.Tag, base string) (face, error) {
-	c, err := readCatalogue(tag.String())
-	if err != nil {
-		return face{}, err
-	}
+// speak parses every template with the functions that it may call, in a language.
+func (p *panel) speak(c catalogue) error {
 	functions := template.FuncMap{
-		"languages": speakers,
+		"languages": p.languages,
 		"list":      func(values ...any) []any { return values },
 		"t":         c.text,
-		"base":      func() string { return base },
+		"base":      func() string { return p.base },
 		"ago":       func(t time.Time) (string, error) { return c.ago(time.Now(), t) },
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"seconds":   func(d time.Duration) string { return fmt.Sprintf("%.3g", d.Seconds()) },
@@ -101,7 +85,7 @@ func parseFace(tag language.Tag, base string) (face, error) {
 	}
 	files, err := templates.ReadDir("templates")
 	if err != nil {
-		return face{}, err
+		return err
 	}
 	f := face{c, map[string]*template.Template{}}
 	for _, file := range files {
@@ -111,11 +95,20 @@ func parseFace(tag language.Tag, base string) (face, error) {
 		}
 		t, err := template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/"+file.Name())
 		if err != nil {
-			return face{}, err
+			return err
 		}
 		f.pages[name] = t
 	}
-	return f, nil
+	p.faces[c.tag.String()] = f
+	return nil
+}
+
+// languages of the panel, each as it names itself.
+func (p *panel) languages() (list []choice) {
+	for _, tag := range languages {
+		list = append(list, choice{Value: tag.String(), Text: p.faces[tag.String()].texts["language.name"]})
+	}
+	return list
 }
 
 // A taste is how a browser wants its pages.

@@ -38,14 +38,28 @@ var assets embed.FS
 
 // New returns the handler of everything below {issuer path}/panel/.
 func New(config Config) (http.Handler, error) {
-	base := authz.IssuerPath(config.Issuer) + "/panel"
-	p := &panel{config, base, map[string]face{}}
+	p, err := parse(config)
+	if err != nil {
+		return nil, err
+	}
+	return p.routes()
+}
+
+func parse(config Config) (*panel, error) {
+	p := &panel{config, authz.IssuerPath(config.Issuer) + "/panel", map[string]face{}}
 	for _, language := range languages {
-		var err error
-		if p.faces[language.String()], err = parseFace(language, base); err != nil {
+		c, err := readCatalogue(language.String())
+		if err != nil {
+			return nil, err
+		}
+		if err := p.speak(c); err != nil {
 			return nil, err
 		}
 	}
+	return p, nil
+}
+
+func (p *panel) routes() (http.Handler, error) {
 	files, err := fs.Sub(assets, "assets")
 	if err != nil {
 		return nil, err

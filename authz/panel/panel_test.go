@@ -9,10 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,10 +84,11 @@ func newSite(t *testing.T) *site {
 	server := httptest.NewUnstartedServer(nil)
 	s.origin = "http://" + server.Listener.Addr().String()
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
-	handler, err := New(Config{Issuer: s.origin, Registry: registry, Check: check, Logger: logger})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p, err := parse(Config{Issuer: s.origin, Registry: registry, Check: check, Logger: logger})
+	s.must(err)
+	s.must(p.speak(marked(p.faces["en"].catalogue)))
+	handler, err := p.routes()
+	s.must(err)
 	server.Config.Handler = authz.Log(logger, handler)
 	server.Start()
 	t.Cleanup(server.Close)
@@ -195,7 +193,7 @@ func body(t *testing.T, r *http.Response) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(data)
+	return unmarked.Replace(string(data))
 }
 
 // secretIn is the secret that a page shows.
@@ -228,7 +226,7 @@ func (s *site) get(path, session string) (int, string) {
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
 	s.must(err)
-	return answer.StatusCode, string(body)
+	return answer.StatusCode, unmarked.Replace(string(body))
 }
 
 // TestBrowserNoticesTrouble: what would fail every other test here is noticed.
@@ -707,61 +705,6 @@ func TestSignInTellsNothing(t *testing.T) {
 	for _, weak := range []string{"", "short", "ann@example.com", strings.Repeat("a", 1025)} {
 		if answer := s.post(s.link("ann@example.com"), "", "same-origin", url.Values{"password": {weak}, "again": {weak}}); answer.StatusCode != 422 || sessionOf(answer) != nil {
 			t.Errorf("%d characters: %d", len(weak), answer.StatusCode)
-		}
-	}
-}
-
-// TestTextsAreThere: every text that something asks for is in the catalogue, and
-// nothing else is.
-func TestTextsAreThere(t *testing.T) {
-	c, err := readCatalogue("en")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var source strings.Builder
-	for _, pattern := range []string{"templates/*.html", "*.go"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatal(pattern, err)
-		}
-		for _, f := range files {
-			if text, err := os.ReadFile(f); err != nil {
-				t.Fatal(err)
-			} else if !strings.HasSuffix(f, "_test.go") {
-				source.Write(text)
-			}
-		}
-	}
-	have := map[string]bool{}
-	for id := range c.texts {
-		for _, form := range []string{".one", ".other"} {
-			id = strings.TrimSuffix(id, form)
-		}
-		have[id] = true
-		// Some are put together.
-		first, _, _ := strings.Cut(id, ".")
-		if !strings.Contains(source.String(), `"`+id+`"`) && !slices.Contains([]string{"state", "time", "error", "secret", "receipt", "outcome", "level", "form", "usage", "finding", "role", "plan", "keys"}, first) {
-			t.Errorf("nothing asks for %s", id)
-		}
-	}
-	for _, match := range regexp.MustCompile(`\bt "([a-z_.]+)"`).FindAllStringSubmatch(source.String(), -1) {
-		if !have[match[1]] {
-			t.Errorf("there is no %s", match[1])
-		}
-	}
-	for _, problem := range problems {
-		if !have[problem.text+".title"] || !have[problem.text+".hint"] {
-			t.Errorf("there is no %s", problem.text)
-		}
-	}
-	for _, state := range []keys.ReceiptState{keys.Confirmed, keys.LeaseEnded, keys.Waived} {
-		if !have["receipt."+string(state)] {
-			t.Errorf("there is no receipt %s", state)
-		}
-	}
-	for _, state := range []keys.Status{keys.Active, keys.Pending, keys.Suspended, keys.Expired, keys.Revoked, "rotating"} {
-		if !have["state."+string(state)] {
-			t.Errorf("there is no state %s", state)
 		}
 	}
 }

@@ -115,7 +115,7 @@ func (p *panel) showRotate(w http.ResponseWriter, r *http.Request, v *visitor, f
 		return keys.ErrForbidden
 	}
 	if f.Old != nil {
-		f.Problem = "rotate.two"
+		f.Problem = "rotate.full"
 	}
 	p.show(w, v, "rotate", status, f)
 	return nil
