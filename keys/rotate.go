@@ -144,9 +144,9 @@ func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id,
 }
 
 // CancelRotation ends the newest secret of a key that has two, and lets the older one
-// go on as if there had been no rotation. Errors: [ErrNotFound] when none is going on,
-// others as [Registry.KeepSecret].
-func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID, id string) (Key, error) {
+// go on without an end. Errors: [ErrNotFound] when no rotation is going on, [ErrChanged]
+// when the newest is another secret, others as [Registry.KeepSecret].
+func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID, id, credentialID string) (Key, error) {
 	return r.prolong(ctx, by, organizationID, id, func(k *Key) error {
 		at := now()
 		var live []*Credential
@@ -158,6 +158,8 @@ func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID,
 		switch {
 		case len(live) < 2:
 			return ErrNotFound
+		case live[0].ID != credentialID:
+			return ErrChanged
 		case !live[1].LeakedAt.IsZero():
 			return ErrSecretEnded
 		}

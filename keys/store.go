@@ -135,7 +135,9 @@ type Page struct {
 	Limit int
 	// The next, unless empty, keep only keys that have this status now, this scope,
 	// this owner, this in their name or client id, or were not used since.
-	Status      Status
+	Status Status
+	// Counting keeps only keys that count for the plan now.
+	Counting    bool
 	Scope       string
 	OwnerID     string
 	Text        string

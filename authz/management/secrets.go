@@ -29,6 +29,7 @@ func (s *server) secretRoutes() {
 	register(s, route{id: "rotate-key", method: "POST", path: "/orgs/{org}/keys/{key}/secrets", scope: "keys:write", action: "key.rotate", summary: "Rotate: make a new secret", status: 201}, s.rotateKey, s.secretShown)
 	register(s, route{id: "edit-secret", method: "PATCH", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.end", summary: "Move the end of a secret"}, s.editSecret, nil)
 	register(s, route{id: "end-secret", method: "DELETE", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.end", summary: "End a secret now"}, s.endSecret, nil)
+	register(s, route{id: "cancel-rotation", method: "POST", path: "/orgs/{org}/keys/{key}/secrets/{secret}/cancel", scope: "keys:write", action: "secret.end", summary: "Cancel a rotation: end its new secret, and let the old one go on"}, s.cancelRotation, nil)
 }
 
 func (s *server) listSecrets(ctx context.Context, c call, in *struct {
@@ -107,6 +108,14 @@ func (s *server) endSecret(ctx context.Context, c call, in *struct {
 }) (*answer[ChangedKey], error) {
 	key, receipt, err := s.Registry.EndSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Leaked)
 	return s.changed(ctx, c, key, receipt, err)
+}
+
+func (s *server) cancelRotation(ctx context.Context, c call, in *struct {
+	SecretPath
+	Change
+}) (*answer[ChangedKey], error) {
+	key, err := s.Registry.CancelRotation(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"))
+	return s.changed(ctx, c, key, keys.Receipt{}, err)
 }
 
 func showSecret(k *keys.Key, c keys.Credential, now time.Time) Secret {

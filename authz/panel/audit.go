@@ -35,17 +35,26 @@ type verdict struct {
 
 const eventsPerPage = 50
 
-// selection reads which events a request is about. What cannot be read selects nothing
-// less.
-func selection(r *http.Request) (page auditPage, events keys.EventPage) {
+// selection reads which events a request is about, and tells whether all of it can be
+// read: a day that cannot selects nothing less.
+func selection(r *http.Request) (page auditPage, events keys.EventPage, ok bool) {
 	q := r.URL.Query()
 	page = auditPage{Action: q.Get("action"), Actor: q.Get("actor"), Target: q.Get("target"), From: q.Get("from"), Until: q.Get("until")}
 	events = keys.EventPage{Action: keys.Action(page.Action), Actor: page.Actor, Target: strings.TrimSpace(page.Target)}
-	events.Since, _ = time.Parse(time.DateOnly, page.From)
-	if until, err := time.Parse(time.DateOnly, page.Until); err == nil {
+	ok = true
+	if page.From != "" {
+		var err error
+		events.Since, err = time.Parse(time.DateOnly, page.From)
+		ok = err == nil
+	}
+	if page.Until != "" {
+		until, err := time.Parse(time.DateOnly, page.Until)
+		if err != nil {
+			return page, events, false
+		}
 		events.Until = until.Add(day)
 	}
-	return page, events
+	return page, events, ok
 }
 
 func (p *panel) showAudit(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -71,7 +80,7 @@ func (p *panel) audit(w http.ResponseWriter, r *http.Request, v *visitor, verdic
 		return err
 	}
 	ctx := r.Context()
-	page, wanted := selection(r)
+	page, wanted, _ := selection(r)
 	page.Verdict = verdict
 	wanted.Limit, wanted.Newest = eventsPerPage+1, true
 	wanted.Before, _ = strconv.ParseUint(r.URL.Query().Get("before"), 10, 64)
@@ -107,10 +116,13 @@ func (p *panel) exportAudit(w http.ResponseWriter, r *http.Request, v *visitor) 
 	if err := v.by.May("audit.export"); err != nil {
 		return err
 	}
+	_, wanted, ok := selection(r)
+	if !ok {
+		return errForm
+	}
 	if err := p.Registry.Note(r.Context(), v.by, "audit.export", v.org.ID, v.org.ID); err != nil {
 		return err
 	}
-	_, wanted := selection(r)
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	w.Header().Set("Content-Disposition", `attachment; filename="audit.csv"`)
 	err := authz.EventCSVHeader(w)

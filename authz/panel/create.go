@@ -21,7 +21,7 @@ func (p *panel) askCreate(w http.ResponseWriter, r *http.Request, v *visitor) er
 	if f.Expires == "" {
 		f.Expires = "90d"
 		if limit := v.org.Policy.MaxLifetime; limit > 0 && limit < 90*day {
-			f.Expires, f.Date = "date", time.Now().Add(limit-day).UTC().Format(time.DateOnly)
+			f.Expires = "longest"
 		}
 	}
 	if f.Owner == "" {
@@ -63,7 +63,7 @@ func (p *panel) create(w http.ResponseWriter, r *http.Request, v *visitor) error
 	if r.PostForm.Get("do") == "review" {
 		return p.showCreate(w, r, v, f, false, request, http.StatusOK)
 	}
-	access := f.access(time.Now(), time.Time{})
+	access := f.access(time.Now(), time.Time{}, v.org.Policy.MaxLifetime)
 	if len(f.Problems) > 0 {
 		return p.showCreate(w, r, v, f, false, request, http.StatusUnprocessableEntity)
 	}

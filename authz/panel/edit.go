@@ -39,7 +39,7 @@ func (p *panel) showEdit(w http.ResponseWriter, r *http.Request, v *visitor, f k
 	if err != nil {
 		return err
 	}
-	page.Version, page.Theirs = k.Version(), theirs
+	page.Theirs = theirs
 	if len(theirs) > 0 {
 		events, err := p.Registry.Events(r.Context(), v.org.ID, keys.EventPage{Target: k.ID, Newest: true, Limit: 1})
 		if err != nil {
@@ -63,7 +63,10 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		return err
 	}
 	f := readKeyForm(r.PostForm)
-	access := f.access(time.Now(), k.ExpiresAt)
+	if f.Version == "" {
+		return errForm
+	}
+	access := f.access(time.Now(), k.ExpiresAt, v.org.Policy.MaxLifetime)
 	if r.PostForm.Get("do") == "review" {
 		f.Problems = nil
 		return p.showEdit(w, r, v, f, k, nil, http.StatusOK)
@@ -72,10 +75,7 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		return p.showEdit(w, r, v, f, k, nil, http.StatusUnprocessableEntity)
 	}
 	by := v.by
-	by.IfMatch = r.PostForm.Get("version")
-	if by.IfMatch == "" {
-		return errForm
-	}
+	by.IfMatch = f.Version
 	_, _, err = p.Registry.Edit(r.Context(), by, v.org.ID, k.ID, func(e *keys.KeyEdit) {
 		e.Name, e.Description, e.OwnerID = f.Name, f.Description, f.Owner
 		if sameSet(access.Scopes, e.Scopes) {
@@ -101,6 +101,7 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		if len(theirs) == 0 { // both made the same of it
 			break
 		}
+		f.Version = k.Version()
 		return p.showEdit(w, r, v, f, k, theirs, http.StatusConflict)
 	case err != nil && f.wrong(err):
 		return p.showEdit(w, r, v, f, k, nil, http.StatusUnprocessableEntity)

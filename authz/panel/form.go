@@ -19,6 +19,7 @@ type keyForm struct {
 	Expires, Date            string // one of the choices, and the day of the choice date
 	Networks                 string
 	TokenTTL                 string // seconds; empty: that of the API
+	Version                  string // of the key that it was shown for; empty: a new one
 	Problems                 []problem
 }
 
@@ -39,7 +40,7 @@ type problem struct{ Field, Text, Value string }
 // readKeyForm reads a form that was sent, or the address of a link that fills one in.
 func readKeyForm(values url.Values) keyForm {
 	f := keyForm{Name: strings.TrimSpace(values.Get("name")), Description: strings.TrimSpace(values.Get("description")), Owner: values.Get("owner"),
-		Resources: values["resource"], Expires: values.Get("expires"), Date: values.Get("date"), Networks: strings.Join(values["networks"], " "), TokenTTL: values.Get("token_ttl")}
+		Resources: values["resource"], Expires: values.Get("expires"), Date: values.Get("date"), Networks: strings.Join(values["networks"], " "), TokenTTL: values.Get("token_ttl"), Version: values.Get("version")}
 	for name, scopes := range values {
 		if name == "scope" || strings.HasPrefix(name, "scope.") {
 			f.Scopes = append(f.Scopes, strings.Fields(strings.Join(scopes, " "))...)
@@ -52,7 +53,7 @@ func readKeyForm(values url.Values) keyForm {
 
 // formOf is the form of a key as it is.
 func formOf(k *keys.Key) keyForm {
-	f := keyForm{Name: k.Name, Description: k.Description, Owner: k.OwnerID, Scopes: k.Scopes, Resources: k.Resources, Expires: "keep", Networks: joined(k.Networks)}
+	f := keyForm{Name: k.Name, Description: k.Description, Owner: k.OwnerID, Scopes: k.Scopes, Resources: k.Resources, Expires: "keep", Networks: joined(k.Networks), Version: k.Version()}
 	if k.TokenTTL > 0 {
 		f.TokenTTL = strconv.Itoa(int(k.TokenTTL / time.Second))
 	}
@@ -83,11 +84,13 @@ var spans = []span{{"30d", 30}, {"90d", 90}, {"1y", 365}}
 const day = 24 * time.Hour
 
 // access is what the form asks for, and what of it cannot be read. Old is the end that
-// the key has.
-func (f *keyForm) access(now, old time.Time) (a keys.Access) {
+// the key has, and longest how long the policy lets keys live.
+func (f *keyForm) access(now, old time.Time, longest time.Duration) (a keys.Access) {
 	a = keys.Access{Scopes: f.Scopes, Resources: f.Resources, ExpiresAt: old}
 	switch f.Expires {
 	case "keep":
+	case "longest":
+		a.ExpiresAt = now.Add(longest)
 	case "never":
 		a.ExpiresAt = time.Time{}
 	case "date":
@@ -104,10 +107,14 @@ func (f *keyForm) access(now, old time.Time) (a keys.Access) {
 		}
 		a.ExpiresAt = now.Add(time.Duration(spans[i].Days) * day)
 	}
+	if f.Date != "" && f.Expires != "date" {
+		f.Problems = append(f.Problems, problem{"expires_at", "form.date_unclear", f.Date})
+	}
 	for _, text := range words(f.Networks) {
 		networks, err := keys.ParseNetworks([]string{text})
 		if err != nil {
 			f.Problems = append(f.Problems, problem{"networks", "form.network_bad", text})
+			break
 		}
 		a.Networks = append(a.Networks, networks...)
 	}
@@ -124,29 +131,29 @@ func (f *keyForm) access(now, old time.Time) (a keys.Access) {
 // keyFormPage is what the page with the form shows.
 type keyFormPage struct {
 	keyForm
-	Key             *keys.Key // nil: a new one
-	Request         string    // the same for the same form, however often it is sent
-	Version         string    // of the key
-	Filled          bool      // by a link
-	Presets         []presetChoice
-	Owners          []keys.Member
-	Expiries        []choice
-	TTLs            []choice
-	APIs            []apiChoice
-	Groups          []scopeGroup
-	Can, Cannot     []keys.Scope
-	Active, Max     int
-	Approval        bool
-	Address         string
-	Theirs          []difference // somebody else changed it meanwhile
-	ChangedBy       string
-	MaxLifetimeDays int
+	Key         *keys.Key // nil: a new one
+	Request     string    // the same for the same form, however often it is sent
+	Filled      bool      // by a link
+	Presets     []presetChoice
+	Owners      []keys.Member
+	Expiries    []choice
+	TTLs        []choice
+	APIs        []apiChoice
+	Groups      []scopeGroup
+	Can, Cannot []keys.Scope
+	Active, Max int
+	Approval    bool
+	Address     string
+	Theirs      []difference // somebody else changed it meanwhile
+	ChangedBy   string
+	MaxLifetime time.Duration // 0: the policy has none
 }
 
 // A choice of a form.
 type choice struct {
 	Value, Text       string
 	N                 int // that its text counts
+	Span              time.Duration
 	Checked, Disabled bool
 }
 
@@ -210,6 +217,14 @@ func groups(catalogue keys.Catalogue, v *visitor, chosen, had []string) (list []
 	for i := range list {
 		list[i].Levels = levels(list[i].Scopes)
 	}
+	for _, scope := range had { // that the catalogue does not have any more
+		if !slices.ContainsFunc(catalogue, func(r keys.Resource) bool {
+			return slices.ContainsFunc(r.Scopes, func(s keys.Scope) bool { return s.Name == scope })
+		}) {
+			c := scopeChoice{keys.Scope{Name: scope}, slices.Contains(chosen, scope), false}
+			list = append(list, scopeGroup{Name: scope, Field: "scope." + strconv.Itoa(len(list)), Scopes: []scopeChoice{c}})
+		}
+	}
 	return list
 }
 
@@ -248,7 +263,7 @@ func levels(scopes []scopeChoice) []level {
 // keyFormPage reads what the page needs beside the form.
 func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key) (keyFormPage, error) {
 	ctx := r.Context()
-	page := keyFormPage{keyForm: f, Key: k, Approval: v.org.Policy.Approval, Address: v.by.Address, MaxLifetimeDays: int(v.org.Policy.MaxLifetime / day)}
+	page := keyFormPage{keyForm: f, Key: k, Approval: v.org.Policy.Approval, Address: v.by.Address, MaxLifetime: v.org.Policy.MaxLifetime}
 	catalogue, err := p.Registry.Catalogue(ctx)
 	if err != nil {
 		return page, err
@@ -277,7 +292,10 @@ func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key)
 		had = k.Scopes
 		page.Expiries = append(page.Expiries, choice{Value: "keep", Checked: f.Expires == "keep"})
 	}
-	limit := v.org.Policy.MaxLifetime
+	limit := page.MaxLifetime
+	if limit > 0 {
+		page.Expiries = append(page.Expiries, choice{Value: "longest", Checked: f.Expires == "longest"})
+	}
 	for _, s := range spans {
 		page.Expiries = append(page.Expiries, choice{Value: s.Value, N: s.Days, Checked: f.Expires == s.Value, Disabled: limit > 0 && time.Duration(s.Days)*day > limit})
 	}
@@ -285,10 +303,10 @@ func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key)
 	page.TTLs = []choice{{Checked: f.TokenTTL == ""}}
 	for _, minutes := range []int{1, 5, 10, 30, 60} {
 		seconds := strconv.Itoa(minutes * 60)
-		page.TTLs = append(page.TTLs, choice{Value: seconds, N: minutes, Checked: f.TokenTTL == seconds})
+		page.TTLs = append(page.TTLs, choice{Value: seconds, Span: time.Duration(minutes) * time.Minute, Checked: f.TokenTTL == seconds})
 	}
 	if n, err := strconv.Atoi(f.TokenTTL); err == nil && !slices.ContainsFunc(page.TTLs, func(c choice) bool { return c.Checked }) {
-		page.TTLs = append(page.TTLs, choice{Value: f.TokenTTL, N: n / 60, Checked: true}) // set by the API
+		page.TTLs = append(page.TTLs, choice{Value: f.TokenTTL, Span: time.Duration(n) * time.Second, Checked: true}) // set by the API
 	}
 	for _, resource := range catalogue {
 		page.APIs = append(page.APIs, apiChoice{resource, slices.Contains(f.Resources, resource.Audience)})

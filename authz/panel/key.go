@@ -16,7 +16,8 @@ type keyPage struct {
 	Scopes   []keys.ScopeReport
 	Secrets  []secretRow
 	New, Old *secretRow // while both work
-	Ending   *secretRow // for the page that asks before it ends one
+	Version  string     // of the key, for the forms that change a secret
+	Ending   *ending    // for the page that asks before it ends one
 	// Activity, of the page of the key alone.
 	Chart    chart
 	Attempts []attemptRow
@@ -70,7 +71,7 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	if err != nil {
 		return keyPage{}, err
 	}
-	page := keyPage{Reasons: reasons, keyRow: rowOf(k, members, v, now)}
+	page := keyPage{Reasons: reasons, Version: k.Version(), keyRow: rowOf(k, members, v, now)}
 	page.Recent = recent(&k, now)
 	for _, c := range k.Credentials {
 		row := secretRow{c, k.SecretState(c, now)}

@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 // keyList is what the page P1 shows.
 type keyList struct {
 	Keys, Gone  []keyRow // those that count, and those that do not any more
+	More        bool     // of those
 	Active, Max int
 	Plan        string
 	APIAccess   bool
@@ -65,11 +67,12 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	page := keyList{Query: text, Status: one(query.Get("status"), statuses), Scope: query.Get("scope"), Owner: query.Get("owner"), Order: one(query.Get("sort"), orders),
 		Statuses: statuses, Orders: orders, Plan: v.org.Plan, APIAccess: p.Registry.APIAccess(v.org) == nil, MayCreate: v.org.MayCreate(v.by) == nil}
 	page.Filtered = page.Query != "" || page.Status != "" || page.Scope != "" || page.Owner != ""
-	list, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Text: page.Query, Status: page.Status, Scope: page.Scope, OwnerID: page.Owner,
+	list, more, err := p.listed(ctx, v.org.ID, keys.Page{Text: page.Query, Status: page.Status, Scope: page.Scope, OwnerID: page.Owner,
 		Order: page.Order, Ascending: page.Order == keys.ByName || page.Order == keys.ByEnd})
 	if err != nil {
 		return err
 	}
+	page.More = more
 	members, err := p.Registry.Members(ctx, v.org.ID)
 	if err != nil {
 		return err
@@ -111,6 +114,44 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 	}
 	p.show(w, v, "keys", http.StatusOK, page)
 	return nil
+}
+
+// goneShown is how many keys that do not count any more a list has of each state: plans
+// limit how many count, and nothing limits these.
+const goneShown = 100
+
+// listed reads the keys of a page: all that count, of the others the newest of each
+// state, and whether there are more.
+func (p *panel) listed(ctx context.Context, organizationID string, page keys.Page) (list []keys.Key, more bool, err error) {
+	if page.Status != keys.Expired && page.Status != keys.Revoked {
+		counting := page
+		counting.Counting = true
+		if list, err = p.Registry.Keys(ctx, organizationID, counting); err != nil {
+			return nil, false, err
+		}
+	}
+	for _, status := range []keys.Status{keys.Expired, keys.Revoked} {
+		if page.Status != "" && page.Status != status {
+			continue
+		}
+		gone := page
+		gone.Status, gone.Order, gone.Ascending, gone.Limit = status, keys.ByCreation, false, goneShown+1
+		some, err := p.Registry.Keys(ctx, organizationID, gone)
+		if err != nil {
+			return nil, false, err
+		}
+		if len(some) > goneShown {
+			some, more = some[:goneShown], true
+		}
+		slices.SortFunc(some, func(a, b keys.Key) int {
+			if page.Ascending {
+				a, b = b, a
+			}
+			return b.Mark(page.Order).Compare(a.Mark(page.Order))
+		})
+		list = append(list, some...)
+	}
+	return list, more, nil
 }
 
 // one of these, or none.

@@ -125,6 +125,11 @@ func (p *panel) showRemove(w http.ResponseWriter, r *http.Request, v *visitor, p
 }
 
 func (p *panel) removeMember(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if r.PostForm.Get("heir") != "" { // it gives power
+		if ok, err := p.confirmed(w, r, v); !ok {
+			return err
+		}
+	}
 	_, err := p.Registry.RemoveMember(r.Context(), v.by, v.org.ID, r.PathValue("member"), r.PostForm.Get("heir"))
 	var input *keys.InputError
 	switch {

@@ -134,14 +134,25 @@ func TestAuditLog(t *testing.T) {
 	b.says("Event", "Target", k.ID)
 	b.goes(chromedp.Click(".buttons a"))
 	b.says("key.create")
-	b.goes(chromedp.Click(".buttons form button"))
+	b.goes(chromedp.Click(".buttons form:not([action]) button"))
 	b.says("each chained to the one before, unbroken up to evt_")
 	b.accessible("audit-verified")
 	b.open("/panel/o/acme/audit?action=key.create&from=2020-01-01")
 	if rows := b.text(".events"); !strings.Contains(rows, "key.create") || strings.Contains(rows, "key.suspend") {
 		t.Errorf("%s", rows)
 	}
-	_, csv := s.get("/panel/o/acme/audit/export?action=key.suspend", b.cookie())
+	export := func(query, session string) (int, string) {
+		t.Helper()
+		answer := s.post("/panel/o/acme/audit/export"+query, session, "same-origin", nil)
+		return answer.StatusCode, body(t, answer)
+	}
+	if status, _ := export("?from=yesterday", b.cookie()); status != 400 {
+		t.Errorf("from a day that is none: %d", status)
+	}
+	if status, _ := s.get("/panel/o/acme/audit/export", b.cookie()); status != 404 {
+		t.Errorf("a link exports: %d", status)
+	}
+	_, csv := export("?action=key.suspend", b.cookie())
 	if !strings.HasPrefix(csv, "id,at,") || strings.Count(csv, "key.suspend") != 30 || strings.Contains(csv, "key.create") {
 		t.Errorf("%s", csv)
 	}
@@ -153,7 +164,7 @@ func TestAuditLog(t *testing.T) {
 	if _, page := s.get("/panel/o/acme/audit", session); strings.Contains(page, "Export as CSV") {
 		t.Error("an admin finds the export")
 	}
-	if status, _ := s.get("/panel/o/acme/audit/export", session); status != 403 {
+	if status, _ := export("", session); status != 403 {
 		t.Errorf("an admin exports: %d", status)
 	}
 }
@@ -183,7 +194,7 @@ func TestPolicy(t *testing.T) {
 		t.Errorf("%+v, %v", o.Policy, err)
 	}
 	b.open("/panel/o/acme/keys/new")
-	b.says("Keys of this organisation live for 30 days at most.")
+	b.says("The longest that a key of this organisation can live: 30 days.")
 	s.memberOf("acme", "bob", keys.Admin)
 	session := s.session("bob@example.com")
 	if _, page := s.get("/panel/o/acme/policy", session); strings.Contains(page, `value="save"`) {
@@ -224,7 +235,7 @@ func TestPlan(t *testing.T) {
 func TestEveryPageForEveryRole(t *testing.T) {
 	s := newAcme(t)
 	pages := map[string]keys.Action{"keys": "key.read", "keys/new": "key.create", "keys/review": "usage.read", "keys/usage": "usage.read", "members": "member.read", "audit": "audit.read",
-		"audit/export": "audit.export", "policy": "organization.read", "plan": "organization.read", "members/mem_acme_ann/remove": "member.remove"}
+		"policy": "organization.read", "plan": "organization.read", "members/mem_acme_ann/remove": "member.remove"}
 	for _, role := range memberRoles {
 		s.memberOf("acme", "r"+string(role), role)
 		session := s.session("r" + string(role) + "@example.com")
@@ -247,7 +258,7 @@ func TestEveryPageForEveryRole(t *testing.T) {
 				t.Errorf("%s finds %s", role, section.Path)
 			}
 		}
-		for path, action := range map[string]keys.Action{"members": "member.add", "members/mem_acme_ann": "member.edit", "members/mem_acme_ann/remove": "member.remove", "plan": "limit.request", "audit": "audit.read"} {
+		for path, action := range map[string]keys.Action{"members": "member.add", "members/mem_acme_ann": "member.edit", "members/mem_acme_ann/remove": "member.remove", "plan": "limit.request", "audit": "audit.read", "audit/export": "audit.export"} {
 			answer := s.post("/panel/o/acme/"+path, session, "same-origin", url.Values{"role": {"nothing"}})
 			if forbidden := by.May(action) != nil; (answer.StatusCode == 403) != forbidden {
 				t.Errorf("%s posts %s: %d", role, path, answer.StatusCode)

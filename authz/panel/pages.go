@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -79,6 +81,7 @@ func (p *panel) speak(c catalogue) error {
 		"base":      func() string { return p.base },
 		"ago":       func(t time.Time) (string, error) { return c.ago(time.Now(), t) },
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"span":      c.span,
 		"seconds":   func(d time.Duration) string { return fmt.Sprintf("%.3g", d.Seconds()) },
 		"date":      func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 		"day":       func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
@@ -190,13 +193,27 @@ func (c catalogue) ago(now, t time.Time) (string, error) {
 	return c.text("time." + when + ".now")
 }
 
+// span is how long something is, in the largest unit of which it is a whole number.
+func (c catalogue) span(d time.Duration) (string, error) {
+	for _, unit := range []struct {
+		name string
+		d    time.Duration
+	}{{"days", day}, {"hours", time.Hour}, {"minutes", time.Minute}} {
+		if d >= unit.d && d%unit.d == 0 {
+			return c.text("span."+unit.name, "n", int(d/unit.d))
+		}
+	}
+	return c.text("span.seconds", "n", int(d/time.Second))
+}
+
 // show writes a page. It is rendered whole before a byte of it is sent.
 func (p *panel) show(w http.ResponseWriter, v *visitor, name string, status int, data any) {
 	var b bytes.Buffer
 	err := p.faces[v.taste.Language].pages[name].Execute(&b, struct {
 		Visitor *visitor
+		Back    string // for the form of the preferences
 		Data    any
-	}{v, data})
+	}{v, p.back(v.path), data})
 	if err != nil {
 		p.Logger.Error("page not rendered", "page", name, "error", err)
 		http.Error(w, "The server failed.", http.StatusInternalServerError)
@@ -267,9 +284,16 @@ func (v *visitor) Sections() (list []section) {
 	return list
 }
 
-// Back is where the page stands, for the form of the preferences: only pages that can
-// be asked for again.
-func (v *visitor) Back() string { return v.path }
+// back is the page to show after the preferences have changed on this one. What answers
+// a form cannot be asked for again; the page above it can.
+func (p *panel) back(at string) string {
+	for ; len(at) > len(p.base); at = path.Dir(at) {
+		if _, pattern := p.pages.Handler(&http.Request{Method: "GET", URL: &url.URL{Path: at}}); pattern != p.base+"/" {
+			return at
+		}
+	}
+	return p.base + "/"
+}
 
 // writeJSON answers a script of the panel's own.
 func writeJSON(w http.ResponseWriter, v any) error {

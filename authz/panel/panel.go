@@ -31,6 +31,7 @@ type panel struct {
 	Config
 	base  string          // path of the panel, without a slash at the end
 	faces map[string]face // by language
+	pages *http.ServeMux  // by method and path
 }
 
 //go:embed assets
@@ -46,7 +47,7 @@ func New(config Config) (http.Handler, error) {
 }
 
 func parse(config Config) (*panel, error) {
-	p := &panel{config, authz.IssuerPath(config.Issuer) + "/panel", map[string]face{}}
+	p := &panel{Config: config, base: authz.IssuerPath(config.Issuer) + "/panel", faces: map[string]face{}}
 	for _, language := range languages {
 		c, err := readCatalogue(language.String())
 		if err != nil {
@@ -65,6 +66,7 @@ func (p *panel) routes() (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
+	p.pages = mux
 	mux.Handle("GET "+p.base+"/assets/", http.StripPrefix(p.base+"/assets/", cached(http.FileServerFS(files))))
 	for _, route := range []struct {
 		method, path string
@@ -90,7 +92,7 @@ func (p *panel) routes() (http.Handler, error) {
 		{"POST", "/o/{org}/members/{member}/remove", p.member(p.change(p.removeMember))},
 		{"GET", "/o/{org}/audit", p.member(p.showAudit)},
 		{"POST", "/o/{org}/audit", p.member(p.change(p.verifyAudit))},
-		{"GET", "/o/{org}/audit/export", p.member(p.exportAudit)},
+		{"POST", "/o/{org}/audit/export", p.member(p.exportAudit)},
 		{"GET", "/o/{org}/policy", p.member(p.showPolicy)},
 		{"POST", "/o/{org}/policy", p.member(p.fresh(p.setPolicy))},
 		{"GET", "/o/{org}/token", p.member(p.showToken)},
@@ -231,33 +233,40 @@ const freshness = 15 * time.Minute
 // something is not among it: who sees a leak must not look for a password first.
 func (p *panel) fresh(next handle) handle {
 	return p.change(func(w http.ResponseWriter, r *http.Request, v *visitor) error {
-		if time.Since(v.SignedInAt) < freshness {
-			return next(w, r, v)
-		}
-		form := confirmForm{Fields: r.PostForm}
-		password := r.PostForm.Get(confirmField)
-		delete(r.PostForm, confirmField)
-		if password == "" {
-			p.show(w, v, "confirm", http.StatusForbidden, form)
-			return nil
-		}
-		session, err := p.Registry.SignIn(r.Context(), v.Email, password)
-		switch {
-		case errors.Is(err, keys.ErrCredentials), errors.Is(err, keys.ErrBusy):
-			form.Problem = "signin.wrong_password"
-			if errors.Is(err, keys.ErrBusy) {
-				form.Problem = "signin.busy"
-			}
-			p.show(w, v, "confirm", http.StatusForbidden, form)
-			return nil
-		case err != nil:
-			return err
-		}
-		if err := p.replace(w, r, v, session); err != nil {
+		if ok, err := p.confirmed(w, r, v); !ok {
 			return err
 		}
 		return next(w, r, v)
 	})
+}
+
+// confirmed tells whether the password was given lately, or is now. Otherwise it has
+// asked for it.
+func (p *panel) confirmed(w http.ResponseWriter, r *http.Request, v *visitor) (bool, error) {
+	if time.Since(v.SignedInAt) < freshness {
+		return true, nil
+	}
+	form := confirmForm{Fields: r.PostForm}
+	password := r.PostForm.Get(confirmField)
+	delete(r.PostForm, confirmField)
+	if password == "" {
+		p.show(w, v, "confirm", http.StatusForbidden, form)
+		return false, nil
+	}
+	session, err := p.Registry.SignIn(r.Context(), v.Email, password)
+	switch {
+	case errors.Is(err, keys.ErrCredentials), errors.Is(err, keys.ErrBusy):
+		form.Problem = "signin.wrong_password"
+		if errors.Is(err, keys.ErrBusy) {
+			form.Problem = "signin.busy"
+		}
+		p.show(w, v, "confirm", http.StatusForbidden, form)
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	err = p.replace(w, r, v, session)
+	return err == nil, err
 }
 
 // confirmForm asks for the password, with the fields of the form that waits for it.

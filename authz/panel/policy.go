@@ -21,6 +21,7 @@ type policyPage struct {
 	Problem              problem // Text is empty: none
 	Checked              bool
 	Affected             []affected
+	Theirs               []difference // somebody else changed it meanwhile
 }
 
 type roleChoice struct {
@@ -40,7 +41,7 @@ var creatorRoles = []keys.Role{keys.Owner, keys.Admin, keys.Developer}
 func policyForm(policy keys.Policy) policyPage {
 	page := policyPage{Networks: joined(policy.Networks), Approval: policy.Approval, KeepLeaked: policy.KeepLeaked}
 	if policy.MaxLifetime > 0 {
-		page.Days = strconv.FormatFloat(policy.MaxLifetime.Hours()/24, 'g', 4, 64)
+		page.Days = strconv.FormatFloat(policy.MaxLifetime.Hours()/24, 'g', -1, 64)
 	}
 	for _, role := range creatorRoles {
 		page.Creators = append(page.Creators, roleChoice{role, len(policy.Creators) == 0 || slices.Contains(policy.Creators, role)})
@@ -84,6 +85,12 @@ func (p *panel) setPolicy(w http.ResponseWriter, r *http.Request, v *visitor) er
 		page.Problem = problem{input.Field, "policy.bad", ""}
 		return p.policy(w, v, page, http.StatusUnprocessableEntity)
 	case errors.Is(err, keys.ErrChanged):
+		if v.org, err = p.Registry.Organization(r.Context(), v.org.ID); err != nil {
+			return err
+		}
+		if page.Theirs, err = p.catalogue(v).policyDifferences(policyForm(v.org.Policy), page); err != nil {
+			return err
+		}
 		page.Problem, page.Version = problem{"", "policy.changed", ""}, ""
 		return p.policy(w, v, page, http.StatusConflict)
 	case err != nil:
@@ -119,7 +126,10 @@ func readPolicy(r *http.Request) (policy keys.Policy, page policyPage) {
 	if days != "" && (err != nil || !(n > 0 && n <= 36500)) {
 		wrong = problem{"days", "policy.days_bad", days}
 	} else if days != "" {
-		policy.MaxLifetime = time.Duration(n * float64(day))
+		policy.MaxLifetime = time.Duration(n * float64(day)).Round(time.Second)
+		if policy.MaxLifetime < time.Hour {
+			wrong = problem{"days", "policy.bad", ""}
+		}
 	}
 	networks, err := keys.ParseNetworks(words(form.Get("networks")))
 	if err != nil {
@@ -132,6 +142,41 @@ func readPolicy(r *http.Request) (policy keys.Policy, page policyPage) {
 	page = policyForm(policy)
 	page.Days, page.Networks, page.Problem = days, form.Get("networks"), wrong
 	return policy, page
+}
+
+// policyDifferences are the fields in which a form is not as the policy.
+func (c catalogue) policyDifferences(theirs, mine policyPage) (list []difference, err error) {
+	add := func(text, theirs, mine string) {
+		if theirs != mine {
+			list = append(list, difference{text, theirs, mine})
+		}
+	}
+	word := func(id string) string {
+		text, e := c.text(id)
+		err = errors.Join(err, e)
+		return text
+	}
+	is := func(set bool) string {
+		if set {
+			return word("taste.on")
+		}
+		return word("taste.off")
+	}
+	creators := func(p policyPage) string {
+		var names []string
+		for _, choice := range p.Creators {
+			if choice.Checked {
+				names = append(names, word("role."+string(choice.Role)))
+			}
+		}
+		return strings.Join(names, ", ")
+	}
+	add("policy.days_label", theirs.Days, mine.Days)
+	add("policy.networks_label", theirs.Networks, strings.Join(words(mine.Networks), ", "))
+	add("policy.approval", is(theirs.Approval), is(mine.Approval))
+	add("policy.keep_leaked", is(theirs.KeepLeaked), is(mine.KeepLeaked))
+	add("policy.creators", creators(theirs), creators(mine))
+	return list, err
 }
 
 // against says which active keys each part of a policy would not admit.

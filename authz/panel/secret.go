@@ -80,7 +80,8 @@ func (p *panel) showFirstUse(w http.ResponseWriter, r *http.Request, v *visitor)
 			return e
 		}
 		for _, a := range attempts {
-			if a.Last.After(c.CreatedAt) {
+			// What ended was another secret, that something still uses.
+			if a.Last.After(c.CreatedAt) && a.Outcome != keys.RefusedEnded {
 				use.State = "refused"
 				use.Text, err = texts.text("outcome." + string(a.Outcome))
 				break
@@ -129,9 +130,13 @@ func (p *panel) rotate(w http.ResponseWriter, r *http.Request, v *visitor) error
 	}
 	overlap := keys.DefaultOverlap
 	switch f.Ends {
-	case "after_use":
-	case "now":
-		overlap = keys.Overlap{}
+	case "after_use", "now":
+		if f.Ends == "now" {
+			overlap = keys.Overlap{}
+		}
+		if f.Date != "" {
+			f.Problem = "form.date_unclear"
+		}
 	case "date":
 		date, err := time.Parse(time.DateOnly, f.Date)
 		if err != nil {
@@ -168,38 +173,60 @@ func (p *panel) rotate(w http.ResponseWriter, r *http.Request, v *visitor) error
 	return nil
 }
 
-// changeSecret ends a secret, gives it another day, or cancels the rotation.
+// changeSecret ends a secret, gives it another day, or cancels the rotation that made
+// it. A page on which the key is not as it is now changes nothing.
 func (p *panel) changeSecret(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	k, c, err := p.credential(r, v)
 	if err != nil {
 		return err
 	}
-	ctx := r.Context()
-	switch r.PostForm.Get("do") {
-	case "end":
-		if last := c.LastUsedAt; !last.IsZero() && time.Since(last) < time.Hour && r.PostForm.Get("sure") == "" {
-			page, err := p.page(r, v)
-			if err != nil {
-				return err
-			}
-			page.Ending = &secretRow{c, k.SecretState(c, time.Now())}
-			p.show(w, v, "secret_end", http.StatusOK, page)
-			return nil
-		}
-		_, _, err = p.Registry.EndSecret(ctx, v.by, v.org.ID, k.ID, c.ID, false)
-	case "keep":
-		until := time.Now().Add(min(max(time.Until(c.EndsAt), 0)+day, keys.MaxOverlap-time.Minute))
-		_, err = p.Registry.KeepSecret(ctx, v.by, v.org.ID, k.ID, c.ID, until)
-	case "cancel":
-		_, err = p.Registry.CancelRotation(ctx, v.by, v.org.ID, k.ID)
-	default:
+	now := time.Now()
+	by := v.by
+	by.IfMatch = r.PostForm.Get("version")
+	do := r.PostForm.Get("do")
+	switch {
+	case by.IfMatch == "" || !slices.Contains([]string{"end", "keep", "cancel"}, do):
 		return errForm
+	case by.IfMatch != k.Version():
+		return keys.ErrChanged
+	case do != "end":
+		if ok, err := p.confirmed(w, r, v); !ok {
+			return err
+		}
+	}
+	used := !c.LastUsedAt.IsZero() && now.Sub(c.LastUsedAt) < time.Hour
+	last := k.Live(now) == 1 && c.Live(now)
+	if do != "keep" && (used || last) && r.PostForm.Get("sure") == "" {
+		page, err := p.page(r, v)
+		if err != nil {
+			return err
+		}
+		page.Ending = &ending{secretRow{c, k.SecretState(c, now)}, do, last}
+		p.show(w, v, "secret_end", http.StatusOK, page)
+		return nil
+	}
+	switch do {
+	case "end":
+		_, _, err = p.Registry.EndSecret(r.Context(), by, v.org.ID, k.ID, c.ID, false)
+	case "keep":
+		until := now.Add(min(max(time.Until(c.EndsAt), 0)+day, keys.MaxOverlap-time.Minute))
+		_, err = p.Registry.KeepSecret(r.Context(), by, v.org.ID, k.ID, c.ID, until)
+	case "cancel":
+		_, err = p.Registry.CancelRotation(r.Context(), by, v.org.ID, k.ID, c.ID)
 	}
 	if err != nil {
 		return err
 	}
 	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
 	return nil
+}
+
+// An ending is what a page asks before a secret ends: what for, and whether it is the
+// last one that works.
+type ending struct {
+	secretRow
+	Do   string
+	Last bool
 }
 
 // credential reads the key in the path, and the secret.

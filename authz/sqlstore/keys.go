@@ -214,6 +214,9 @@ func (s *Store) Keys(ctx context.Context, organizationID string, page keys.Page)
 		}
 		where += condition
 	}
+	if page.Counting {
+		add(` AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`)
+	}
 	if page.Scope != "" {
 		add(` AND `+holds(`' ' || k.scopes || ' '`, `?`), " "+page.Scope+" ")
 	}

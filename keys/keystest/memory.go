@@ -131,6 +131,7 @@ func (m *Memory) Keys(_ context.Context, organizationID string, page keys.Page) 
 	for _, k := range m.keys {
 		if k.OrganizationID != organizationID ||
 			page.Status != "" && k.Status(time.Now()) != page.Status ||
+			page.Counting && !k.Counts(time.Now()) ||
 			page.Scope != "" && !slices.Contains(k.Scopes, page.Scope) ||
 			page.OwnerID != "" && k.OwnerID != page.OwnerID ||
 			page.Text != "" && !strings.Contains(keys.NameKey(k.Name), keys.NameKey(page.Text)) && k.ClientID != page.Text ||

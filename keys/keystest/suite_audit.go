@@ -283,16 +283,17 @@ func filters(t *testing.T, s *suite) {
 		page keys.Page
 		keep func(*keys.Key) bool
 	}{
-		"scope":   {keys.Page{Scope: "a:read"}, func(k *keys.Key) bool { return slices.Contains(k.Scopes, "a:read") }},
-		"case":    {keys.Page{Scope: "A:read"}, func(k *keys.Key) bool { return slices.Contains(k.Scopes, "A:read") }},
-		"owner":   {keys.Page{OwnerID: "mem_1"}, func(k *keys.Key) bool { return k.OwnerID == "mem_1" }},
-		"text":    {keys.Page{Text: "KEY 1"}, func(k *keys.Key) bool { return k.Name[len(k.Name)-1] == '1' || k.Name[len(k.Name)-2] == '1' }},
-		"wild":    {keys.Page{Text: "%"}, func(*keys.Key) bool { return false }},
-		"client":  {keys.Page{Text: whole[3].ClientID}, func(k *keys.Key) bool { return k.ID == whole[3].ID }},
-		"unused":  {keys.Page{UnusedSince: now().Add(-90 * time.Minute)}, func(k *keys.Key) bool { return k.LastUsedAt().Before(now().Add(-90 * time.Minute)) }},
-		"several": {keys.Page{OwnerID: "mem_1", Scope: "x:read", Status: keys.Active}, func(k *keys.Key) bool { return k.OwnerID == "mem_1" }},
-		"status":  {keys.Page{Status: keys.Revoked}, func(*keys.Key) bool { return false }},
-		"none":    {keys.Page{Order: "name; DROP TABLE keys"}, nil},
+		"scope":    {keys.Page{Scope: "a:read"}, func(k *keys.Key) bool { return slices.Contains(k.Scopes, "a:read") }},
+		"case":     {keys.Page{Scope: "A:read"}, func(k *keys.Key) bool { return slices.Contains(k.Scopes, "A:read") }},
+		"owner":    {keys.Page{OwnerID: "mem_1"}, func(k *keys.Key) bool { return k.OwnerID == "mem_1" }},
+		"text":     {keys.Page{Text: "KEY 1"}, func(k *keys.Key) bool { return k.Name[len(k.Name)-1] == '1' || k.Name[len(k.Name)-2] == '1' }},
+		"wild":     {keys.Page{Text: "%"}, func(*keys.Key) bool { return false }},
+		"client":   {keys.Page{Text: whole[3].ClientID}, func(k *keys.Key) bool { return k.ID == whole[3].ID }},
+		"counting": {keys.Page{Counting: true}, func(k *keys.Key) bool { return k.Counts(now()) }},
+		"unused":   {keys.Page{UnusedSince: now().Add(-90 * time.Minute)}, func(k *keys.Key) bool { return k.LastUsedAt().Before(now().Add(-90 * time.Minute)) }},
+		"several":  {keys.Page{OwnerID: "mem_1", Scope: "x:read", Status: keys.Active}, func(k *keys.Key) bool { return k.OwnerID == "mem_1" }},
+		"status":   {keys.Page{Status: keys.Revoked}, func(*keys.Key) bool { return false }},
+		"none":     {keys.Page{Order: "name; DROP TABLE keys"}, nil},
 	} {
 		found, err := s.Keys(s.ctx, "org_1", row.page)
 		s.must(err)

@@ -40,7 +40,7 @@ func usage(t *testing.T, s *suite) {
 	s.same(rows("org_1", k.ID, hour), whole[1:2])
 	s.same(len(rows("org_2", "", hour.Add(-time.Hour))), 0)
 	s.same(len(rows("org_2", k.ID, hour.Add(-time.Hour))), 0)
-	yesterday := hour.Truncate(24*time.Hour).Add(-24 * time.Hour)
+	yesterday := hour.Truncate(24 * time.Hour).Add(-24 * time.Hour)
 	s.must(s.AddUsage(s.ctx, keys.Usage{Counts: map[keys.Tally]int64{count(other.ID, yesterday, keys.Issued): 2, count(other.ID, yesterday.Add(23*time.Hour), keys.Issued): 3,
 		count(other.ID, yesterday.Add(5*time.Hour), keys.RefusedScope): 1}}))
 	days, err := s.Usage(s.ctx, "org_1", other.ID, yesterday, 24*time.Hour)

@@ -44,8 +44,20 @@ for (const form of all('form[data-review]')) {
   };
   form.addEventListener('change', review);
   review();
-  // A date belongs to its choice.
-  form.querySelector('[name=date]')?.addEventListener('input', () => { form.querySelector('[value=date]').checked = true; });
+}
+
+// A date belongs to its choice, and goes with it.
+for (const date of all('[name=date]')) {
+  const choice = date.form.querySelector('[type=radio][value=date]');
+  date.addEventListener('input', () => { if (date.value) choice.checked = true; });
+  date.form.addEventListener('change', (event) => { if (event.target.type === 'radio' && event.target.name === choice.name && event.target !== choice) date.value = ''; });
+}
+
+// A form whose answer shows a secret is sent once: the first answer would be lost.
+for (const form of all('form:has([name=request])')) {
+  let sent = false;
+  form.addEventListener('submit', (event) => { if (sent) event.preventDefault(); sent = true; });
+  addEventListener('pageshow', () => { sent = false; });
 }
 
 // Copying, of what a button names. Where a text has the mask, the secret of the page goes.
