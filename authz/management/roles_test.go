@@ -108,8 +108,9 @@ var bodies = map[string]string{
 	"POST /account-links": `{"email":"mem_org_owner@example.com"}`,
 }
 
-// unready routes have nothing to do in this world: no key waits, no request is open.
-var unready = map[string]bool{"/orgs/{org}/keys/{key}/approve": true, "/orgs/{org}/limit-requests/answer": true}
+// unready routes have nothing to do in this world: no key waits, no request is open, no
+// rotation goes on.
+var unready = map[string]bool{"/orgs/{org}/keys/{key}/approve": true, "/orgs/{org}/limit-requests/answer": true, "/orgs/{org}/keys/{key}/secrets/{secret}/cancel": true}
 
 // TestEveryRouteForEveryRole is R-070, R-076: every route, as every role, on what
 // is its own, another organisation's, not there any more, and malformed. What is
