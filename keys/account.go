@@ -28,6 +28,9 @@ type Accounts interface {
 	// removes that one's sessions and links; [ErrNotFound] unless a link of the address
 	// has hash.
 	UseLink(ctx context.Context, hash []byte, a Account, entry Entry) (Commit, error)
+	// Found stores what a server begins with, with the entry, and removes every link
+	// without an address; [ErrNotFound] unless one of those has hash.
+	Found(ctx context.Context, hash []byte, b Beginning, entry Entry) (Commit, error)
 	// AddWebSession stores one, and removes those that ended before it was made;
 	// [ErrNotFound] unless the account of its address still has this password.
 	AddWebSession(ctx context.Context, s WebSession, password string) error
@@ -49,7 +52,7 @@ type Account struct {
 // A Link lets a person choose a password, once.
 type Link struct {
 	Hash      []byte // SHA-256 of what is in the URL
-	Email     string
+	Email     string // empty: whoever has it becomes the first owner
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
@@ -88,17 +91,22 @@ func (r *Registry) NewLink(ctx context.Context, by Actor, email string) (token s
 	if err := by.May("account.link"); err != nil {
 		return "", Link{}, err
 	}
-	l.Email = strings.ToLower(strings.TrimSpace(email))
-	if err := checkText("email", l.Email, 254); err != nil {
+	email = strings.ToLower(strings.TrimSpace(email))
+	if err := checkText("email", email, 254); err != nil {
 		return "", Link{}, err
 	}
-	members, err := r.config.Store.Memberships(ctx, l.Email)
+	members, err := r.config.Store.Memberships(ctx, email)
 	if err != nil {
 		return "", Link{}, err
 	}
 	if len(members) == 0 {
 		return "", Link{}, invalid("email", "no member has it")
 	}
+	return r.addLink(ctx, by, email)
+}
+
+func (r *Registry) addLink(ctx context.Context, by Actor, email string) (token string, l Link, err error) {
+	l.Email = email
 	token, l.Hash = newToken()
 	l.CreatedAt = now()
 	l.ExpiresAt = l.CreatedAt.Add(LinkLife)
@@ -128,21 +136,16 @@ func (r *Registry) Link(ctx context.Context, token string) (Link, error) {
 // Errors: [ErrNotFound], an [InputError], [ErrBusy].
 func (r *Registry) UseLink(ctx context.Context, by Actor, token, password string) (session string, err error) {
 	l, err := r.Link(ctx, token)
+	if err == nil && l.Email == "" {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return "", err
 	}
-	switch n := utf8.RuneCountInString(password); {
-	case n < MinPassword || len(password) > MaxPassword:
-		return "", invalid("password", "use %d to %d characters", MinPassword, MaxPassword)
-	case strings.EqualFold(password, l.Email):
-		return "", invalid("password", "it is the address")
-	}
-	leave, err := r.passwords.enter(ctx)
+	hash, err := r.newPassword(ctx, l.Email, password)
 	if err != nil {
 		return "", err
 	}
-	hash := hashPassword(password)
-	leave()
 	commit, err := r.config.Store.UseLink(ctx, l.Hash, Account{Email: l.Email, Password: hash}, by.did("account.password", "", l.Email, tokens.Touch, tokens.Organization("")))
 	if err != nil {
 		return "", err
@@ -154,6 +157,22 @@ func (r *Registry) UseLink(ctx context.Context, by Actor, token, password string
 		return "", nil
 	}
 	return session, nil
+}
+
+// newPassword checks a password that somebody chose, and hashes it.
+func (r *Registry) newPassword(ctx context.Context, email, password string) (hash string, err error) {
+	switch n := utf8.RuneCountInString(password); {
+	case n < MinPassword || len(password) > MaxPassword:
+		return "", invalid("password", "use %d to %d characters", MinPassword, MaxPassword)
+	case strings.EqualFold(password, email):
+		return "", invalid("password", "it is the address")
+	}
+	leave, err := r.passwords.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	return hashPassword(password), nil
 }
 
 // SignIn begins a session. Errors: [ErrCredentials], which never says whether there is

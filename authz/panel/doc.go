@@ -10,8 +10,15 @@
 // organisation that has a member with that address; package keys keeps them. A session
 // is a random cookie, which only this server sees and no script. Membership is read at
 // every request, so that a role that is taken away counts at once. There is no
-// registration: an account begins with a link that works once, which the operator
-// makes, and the demo prints.
+// registration: an account begins with a link that works once. The operator makes such
+// links, and a server that nobody owns prints one when it starts, for its first owner.
+// What makes secrets or gives power asks for the password again when it was given a
+// while ago; what ends something never does.
+//
+// # Texts
+//
+// Every text is in catalogue/, one file for each language; a page whose text is in none
+// fails its tests.
 //
 // # What a browser may do here
 //

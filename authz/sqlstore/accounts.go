@@ -54,22 +54,56 @@ func (s *Store) Link(ctx context.Context, hash []byte) (keys.Link, error) {
 // that of several that are used at once, the first to come ends the others.
 func (s *Store) UseLink(ctx context.Context, hash []byte, a keys.Account, entry keys.Entry) (keys.Commit, error) {
 	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
-		rows, err := tx.QueryContext(ctx, `SELECT hash FROM links WHERE email = $1 ORDER BY hash`+s.lock, a.Email)
-		links, err := collect(rows, err, func(rows *sql.Rows) (h []byte, err error) { return h, rows.Scan(&h) })
+		if err := s.claim(ctx, tx, hash, a.Email); err != nil {
+			return keys.Commit{}, err
+		}
+		if err := putAccount(ctx, tx, a); err != nil {
+			return keys.Commit{}, err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE email = $1`, a.Email); err != nil {
+			return keys.Commit{}, err
+		}
+		return appendEntry(ctx, tx, entry)
+	})
+}
+
+// claim removes the links of an address, of which one must have hash.
+func (s *Store) claim(ctx context.Context, tx *sql.Tx, hash []byte, email string) error {
+	rows, err := tx.QueryContext(ctx, `SELECT hash FROM links WHERE email = $1 ORDER BY hash`+s.lock, email)
+	links, err := collect(rows, err, func(rows *sql.Rows) (h []byte, err error) { return h, rows.Scan(&h) })
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(links, func(h []byte) bool { return bytes.Equal(h, hash) }) {
+		return keys.ErrNotFound
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM links WHERE email = $1`, email)
+	return err
+}
+
+func putAccount(ctx context.Context, tx *sql.Tx, a keys.Account) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO accounts (email, password) VALUES ($1, $2) ON CONFLICT (email) DO UPDATE SET password = excluded.password`,
+		a.Email, a.Password)
+	return err
+}
+
+// Found implements keys.Store.
+func (s *Store) Found(ctx context.Context, hash []byte, b keys.Beginning, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		err := s.claim(ctx, tx, hash, "")
+		if err == nil {
+			err = insertOrganization(ctx, tx, b.Organization)
+		}
+		for _, m := range b.Members {
+			if err == nil {
+				err = insertMember(ctx, tx, m)
+			}
+		}
+		if err == nil {
+			err = putAccount(ctx, tx, b.Account)
+		}
 		if err != nil {
 			return keys.Commit{}, err
-		}
-		if !slices.ContainsFunc(links, func(h []byte) bool { return bytes.Equal(h, hash) }) {
-			return keys.Commit{}, keys.ErrNotFound
-		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO accounts (email, password) VALUES ($1, $2) ON CONFLICT (email) DO UPDATE SET password = excluded.password`,
-			a.Email, a.Password); err != nil {
-			return keys.Commit{}, err
-		}
-		for _, statement := range []string{`DELETE FROM web_sessions WHERE email = $1`, `DELETE FROM links WHERE email = $1`} {
-			if _, err := tx.ExecContext(ctx, statement, a.Email); err != nil {
-				return keys.Commit{}, err
-			}
 		}
 		return appendEntry(ctx, tx, entry)
 	})

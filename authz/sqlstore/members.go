@@ -16,13 +16,18 @@ func (s *Store) AddMember(ctx context.Context, m keys.Member, entry keys.Entry) 
 		if err := checkEmail(ctx, tx, m); err != nil {
 			return keys.Commit{}, err
 		}
-		if _, err := tx.ExecContext(ctx,
-			`INSERT INTO members (id, organization_id, name, email, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-			m.ID, m.OrganizationID, m.Name, m.Email, string(m.Role), micros(m.CreatedAt)); err != nil {
+		if err := insertMember(ctx, tx, m); err != nil {
 			return keys.Commit{}, err
 		}
 		return appendEntry(ctx, tx, entry)
 	})
+}
+
+func insertMember(ctx context.Context, tx *sql.Tx, m keys.Member) error {
+	_, err := tx.ExecContext(ctx,
+		`INSERT INTO members (id, organization_id, name, email, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		m.ID, m.OrganizationID, m.Name, m.Email, string(m.Role), micros(m.CreatedAt))
+	return err
 }
 
 func checkEmail(ctx context.Context, q querier, m keys.Member) error {

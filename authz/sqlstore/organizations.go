@@ -13,17 +13,22 @@ import (
 // CreateOrganization implements keys.Store.
 func (s *Store) CreateOrganization(ctx context.Context, o keys.Organization, entry keys.Entry) (keys.Commit, error) {
 	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
-		limit, settings, err := packSettings(&o)
-		if err != nil {
-			return keys.Commit{}, err
-		}
-		if _, err := tx.ExecContext(ctx,
-			`INSERT INTO organizations (id, name, plan, custom_limit, operator, created_at, settings) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			o.ID, o.Name, o.Plan, limit, o.Operator, micros(o.CreatedAt), settings); err != nil {
+		if err := insertOrganization(ctx, tx, o); err != nil {
 			return keys.Commit{}, err
 		}
 		return appendEntry(ctx, tx, entry)
 	})
+}
+
+func insertOrganization(ctx context.Context, tx *sql.Tx, o keys.Organization) error {
+	limit, settings, err := packSettings(&o)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx,
+		`INSERT INTO organizations (id, name, plan, custom_limit, operator, created_at, settings) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		o.ID, o.Name, o.Plan, limit, o.Operator, micros(o.CreatedAt), settings)
+	return err
 }
 
 // Organization implements keys.Store.

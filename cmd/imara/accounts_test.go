@@ -25,32 +25,8 @@ func TestALinkLeadsIntoThePanel(t *testing.T) {
 	if code, _, talk := server.imara("", "accounts", "link", "eve@acme.example"); code != exitUsage || !strings.Contains(talk, "no member has it") {
 		t.Errorf("%d %s", code, talk)
 	}
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The cookie is for https, and for this machine; a cookie jar knows only the first.
-	client := &http.Client{Jar: jar, Transport: overHTTP{}}
 	secure := strings.Replace(server.url, "http:", "https:", 1)
-	page := func(method, to string, form url.Values) string {
-		t.Helper()
-		r, err := http.NewRequest(method, strings.Replace(to, "http:", "https:", 1), strings.NewReader(form.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Sec-Fetch-Site", "same-origin")
-		answer, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		body, err := io.ReadAll(answer.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(body)
-	}
+	page := webBrowser(t)
 	const password = "correct horse battery staple"
 	if got := page("POST", link.URL, url.Values{"password": {password}, "again": {password}}); !strings.Contains(got, "Demo integration") || !strings.Contains(got, "Amal Ortiz") {
 		t.Errorf("%s", got)
@@ -87,6 +63,35 @@ func TestALinkLeadsIntoThePanel(t *testing.T) {
 		if log := s.stderr.String(); strings.Contains(log, "battery") || strings.Contains(log, link.URL[strings.LastIndex(link.URL, "/"):]) || !strings.Contains(log, "panel") {
 			t.Error("the log has a password or a link, or nothing")
 		}
+	}
+}
+
+// webBrowser sends requests, and keeps the session.
+func webBrowser(t *testing.T) (page func(method, to string, form url.Values) string) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The cookie is for https, and for this machine; a cookie jar knows only the first.
+	client := &http.Client{Jar: jar, Transport: overHTTP{}}
+	return func(method, to string, form url.Values) string {
+		t.Helper()
+		r, err := http.NewRequest(method, strings.Replace(to, "http:", "https:", 1), strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
 	}
 }
 

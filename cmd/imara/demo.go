@@ -23,10 +23,7 @@ import (
 // The demo: one customer, one operator, one API to call. Starting it again with
 // the same data finds what is there.
 
-const (
-	demoOrganization     = "org_demo"
-	operatorOrganization = "org_operator"
-)
+const demoOrganization = "org_demo"
 
 // demoActor makes what the demo needs.
 var demoActor = keys.Program("demo")
@@ -73,7 +70,7 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 	}
 	for _, o := range []keys.Organization{
 		{ID: demoOrganization, Name: "Acme", Plan: "Enterprise"},
-		{ID: operatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true},
+		{ID: keys.OperatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true},
 	} {
 		if _, err := p.registry.CreateOrganization(ctx, demoActor, o); err != nil && !errors.Is(err, keys.ErrExists) {
 			return nil, err
@@ -116,7 +113,7 @@ func (p *program) writeDemo(ctx context.Context, d *demo) error {
 	if err != nil {
 		return err
 	}
-	operator, err := p.demoKey(ctx, operatorOrganization, keys.NewKey{Name: "Operator", Access: keys.Access{
+	operator, err := p.demoKey(ctx, keys.OperatorOrganization, keys.NewKey{Name: "Operator", Access: keys.Access{
 		Scopes:    []string{"keys:read", "keys:write", "org:read", "org:write", "audit:read", "members:act", "revocations:read", "tokens:introspect", "operator"},
 		Resources: []string{authz.ManagementAudience(p.issuer), d.audience()}}}, old["IMARA_CLIENT_ID"], old["IMARA_CLIENT_SECRET"])
 	if err != nil {

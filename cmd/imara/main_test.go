@@ -198,7 +198,13 @@ func address(t testing.TB) string {
 // wrap, if given, is a command that runs it: env NAME=VALUE, for one.
 func serveDemo(t testing.TB, dir, listen string, wrap ...string) *child {
 	t.Helper()
-	words := append(wrap, "imara", "serve", "--demo", "--listen", listen, "--data", dir, "--log-level", "debug")
+	return serveWith(t, dir, listen, append(wrap, "imara", "serve", "--demo")...)
+}
+
+// serveWith runs a command that is a server, and waits until it is ready.
+func serveWith(t testing.TB, dir, listen string, words ...string) *child {
+	t.Helper()
+	words = append(words, "--listen", listen, "--data", dir, "--log-level", "debug")
 	c := &child{t: t, cmd: exec.Command(words[0], words[1:]...), url: "http://" + listen, dir: dir, stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}}
 	c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -128,6 +128,8 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 		}
 		demo.announce(stdout)
 		handler = demo.mount(handler)
+	} else if err := p.announceFounding(ctx, stdout); err != nil {
+		return err
 	}
 	return listenUntil(ctx, listener, authz.BehindProxies(f.trusted, authz.Log(logger, handler)), logger)
 }
@@ -296,6 +298,20 @@ func (p *program) ensureResource(ctx context.Context, want keys.Resource) error 
 	}
 	_, err = p.registry.PutResource(ctx, keys.Program("server"), want)
 	return err
+}
+
+// announceFounding prints a link for the first owner of a server that has none.
+func (p *program) announceFounding(ctx context.Context, to io.Writer) error {
+	token, l, err := p.registry.NewFoundingLink(ctx, keys.Program("server"))
+	if errors.Is(err, keys.ErrExists) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(to, "→ nobody owns this server yet; become its owner (the link works once, until %s):\n    %s\n",
+		l.ExpiresAt.UTC().Format("2006-01-02 15:04 MST"), authz.PanelLink(p.issuer, token))
+	return nil
 }
 
 func (p *program) handler() (http.Handler, error) {

@@ -58,6 +58,19 @@ func (m *Memory) UseLink(_ context.Context, hash []byte, a keys.Account, entry k
 	return m.append(entry), nil
 }
 
+func (m *Memory) Found(_ context.Context, hash []byte, b keys.Beginning, entry keys.Entry) (keys.Commit, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.ContainsFunc(m.links, func(l keys.Link) bool { return bytes.Equal(l.Hash, hash) && l.Email == "" }) {
+		return keys.Commit{}, keys.ErrNotFound
+	}
+	m.links = slices.DeleteFunc(m.links, func(l keys.Link) bool { return l.Email == "" })
+	m.organizations[b.Organization.ID] = b.Organization
+	m.members = append(m.members, b.Members...)
+	m.accounts[b.Account.Email] = b.Account
+	return m.append(entry), nil
+}
+
 func (m *Memory) AddWebSession(_ context.Context, w keys.WebSession, password string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(*testing.T) keys.Store) {
 		{"EndingKeysAreFound", ending},
 		{"MembershipsAreOfAllOrganizations", memberships},
 		{"LinksAreUsedOnce", links},
+		{"OneFounds", foundings},
 		{"ANewPasswordEndsEverySession", webSessions},
 	} {
 		t.Run(test.name, func(t *testing.T) {

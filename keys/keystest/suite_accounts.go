@@ -84,6 +84,53 @@ func links(t *testing.T, s *suite) {
 	s.must(err)
 }
 
+func foundings(t *testing.T, s *suite) {
+	l := s.link("new", "", now())
+	second := s.link("second", "", now())
+	other := s.link("other", "bob@example.com", now())
+	beginning := func(i int) keys.Beginning {
+		o := keys.Organization{ID: fmt.Sprint("org_", i), Name: "Acme", Plan: "Enterprise", CreatedAt: now()}
+		return keys.Beginning{Organization: o, Account: keys.Account{Email: "ann@example.com", Password: o.ID},
+			Members: []keys.Member{{ID: "mem_" + o.ID, OrganizationID: o.ID, Name: "Ann", Email: "ann@example.com", Role: keys.Owner, CreatedAt: now()}}}
+	}
+	before := s.tip()
+	_, err := s.Found(s.ctx, other.Hash, beginning(100), about("org_100"))
+	s.want(err, keys.ErrNotFound)
+	_, err = s.Found(s.ctx, hash("no link"), beginning(100), about("org_100"))
+	s.want(err, keys.ErrNotFound)
+
+	var founded atomic.Int64
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			b := beginning(i)
+			switch _, err := s.Found(s.ctx, [][]byte{l.Hash, second.Hash}[i%2], b, about(b.Organization.ID)); {
+			case err == nil:
+				founded.Add(1)
+			case !errors.Is(err, keys.ErrNotFound):
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	s.same(founded.Load(), int64(1))
+	s.same(s.tip(), before+1)
+	list, err := s.Organizations(s.ctx, "", 10)
+	s.must(err)
+	s.same(len(list), 1)
+	members, err := s.Memberships(s.ctx, "ann@example.com")
+	s.must(err)
+	s.same(len(members), 1)
+	s.same(members[0].OrganizationID, list[0].ID)
+	account, err := s.Account(s.ctx, "ann@example.com")
+	s.must(err)
+	s.same(account.Password, list[0].ID)
+	_, err = s.Link(s.ctx, second.Hash)
+	s.want(err, keys.ErrNotFound)
+	_, err = s.Link(s.ctx, other.Hash)
+	s.must(err)
+}
+
 func webSessions(t *testing.T, s *suite) {
 	start := now()
 	choose := func(password string) {
