@@ -1,11 +1,13 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -31,11 +33,16 @@ type Accounts interface {
 	// Found stores what a server begins with, with the entry, and removes every link
 	// without an address; [ErrNotFound] unless one of those has hash.
 	Found(ctx context.Context, hash []byte, b Beginning, entry Entry) (Commit, error)
+	// AddAccount stores one without a password, unless the address has one.
+	AddAccount(ctx context.Context, email string) error
 	// AddWebSession stores one, and removes those that ended before it was made;
 	// [ErrNotFound] unless the account of its address still has this password.
 	AddWebSession(ctx context.Context, s WebSession, password string) error
 	// WebSession returns the one with a hash.
 	WebSession(ctx context.Context, hash []byte) (WebSession, error)
+	// WebSessions returns those of an address, the latest first, and those that ended by
+	// themselves among them.
+	WebSessions(ctx context.Context, email string) ([]WebSession, error)
 	// SeeWebSession raises SeenAt.
 	SeeWebSession(ctx context.Context, hash []byte, t time.Time) error
 	// EndWebSession removes one; removing it again is no error.
@@ -63,12 +70,14 @@ type WebSession struct {
 	Email     string
 	CreatedAt time.Time
 	SeenAt    time.Time
+	ProvedAt  time.Time // when the person last proved to be it; zero: not known
+	Address   string    // from which it began
 }
 
 // A Visitor is a person who is signed in, with what that person is a member of now.
 type Visitor struct {
 	Email       string
-	SignedInAt  time.Time
+	ProvedAt    time.Time // as of [WebSession]
 	Memberships []Member
 }
 
@@ -153,7 +162,7 @@ func (r *Registry) UseLink(ctx context.Context, by Actor, token, password string
 	if _, err := r.settle(ctx, commit, ""); err != nil {
 		return "", err
 	}
-	if session, err = r.beginSession(ctx, l.Email, hash); err != nil {
+	if session, err = r.beginSession(ctx, by, Account{l.Email, hash}, now()); err != nil {
 		return "", nil
 	}
 	return session, nil
@@ -177,7 +186,7 @@ func (r *Registry) newPassword(ctx context.Context, email, password string) (has
 
 // SignIn begins a session. Errors: [ErrCredentials], which never says whether there is
 // such an account, and [ErrBusy].
-func (r *Registry) SignIn(ctx context.Context, email, password string) (session string, err error) {
+func (r *Registry) SignIn(ctx context.Context, by Actor, email, password string) (session string, err error) {
 	if password == "" || len(password) > MaxPassword {
 		return "", ErrCredentials
 	}
@@ -186,7 +195,7 @@ func (r *Registry) SignIn(ctx context.Context, email, password string) (session 
 		return "", err
 	}
 	account, err := r.config.Store.Account(ctx, strings.ToLower(strings.TrimSpace(email)))
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) || err == nil && account.Password == "" {
 		account.Password, err = decoy, nil
 	}
 	right := err == nil && matches(account.Password, password) && account.Email != ""
@@ -197,17 +206,36 @@ func (r *Registry) SignIn(ctx context.Context, email, password string) (session 
 	case !right:
 		return "", ErrCredentials
 	}
-	session, err = r.beginSession(ctx, account.Email, account.Password)
+	session, err = r.beginSession(ctx, by, account, now())
 	if errors.Is(err, ErrNotFound) {
 		err = ErrCredentials
 	}
 	return session, err
 }
 
-func (r *Registry) beginSession(ctx context.Context, email, password string) (string, error) {
+func (r *Registry) beginSession(ctx context.Context, by Actor, a Account, proved time.Time) (string, error) {
 	token, hash := newToken()
 	made := now()
-	return token, r.config.Store.AddWebSession(ctx, WebSession{Hash: hash, Email: email, CreatedAt: made, SeenAt: made}, password)
+	s := WebSession{Hash: hash, Email: a.Email, CreatedAt: made, SeenAt: made, ProvedAt: proved, Address: by.Address}
+	return token, r.config.Store.AddWebSession(ctx, s, a.Password)
+}
+
+// Sessions returns those of a visitor that have not ended, the latest first.
+func (r *Registry) Sessions(ctx context.Context, v Visitor) ([]WebSession, error) {
+	list, err := r.config.Store.WebSessions(ctx, v.Email)
+	t := now()
+	return slices.DeleteFunc(list, func(s WebSession) bool { return !s.Live(t) }), err
+}
+
+// EndOtherSessions ends every session of a visitor but this one.
+func (r *Registry) EndOtherSessions(ctx context.Context, v Visitor, session string) error {
+	list, err := r.config.Store.WebSessions(ctx, v.Email)
+	for _, s := range list {
+		if !bytes.Equal(s.Hash, hashToken(session)) {
+			err = errors.Join(err, r.config.Store.EndWebSession(ctx, s.Hash))
+		}
+	}
+	return err
 }
 
 // SignOut ends a session.
@@ -231,7 +259,7 @@ func (r *Registry) Visitor(ctx context.Context, session string) (Visitor, error)
 		return Visitor{}, err
 	}
 	members, err := r.config.Store.Memberships(ctx, s.Email)
-	return Visitor{Email: s.Email, SignedInAt: s.CreatedAt, Memberships: members}, err
+	return Visitor{Email: s.Email, ProvedAt: s.ProvedAt, Memberships: members}, err
 }
 
 // newToken returns a random token of 256 bits, and the hash that is stored of it.

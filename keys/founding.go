@@ -104,7 +104,7 @@ func (r *Registry) Found(ctx context.Context, by Actor, token string, f Founding
 	if _, err := r.settle(ctx, commit, ""); err != nil {
 		return "", Created{}, err
 	}
-	if session, err = r.beginSession(ctx, b.Account.Email, b.Account.Password); err != nil {
+	if session, err = r.beginSession(ctx, by, b.Account, now()); err != nil {
 		return "", first, nil
 	}
 	return session, first, nil

@@ -93,7 +93,7 @@ func TestAServerIsFoundedOnce(t *testing.T) {
 	if slices.Sort(roles); !slices.Equal(roles, []string{"operator", "owner"}) {
 		t.Errorf("the owner is %q", roles)
 	}
-	if _, err := r.SignIn(t.Context(), "ann@example.com", password); err != nil {
+	if _, err := r.SignIn(t.Context(), keys.Program("test"), "ann@example.com", password); err != nil {
 		t.Error(err)
 	}
 	if _, _, err := r.NewFoundingLink(t.Context(), program); !errors.Is(err, keys.ErrExists) {

@@ -26,7 +26,7 @@ func TestFewPasswordsAreHashedAtOnce(t *testing.T) {
 			}
 		}
 		for _, f := range []func() error{
-			func() error { _, err := r.SignIn(t.Context(), "ann@example.com", "x"); return err },
+			func() error { _, err := r.SignIn(t.Context(), Program("test"), "ann@example.com", "x"); return err },
 			func() error { _, err := r.passwords.enter(t.Context()); return err },
 		} {
 			if err := f(); !errors.Is(err, ErrBusy) {

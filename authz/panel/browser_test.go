@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,8 @@ type browser struct {
 	origin  string
 	trouble chan string
 	wanted  bool // the test makes trouble
+	// elsewhere is another origin that pages may lead to.
+	elsewhere atomic.Pointer[string]
 }
 
 func newBrowser(t *testing.T, origin string) *browser {
@@ -62,8 +65,26 @@ func newBrowser(t *testing.T, origin string) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
 	t.Cleanup(cancel)
-	b := &browser{t, ctx, origin, make(chan string, 1000), false}
-	b.must(chromedp.Listen(ctx, func(event any) {
+	b := &browser{t: t, ctx: ctx, origin: origin, trouble: make(chan string, 1000)}
+	b.watch()
+	return b
+}
+
+// tab is another tab of the same profile.
+func (b *browser) tab() *browser {
+	b.t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx)
+	b.t.Cleanup(cancel)
+	other := &browser{t: b.t, ctx: ctx, origin: b.origin, trouble: make(chan string, 1000)}
+	b.must(chromedp.Do(ctx))
+	other.watch()
+	return other
+}
+
+// watch collects what the browser has to say.
+func (b *browser) watch() {
+	b.t.Helper()
+	b.must(chromedp.Listen(b.ctx, func(event any) {
 		text := ""
 		switch e := event.(type) {
 		case *log.EventEntryAdded:
@@ -78,7 +99,7 @@ func newBrowser(t *testing.T, origin string) *browser {
 		case *network.EventRequestWillBeSent:
 			// What the browser draws of its own, it reads from data: URLs; the policy forbids
 			// them to pages.
-			if u, err := url.Parse(e.Request.URL); err != nil || u.Scheme != "data" && u.Scheme+"://"+u.Host != origin {
+			if u, err := url.Parse(e.Request.URL); err != nil || u.Scheme != "data" && u.Scheme+"://"+u.Host != b.origin && !b.leads(e, u.Scheme+"://"+u.Host) {
 				text = "request to " + e.Request.URL
 			}
 		}
@@ -87,17 +108,22 @@ func newBrowser(t *testing.T, origin string) *browser {
 		}
 	}))
 	for _, enable := range []func() error{
-		func() error { _, err := chromedp.Call(ctx, log.Enable, cdp.Empty{}); return err },
-		func() error { _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); return err },
+		func() error { _, err := chromedp.Call(b.ctx, log.Enable, cdp.Empty{}); return err },
+		func() error { _, err := chromedp.Call(b.ctx, network.Enable, network.EnableParams{}); return err },
 	} {
 		b.must(enable())
 	}
-	t.Cleanup(func() {
+	b.t.Cleanup(func() {
 		for len(b.trouble) > 0 && !b.wanted {
-			t.Errorf("the browser says: %s", <-b.trouble)
+			b.t.Errorf("the browser says: %s", <-b.trouble)
 		}
 	})
-	return b
+}
+
+// leads tells whether a request is for a page of the origin to which pages may lead.
+func (b *browser) leads(e *network.EventRequestWillBeSent, origin string) bool {
+	elsewhere := b.elsewhere.Load()
+	return elsewhere != nil && *elsewhere == origin && e.Type == network.ResourceTypeDocument
 }
 
 func (b *browser) must(err error) {

@@ -17,7 +17,7 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// Config of the panel. All fields are required.
+// Config of the panel. All fields but Providers are required.
 type Config struct {
 	Issuer   string
 	Registry *keys.Registry
@@ -25,6 +25,8 @@ type Config struct {
 	// signature is right.
 	Check  func(token string) (*tokens.Claims, error)
 	Logger *slog.Logger
+	// Providers of single sign-on, for people of their domains; the others have passwords.
+	Providers []Provider
 }
 
 type panel struct {
@@ -32,6 +34,8 @@ type panel struct {
 	base  string          // path of the panel, without a slash at the end
 	faces map[string]face // by language
 	pages *http.ServeMux  // by method and path
+
+	providers []*provider
 }
 
 //go:embed assets
@@ -48,6 +52,9 @@ func New(config Config) (http.Handler, error) {
 
 func parse(config Config) (*panel, error) {
 	p := &panel{Config: config, base: authz.IssuerPath(config.Issuer) + "/panel", faces: map[string]face{}}
+	if err := p.newProviders(); err != nil {
+		return nil, err
+	}
 	for _, language := range languages {
 		c, err := readCatalogue(language.String())
 		if err != nil {
@@ -76,6 +83,8 @@ func (p *panel) routes() (http.Handler, error) {
 		{"GET", "/sign-in", p.showSignIn},
 		{"POST", "/sign-in", p.signIn},
 		{"POST", "/sign-out", p.signOut},
+		{"GET", "/sign-in/{provider}", p.provider(p.askProvider)},
+		{"GET", "/sign-in/{provider}/callback", p.provider(p.answerProvider)},
 		{"GET", "/link/{token}", p.showLink},
 		{"POST", "/link/{token}", p.useLink},
 		{"GET", "/o/{org}/keys", p.member(p.listKeys)},
@@ -226,7 +235,7 @@ func (p *panel) change(next handle) handle {
 }
 
 // freshness is how long after the password what matters needs it no more.
-const freshness = 15 * time.Minute
+const freshness = 5 * time.Minute
 
 // fresh is [panel.change] for what matters: making secrets, giving power. It asks for
 // the password again when it was given a while ago, and keeps the form meanwhile. Ending
@@ -243,17 +252,17 @@ func (p *panel) fresh(next handle) handle {
 // confirmed tells whether the password was given lately, or is now. Otherwise it has
 // asked for it.
 func (p *panel) confirmed(w http.ResponseWriter, r *http.Request, v *visitor) (bool, error) {
-	if time.Since(v.SignedInAt) < freshness {
+	if time.Since(v.ProvedAt) < freshness {
 		return true, nil
 	}
-	form := confirmForm{Fields: r.PostForm}
+	form := confirmForm{Fields: r.PostForm, Provider: p.providerOf(v.Email)}
 	password := r.PostForm.Get(confirmField)
 	delete(r.PostForm, confirmField)
-	if password == "" {
+	if password == "" || form.Provider != nil {
 		p.show(w, v, "confirm", http.StatusForbidden, form)
 		return false, nil
 	}
-	session, err := p.Registry.SignIn(r.Context(), v.Email, password)
+	session, err := p.Registry.SignIn(r.Context(), by(w, r), v.Email, password)
 	switch {
 	case errors.Is(err, keys.ErrCredentials), errors.Is(err, keys.ErrBusy):
 		form.Problem = "signin.wrong_password"
@@ -271,8 +280,9 @@ func (p *panel) confirmed(w http.ResponseWriter, r *http.Request, v *visitor) (b
 
 // confirmForm asks for the password, with the fields of the form that waits for it.
 type confirmForm struct {
-	Fields  url.Values
-	Problem string
+	Fields   url.Values
+	Problem  string
+	Provider *provider // that can confirm it; nil: the password does
 }
 
 const confirmField = "confirm_password"

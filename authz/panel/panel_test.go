@@ -37,6 +37,7 @@ type site struct {
 	log      *lockedBuffer
 	// check is what becomes of every token.
 	check func() (*tokens.Claims, error)
+	idp   *idp // of newSingleSignOn
 }
 
 // relay confirms at once, or not at all.
@@ -71,7 +72,7 @@ func (l *lockedBuffer) String() string {
 
 var tester = keys.Program("test")
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, providers ...Provider) *site {
 	t.Helper()
 	store := keystest.NewMemory()
 	relay := &relay{Relay: store}
@@ -84,7 +85,7 @@ func newSite(t *testing.T) *site {
 	server := httptest.NewUnstartedServer(nil)
 	s.origin = "http://" + server.Listener.Addr().String()
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
-	p, err := parse(Config{Issuer: s.origin, Registry: registry, Check: check, Logger: logger})
+	p, err := parse(Config{Issuer: s.origin, Registry: registry, Check: check, Logger: logger, Providers: providers})
 	s.must(err)
 	s.must(p.speak(marked(p.faces["en"].catalogue)))
 	handler, err := p.routes()
@@ -180,7 +181,7 @@ func (s *site) aged(b *browser, email string, age time.Duration) string {
 	hash := sha256.Sum256([]byte(token))
 	account, err := s.store.Account(s.t.Context(), email)
 	s.must(err)
-	s.must(s.store.AddWebSession(s.t.Context(), keys.WebSession{Hash: hash[:], Email: email, CreatedAt: time.Now().Add(-age), SeenAt: time.Now()}, account.Password))
+	s.must(s.store.AddWebSession(s.t.Context(), keys.WebSession{Hash: hash[:], Email: email, CreatedAt: time.Now().Add(-age), ProvedAt: time.Now().Add(-age), SeenAt: time.Now()}, account.Password))
 	yes := true
 	_, err = chromedp.Call(b.ctx, network.SetCookie, network.SetCookieParams{Name: cookieName, Value: token, URL: s.origin, Path: "/", Secure: &yes, HTTPOnly: &yes})
 	s.must(err)

@@ -32,8 +32,9 @@ func parseForm(w http.ResponseWriter, r *http.Request) error {
 
 // passwordForm is what the pages show that ask for a password.
 type passwordForm struct {
-	Email   string
-	Problem string // id in the catalogue; empty: none
+	Email     string
+	Problem   string      // id in the catalogue; empty: none
+	Providers []*provider // with which one can sign in instead
 }
 
 // A membership is an organisation of the visitor's.
@@ -70,7 +71,7 @@ func (p *panel) showSignIn(w http.ResponseWriter, r *http.Request, v *visitor) e
 		http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
 		return nil
 	}
-	p.show(w, v, "signin", http.StatusOK, passwordForm{})
+	p.show(w, v, "signin", http.StatusOK, passwordForm{Providers: p.providers})
 	return nil
 }
 
@@ -78,8 +79,11 @@ func (p *panel) signIn(w http.ResponseWriter, r *http.Request, v *visitor) error
 	if err := parseForm(w, r); err != nil {
 		return err
 	}
-	form := passwordForm{Email: r.PostForm.Get("email")}
-	session, err := p.Registry.SignIn(r.Context(), form.Email, r.PostForm.Get("password"))
+	form := passwordForm{Email: r.PostForm.Get("email"), Providers: p.providers}
+	if q := p.providerOf(form.Email); q != nil {
+		return p.again(w, v, "signin", passwordForm{Email: form.Email, Providers: []*provider{q}}, errElsewhere)
+	}
+	session, err := p.Registry.SignIn(r.Context(), by(w, r), form.Email, r.PostForm.Get("password"))
 	if err != nil {
 		return p.again(w, v, "signin", form, err)
 	}
@@ -106,6 +110,9 @@ func (p *panel) showLink(w http.ResponseWriter, r *http.Request, v *visitor) err
 		p.show(w, v, "found", http.StatusOK, foundingForm{})
 		return nil
 	}
+	if q := p.providerOf(l.Email); q != nil {
+		return p.again(w, v, "signin", passwordForm{Email: l.Email, Providers: []*provider{q}}, errElsewhere)
+	}
 	p.show(w, v, "link", http.StatusOK, passwordForm{Email: l.Email})
 	return nil
 }
@@ -117,6 +124,9 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	l, err := p.Registry.Link(r.Context(), r.PathValue("token"))
 	if err == nil && l.Email == "" {
 		return p.found(w, r, v)
+	}
+	if q := p.providerOf(l.Email); err == nil && q != nil {
+		return p.again(w, v, "signin", passwordForm{Email: l.Email, Providers: []*provider{q}}, errElsewhere)
 	}
 	form := passwordForm{Email: l.Email}
 	password := r.PostForm.Get("password")
@@ -184,6 +194,9 @@ func (p *panel) found(w http.ResponseWriter, r *http.Request, v *visitor) error 
 // errDiffer: the password was not typed twice.
 var errDiffer = errors.New("the two passwords are not the same")
 
+// errElsewhere: a provider speaks for this address.
+var errElsewhere = errors.New("signs in with a provider")
+
 // again shows a form again with what was wrong; other errors it returns.
 func (p *panel) again(w http.ResponseWriter, v *visitor, page string, form passwordForm, err error) error {
 	var input *keys.InputError
@@ -196,6 +209,8 @@ func (p *panel) again(w http.ResponseWriter, v *visitor, page string, form passw
 	case errors.Is(err, keys.ErrBusy):
 		w.Header().Set("Retry-After", "1")
 		form.Problem, status = "signin.busy", http.StatusServiceUnavailable
+	case errors.Is(err, errElsewhere):
+		form.Problem, status = "sso.elsewhere", http.StatusForbidden
 	case errors.Is(err, errDiffer):
 		form.Problem = "link.differ"
 	case errors.As(err, &input):

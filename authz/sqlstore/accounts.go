@@ -109,6 +109,14 @@ func (s *Store) Found(ctx context.Context, hash []byte, b keys.Beginning, entry 
 	})
 }
 
+// AddAccount implements keys.Store.
+func (s *Store) AddAccount(ctx context.Context, email string) error {
+	return s.apart(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO accounts (email, password) VALUES ($1, '') ON CONFLICT (email) DO NOTHING`, email)
+		return err
+	})
+}
+
 // AddWebSession implements keys.Store. It holds the account, so that a password that
 // changes meanwhile ends this session too.
 func (s *Store) AddWebSession(ctx context.Context, w keys.WebSession, password string) error {
@@ -120,21 +128,39 @@ func (s *Store) AddWebSession(ctx context.Context, w keys.WebSession, password s
 			micros(w.CreatedAt.Add(-keys.SessionIdle)), micros(w.CreatedAt.Add(-keys.SessionLife))); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO web_sessions (hash, email, created_at, seen_at) VALUES ($1, $2, $3, $4)`,
-			w.Hash, w.Email, micros(w.CreatedAt), micros(w.SeenAt))
+		_, err := tx.ExecContext(ctx, `INSERT INTO web_sessions (hash, email, created_at, seen_at, proved_at, address) VALUES ($1, $2, $3, $4, $5, $6)`,
+			w.Hash, w.Email, micros(w.CreatedAt), micros(w.SeenAt), micros(w.ProvedAt), w.Address)
 		return err
 	})
 }
 
 // WebSession implements keys.Store.
 func (s *Store) WebSession(ctx context.Context, hash []byte) (keys.WebSession, error) {
-	w := keys.WebSession{Hash: hash}
-	var created, seen int64
-	if err := s.read.QueryRowContext(ctx, `SELECT email, created_at, seen_at FROM web_sessions WHERE hash = $1`, hash).Scan(&w.Email, &created, &seen); err != nil {
-		return keys.WebSession{}, s.fail(err)
+	list, err := s.webSessions(ctx, `hash = $1`, hash)
+	if err == nil && len(list) == 0 {
+		err = keys.ErrNotFound
 	}
-	w.CreatedAt, w.SeenAt = instant(created), instant(seen)
-	return w, nil
+	if err != nil {
+		return keys.WebSession{}, err
+	}
+	return list[0], nil
+}
+
+// WebSessions implements keys.Store.
+func (s *Store) WebSessions(ctx context.Context, email string) ([]keys.WebSession, error) {
+	return s.webSessions(ctx, `email = $1`, email)
+}
+
+func (s *Store) webSessions(ctx context.Context, where string, argument any) ([]keys.WebSession, error) {
+	rows, err := s.read.QueryContext(ctx,
+		`SELECT hash, email, created_at, seen_at, proved_at, address FROM web_sessions WHERE `+where+` ORDER BY created_at DESC, hash`, argument)
+	list, err := collect(rows, err, func(rows *sql.Rows) (w keys.WebSession, err error) {
+		var created, seen, proved int64
+		err = rows.Scan(&w.Hash, &w.Email, &created, &seen, &proved, &w.Address)
+		w.CreatedAt, w.SeenAt, w.ProvedAt = instant(created), instant(seen), instant(proved)
+		return w, err
+	})
+	return list, s.fail(err)
 }
 
 // SeeWebSession implements keys.Store.

@@ -33,7 +33,7 @@ import (
 
 type serveFlags struct {
 	listen, issuer, data, databaseURL, redisURL, masterKeyFile, logLevel string
-	gitHubKeys                                                           string
+	gitHubKeys, sso                                                      string
 	proxies, webhooks                                                    []string
 	trusted, allowed                                                     []netip.Prefix // these, parsed
 	demo, issuerGiven                                                    bool           // the issuer as a flag
@@ -61,6 +61,7 @@ func serveCommand() *cobra.Command {
 	flags.StringSliceVar(&f.proxies, "trusted-proxy", nil, "network of a proxy whose X-Forwarded-For is believed, repeatable")
 	flags.StringSliceVar(&f.webhooks, "webhook-network", nil, "network beside the public ones to which webhooks may lead, repeatable")
 	flags.StringVar(&f.gitHubKeys, "github-keys", "", "URL of the keys that sign GitHub's reports of leaked secrets, to take such reports")
+	flags.StringVar(&f.sso, "sso", "", "file with the OpenID Connect providers through which people sign in to the panel")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
 	return cmd
@@ -189,11 +190,15 @@ type program struct {
 	logger   *slog.Logger
 	// gitHubKeys is where the keys of GitHub's secret scanning are.
 	gitHubKeys string
+	providers  []panel.Provider
 }
 
 // open wires the parts. It starts nothing.
 func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, err error) {
 	p = &program{issuer: f.issuer, logger: logger, gitHubKeys: f.gitHubKeys}
+	if p.providers, err = readProviders(f.sso); err != nil {
+		return nil, err
+	}
 	store, err := p.openStore(ctx, f)
 	if err != nil {
 		return nil, err
@@ -320,7 +325,7 @@ func (p *program) handler() (http.Handler, error) {
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
 		CursorKey: p.master.derive("cursor v1"), Logger: p.logger})
 	mux.Handle(authz.IssuerPath(p.issuer)+"/v1/", api)
-	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Check: p.server.Check, Logger: p.logger})
+	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Check: p.server.Check, Logger: p.logger, Providers: p.providers})
 	if err != nil {
 		return nil, err
 	}

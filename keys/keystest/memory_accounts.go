@@ -2,6 +2,7 @@ package keystest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -71,6 +72,15 @@ func (m *Memory) Found(_ context.Context, hash []byte, b keys.Beginning, entry k
 	return m.append(entry), nil
 }
 
+func (m *Memory) AddAccount(_ context.Context, email string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.accounts[email]; !ok {
+		m.accounts[email] = keys.Account{Email: email}
+	}
+	return nil
+}
+
 func (m *Memory) AddWebSession(_ context.Context, w keys.WebSession, password string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,6 +102,20 @@ func (m *Memory) WebSession(_ context.Context, hash []byte) (keys.WebSession, er
 		return m.webSessions[i], nil
 	}
 	return keys.WebSession{}, keys.ErrNotFound
+}
+
+func (m *Memory) WebSessions(_ context.Context, email string) (list []keys.WebSession, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.webSessions {
+		if w.Email == email {
+			list = append(list, w)
+		}
+	}
+	slices.SortFunc(list, func(a, b keys.WebSession) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), bytes.Compare(a.Hash, b.Hash))
+	})
+	return list, nil
 }
 
 func (m *Memory) SeeWebSession(_ context.Context, hash []byte, t time.Time) error {

@@ -141,7 +141,7 @@ func webSessions(t *testing.T, s *suite) {
 	account, err := s.Account(s.ctx, "ann@example.com")
 	s.must(err)
 	s.same(account, keys.Account{Email: "ann@example.com", Password: "first"})
-	w := keys.WebSession{Hash: hash("session"), Email: "ann@example.com", CreatedAt: start, SeenAt: start}
+	w := keys.WebSession{Hash: hash("session"), Email: "ann@example.com", CreatedAt: start, SeenAt: start, ProvedAt: start.Add(-time.Hour), Address: "203.0.113.9"}
 	s.want(s.AddWebSession(s.ctx, w, "another"), keys.ErrNotFound)
 	s.must(s.AddWebSession(s.ctx, w, "first"))
 	got, err := s.WebSession(s.ctx, w.Hash)
@@ -160,8 +160,17 @@ func webSessions(t *testing.T, s *suite) {
 	_, err = s.WebSession(s.ctx, w.Hash)
 	s.want(err, keys.ErrNotFound) // ended by itself
 	second := later
-	second.Hash = hash("second")
+	second.Hash, second.CreatedAt, second.ProvedAt = hash("second"), later.CreatedAt.Add(time.Second), time.Time{}
 	s.must(s.AddWebSession(s.ctx, second, "first"))
+	s.must(s.AddAccount(s.ctx, "bob@example.com"))
+	s.must(s.AddWebSession(s.ctx, keys.WebSession{Hash: hash("of another"), Email: "bob@example.com", CreatedAt: start, SeenAt: start}, ""))
+	list, err := s.WebSessions(s.ctx, "ann@example.com")
+	s.must(err)
+	s.same(list, []keys.WebSession{second, later})
+	s.must(s.AddAccount(s.ctx, "ann@example.com")) // there is one
+	account, err = s.Account(s.ctx, "ann@example.com")
+	s.must(err)
+	s.same(account.Password, "first")
 	for range 2 {
 		s.must(s.EndWebSession(s.ctx, second.Hash))
 	}

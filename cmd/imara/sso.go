@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/imara/apikeys/authz/panel"
+)
+
+// readProviders reads the file of --sso: a JSON list of providers of single sign-on for
+// the panel. The secret of each stands in a file of its own, beside this one if its path
+// is relative.
+func readProviders(path string) ([]panel.Provider, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usage("--sso: %v", err)
+	}
+	var list []struct {
+		panel.Provider
+		ClientSecretFile string `json:"client_secret_file"`
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&list); err != nil {
+		return nil, usage("--sso %s: %v", path, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, usage("--sso %s: there is something after the list", path)
+	}
+	var providers []panel.Provider
+	for _, p := range list {
+		file := p.ClientSecretFile
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(filepath.Dir(path), file)
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, usage("--sso %s: the client secret of %q: %v", path, p.ID, err)
+		}
+		p.ClientSecret, err = readSecret(f)
+		f.Close()
+		if err != nil {
+			return nil, usage("--sso %s: the client secret of %q: %v", path, p.ID, err)
+		}
+		providers = append(providers, p.Provider)
+	}
+	return providers, nil
+}

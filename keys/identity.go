@@ -1,0 +1,80 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An Identity is who a provider of single sign-on says that somebody is.
+type Identity struct {
+	Email, Name string
+	// Roles are those that the provider gives, by organisation; empty where it gives none.
+	Roles map[string]Role
+	// ProvedAt is when the person last proved to be it; zero: not known.
+	ProvedAt time.Time
+}
+
+// Enter begins a session of a person for whom a provider vouches, and makes the
+// memberships in the identity's organisations what it says. Keys of a membership that
+// ends so stay, for the organisation's review to find. Errors: [ErrForbidden] for who is
+// a member of nothing then, [ErrLastOwner], an [InputError], [ErrNotFound] for an
+// organisation.
+func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session string, err error) {
+	email := strings.ToLower(strings.TrimSpace(id.Email))
+	name := strings.TrimSpace(id.Name)
+	if checkText("name", name, 80) != nil {
+		name = email[:min(len(email), 80)]
+	}
+	members, err := r.config.Store.Memberships(ctx, email)
+	if err != nil {
+		return "", err
+	}
+	for _, organization := range slices.Sorted(maps.Keys(id.Roles)) {
+		m := Member{OrganizationID: organization, Name: name, Email: email, Role: id.Roles[organization]}
+		i := slices.IndexFunc(members, func(m Member) bool { return m.OrganizationID == organization })
+		switch {
+		case i < 0 && m.Role == "":
+		case i < 0:
+			_, err = r.AddMember(ctx, by, m)
+		case m.Role == "":
+			err = r.leave(ctx, by, members[i])
+		case m.Role != members[i].Role:
+			_, err = r.EditMember(ctx, by, organization, members[i].ID, func(edited *Member) { edited.Role = m.Role })
+		}
+		// Who signs in twice at once is added once.
+		if err != nil && !errors.Is(err, ErrExists) {
+			return "", fmt.Errorf("organization %s: %w", organization, err)
+		}
+	}
+	if members, err = r.config.Store.Memberships(ctx, email); err != nil {
+		return "", err
+	}
+	if len(members) == 0 {
+		return "", fmt.Errorf("%w: a member of no organisation", ErrForbidden)
+	}
+	if err := r.config.Store.AddAccount(ctx, email); err != nil {
+		return "", err
+	}
+	account, err := r.config.Store.Account(ctx, email)
+	if err != nil {
+		return "", err
+	}
+	return r.beginSession(ctx, by, account, id.ProvedAt)
+}
+
+// leave ends a membership, whatever its keys.
+func (r *Registry) leave(ctx context.Context, by Actor, m Member) error {
+	_, err := r.changeMember(ctx, by, "member.remove", m.OrganizationID, m.ID, func(_ Organization, all []Member, _ int, m *Member) error {
+		m.RemovedAt = now()
+		return keepOwner(all, m)
+	})
+	if errors.Is(err, ErrNotFound) { // somebody was faster
+		err = nil
+	}
+	return err
+}
