@@ -166,6 +166,13 @@ type Verifier struct {
 	Behind uint64
 }
 
+// RefusesAfter is from when on it accepts nothing that was cut at a moment, at the latest:
+// it has applied the cut, or its view is too old to accept anything.
+func (v Verifier) RefusesAfter(cut time.Time) time.Time {
+	longest := max(v.Lease, v.AcceptStale)
+	return cut.Add(longest + margin(longest))
+}
+
 // Verifiers lists who follows, and how far each has come.
 func (r *Relay) Verifiers(ctx context.Context) ([]Verifier, error) {
 	sessions, err := r.Log.Sessions(ctx)

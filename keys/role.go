@@ -55,7 +55,7 @@ var permissions = map[Action][]Role{
 	"policy.set":          {Owner},
 
 	"member.read":   {Owner, Admin, Developer, Auditor, Billing, Support, Staff},
-	"member.add":    {Owner},
+	"member.add":    {Owner, Staff}, // the first owner of a new customer
 	"member.edit":   {Owner},
 	"member.remove": {Owner},
 

@@ -45,7 +45,7 @@ func TestFirstOwnerOfAServer(t *testing.T) {
 	b.goes(chromedp.Click(".done"))
 	b.says("First operator", "Operator")
 	b.open("/panel/")
-	b.says("Your organisations", "Acme", "Operator")
+	b.says("No keys yet", "Operator", "Acme", "Operator")
 	other := newBrowser(t, s.origin)
 	if status := other.open(link); status != 404 {
 		t.Errorf("used again: %d", status)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -26,19 +25,12 @@ type keyPage struct {
 	// Receipt, of a revoked key, unless nobody knows yet how far it has reached.
 	Receipt   *keys.Receipt
 	RevokedBy string
-	// For the page that asks before it revokes.
-	Active, Max int
-	Recent      bool // it was used within a day: its name must be typed
-	Reasons     []reason
-	Reason      string // one of these, or empty
-	Other       string // in words
-	Problem     string // id in the catalogue
+	Exposed   bool // that was the reason
+	// Verifiers, verifier by verifier: of a key that may be revoked, those that must
+	// confirm it; of one that was a while ago, how far each is.
+	Verifiers []verifierReach
+	revokeForm
 }
-
-// A reason to revoke, as the audit log has it, and its id in the catalogue.
-type reason struct{ Value, Text string }
-
-var reasons = []reason{{"no longer used", "revoke.unused"}, {"member left", "revoke.left"}, {"may be exposed", "revoke.exposed"}}
 
 // A secretRow is a secret of a key.
 type secretRow struct {
@@ -71,8 +63,7 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	if err != nil {
 		return keyPage{}, err
 	}
-	page := keyPage{Reasons: reasons, Version: k.Version(), keyRow: rowOf(k, members, v, now)}
-	page.Recent = recent(&k, now)
+	page := keyPage{Version: k.Version(), keyRow: rowOf(k, members, v, now)}
 	for _, c := range k.Credentials {
 		row := secretRow{c, k.SecretState(c, now)}
 		page.Secrets = append(page.Secrets, row)
@@ -95,13 +86,16 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	} else if !errors.Is(err, keys.ErrNotFound) {
 		return keyPage{}, err
 	}
-	return page, nil
-}
-
-// recent tells whether a key was used within a day.
-func recent(k *keys.Key, now time.Time) bool {
-	last := k.LastUsedAt()
-	return !last.IsZero() && now.Sub(last) < 24*time.Hour
+	page.Exposed = k.RevokedReason == exposed
+	if page.MayRevoke || !k.RevokedAt.IsZero() && now.Sub(k.RevokedAt) < time.Hour {
+		if page.Verifiers, err = p.reach(ctx, v, &k); err != nil {
+			return keyPage{}, err
+		}
+	}
+	if page.MayRevoke {
+		page.revokeForm, err = p.revokeForm(ctx, v, &k)
+	}
+	return page, err
 }
 
 func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -169,64 +163,6 @@ func (p *panel) changeKey(w http.ResponseWriter, r *http.Request, v *visitor, ch
 	}
 	if err := change(k); err != nil {
 		return err
-	}
-	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
-	return nil
-}
-
-// askRevoke shows what revoking the key will do.
-func (p *panel) askRevoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	return p.ask(w, r, v, keyPage{}, http.StatusOK)
-}
-
-// ask shows the page that asks before it revokes, with what was given already.
-func (p *panel) ask(w http.ResponseWriter, r *http.Request, v *visitor, given keyPage, status int) error {
-	page, err := p.page(r, v)
-	switch {
-	case err != nil:
-		return err
-	case !page.RevokedAt.IsZero():
-		http.Redirect(w, r, p.keyPath(v, page.Key), http.StatusSeeOther)
-		return nil
-	case !page.MayRevoke:
-		return keys.ErrForbidden
-	}
-	page.Reason, page.Other, page.Problem = given.Reason, given.Other, given.Problem
-	if page.Active, page.Max, err = p.Registry.Limits(r.Context(), v.org.ID); err != nil {
-		return err
-	}
-	if page.Counts(time.Now()) {
-		page.Active--
-	}
-	p.show(w, v, "revoke", status, page)
-	return nil
-}
-
-// revoke answers when no verifier accepts the key's tokens any more, or at the latest
-// when those that are silent refuse by themselves. Before that it reads the key alone.
-func (p *panel) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	k, err := p.key(r, v)
-	if err != nil {
-		return err
-	}
-	if err := v.by.MayKey("key.revoke", &k); err != nil {
-		return err
-	}
-	given := keyPage{Reason: r.PostForm.Get("reason"), Other: strings.TrimSpace(r.PostForm.Get("other"))}
-	if recent(&k, time.Now()) && k.RevokedAt.IsZero() && keys.NameKey(r.PostForm.Get("name")) != keys.NameKey(k.Name) {
-		given.Problem = "revoke.differs"
-		return p.ask(w, r, v, given, http.StatusUnprocessableEntity)
-	}
-	revoked, _, err := p.Registry.Revoke(r.Context(), v.by, v.org.ID, k.ID, cmp.Or(given.Other, given.Reason))
-	var input *keys.InputError
-	switch {
-	case errors.As(err, &input):
-		given.Problem = "revoke.reason_bad"
-		return p.ask(w, r, v, given, http.StatusUnprocessableEntity)
-	case err != nil && revoked.ID == "":
-		return err
-	case err != nil: // it is revoked; its page says that nobody knows how far
-		p.Logger.Error("revocation not confirmed", "client_id", revoked.ClientID, "request_id", v.by.RequestID, "error", err)
 	}
 	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
 	return nil

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,12 +78,13 @@ func (p *panel) speak(c catalogue) error {
 	functions := template.FuncMap{
 		"languages": p.languages,
 		"list":      func(values ...any) []any { return values },
+		"join":      func(words []string) string { return strings.Join(words, " ") },
 		"t":         c.text,
 		"base":      func() string { return p.base },
 		"ago":       func(t time.Time) (string, error) { return c.ago(time.Now(), t) },
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"span":      c.span,
-		"seconds":   func(d time.Duration) string { return fmt.Sprintf("%.3g", d.Seconds()) },
+		"seconds":   seconds,
 		"date":      func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 		"day":       func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	}
@@ -206,6 +208,12 @@ func (c catalogue) span(d time.Duration) (string, error) {
 	return c.text("span.seconds", "n", int(d/time.Second))
 }
 
+// seconds is a duration in them, to the millisecond and never too short.
+func seconds(d time.Duration) string {
+	d = (d + time.Millisecond - 1).Truncate(time.Millisecond)
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+}
+
 // show writes a page. It is rendered whole before a byte of it is sent.
 func (p *panel) show(w http.ResponseWriter, v *visitor, name string, status int, data any) {
 	var b bytes.Buffer
@@ -246,33 +254,50 @@ func (v *visitor) Direction() string {
 	return "ltr"
 }
 
-// A section is a page of an organisation that the navigation leads to.
+// A section is a page that the navigation leads to.
 type section struct {
 	Path, Text string
 	Current    bool
 	action     keys.Action
 }
 
-var sections = []section{
-	{Path: "keys", Text: "nav.keys", action: "key.read"},
-	{Path: "keys/review", Text: "nav.review", action: "usage.read"},
-	{Path: "keys/usage", Text: "nav.usage", action: "usage.read"},
-	{Path: "members", Text: "nav.members", action: "member.read"},
-	{Path: "audit", Text: "nav.audit", action: "audit.read"},
-	{Path: "policy", Text: "nav.policy", action: "organization.read"},
-	{Path: "plan", Text: "nav.plan", action: "organization.read"},
-	{Path: "token", Text: "nav.token", action: "organization.read"},
-}
+// sections of an organisation, and those of the operator.
+var (
+	sections = []section{
+		{Path: "keys", Text: "nav.keys", action: "key.read"},
+		{Path: "keys/review", Text: "nav.review", action: "usage.read"},
+		{Path: "keys/usage", Text: "nav.usage", action: "usage.read"},
+		{Path: "members", Text: "nav.members", action: "member.read"},
+		{Path: "audit", Text: "nav.audit", action: "audit.read"},
+		{Path: "policy", Text: "nav.policy", action: "organization.read"},
+		{Path: "plan", Text: "nav.plan", action: "organization.read"},
+		{Path: "token", Text: "nav.token", action: "organization.read"},
+	}
+	operatorSections = []section{
+		{Path: "orgs", Text: "nav.orgs", action: "organization.list"},
+		{Path: "resources", Text: "nav.resources", action: "catalogue.read"},
+		{Path: "presets", Text: "nav.presets", action: "catalogue.read"},
+		{Path: "signing-keys", Text: "nav.signing_keys", action: "signing.read"},
+		{Path: "verifiers", Text: "nav.verifiers", action: "verifier.read"},
+		{Path: "health", Text: "nav.health", action: "verifier.read"},
+	}
+)
 
-// Sections that the visitor's role may read.
+// Root of the pages that the navigation leads to, and the pages that the visitor's role
+// may read.
+func (v *visitor) Root() string { return v.root }
 func (v *visitor) Sections() (list []section) {
+	all := sections
+	if v.root == operatorRoot {
+		all = operatorSections
+	}
 	current := -1
-	for _, s := range sections {
-		if v.org.ID == "" || v.by.May(s.action) != nil {
+	for _, s := range all {
+		if v.root == "" || v.by.May(s.action) != nil {
 			continue
 		}
 		list = append(list, s)
-		if _, rest, _ := strings.Cut(v.path, "/o/"+v.org.ID+"/"); rest == s.Path || strings.HasPrefix(rest, s.Path+"/") {
+		if _, rest, _ := strings.Cut(v.path, v.root+"/"); rest == s.Path || strings.HasPrefix(rest, s.Path+"/") {
 			if current < 0 || len(s.Path) > len(list[current].Path) {
 				current = len(list) - 1
 			}

@@ -15,15 +15,20 @@ import (
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
 )
 
 // Config of the panel. All fields but Providers are required.
 type Config struct {
 	Issuer   string
 	Registry *keys.Registry
+	Relay    *authz.Relay
+	Ring     *signing.Ring
 	// Check verifies an access token. Beside an error, there are claims if only the
 	// signature is right.
-	Check  func(token string) (*tokens.Claims, error)
+	Check func(token string) (*tokens.Claims, error)
+	// Health says what the server needs, and whether it is there.
+	Health func(context.Context) []authz.Check
 	Logger *slog.Logger
 	// Providers of single sign-on, for people of their domains; the others have passwords.
 	Providers []Provider
@@ -36,6 +41,7 @@ type panel struct {
 	pages *http.ServeMux  // by method and path
 
 	providers []*provider
+	reports   reports
 }
 
 //go:embed assets
@@ -117,15 +123,35 @@ func (p *panel) routes() (http.Handler, error) {
 		{"POST", "/o/{org}/keys/{key}/approve", p.member(p.fresh(p.approve))},
 		{"POST", "/o/{org}/keys/{key}/suspend", p.member(p.change(p.suspend))},
 		{"POST", "/o/{org}/keys/{key}/resume", p.member(p.fresh(p.resume))},
+		{"GET", "/o/{org}/keys/{key}/reach", p.member(p.showReach)},
 		{"GET", "/o/{org}/keys/{key}/revoke", p.member(p.askRevoke)},
 		{"POST", "/o/{org}/keys/{key}/revoke", p.member(p.change(p.revoke))},
+		{"GET", "/admin/orgs", p.staff(p.showOrganizations)},
+		{"POST", "/admin/orgs", p.staff(p.fresh(p.createOrganization))},
+		{"GET", "/admin/orgs/{org}", p.staff(p.showOrganization)},
+		{"POST", "/admin/orgs/{org}", p.staff(p.fresh(p.editOrganization))},
+		{"POST", "/admin/orgs/{org}/members", p.staff(p.fresh(p.addCustomer))},
+		{"POST", "/admin/orgs/{org}/members/{member}/link", p.staff(p.fresh(p.makeLink))},
+		{"GET", "/admin/resources", p.staff(p.showResources)},
+		{"GET", "/admin/resources/new", p.staff(p.askResource)},
+		{"POST", "/admin/resources/new", p.staff(p.fresh(p.putResource))},
+		{"GET", "/admin/resources/{resource}", p.staff(p.askResource)},
+		{"POST", "/admin/resources/{resource}", p.staff(p.fresh(p.putResource))},
+		{"POST", "/admin/resources/{resource}/remove", p.staff(p.fresh(p.removeResource))},
+		{"GET", "/admin/presets", p.staff(p.showPresets)},
+		{"POST", "/admin/presets", p.staff(p.fresh(p.putPreset))},
+		{"GET", "/admin/signing-keys", p.staff(p.showSigningKeys)},
+		{"POST", "/admin/signing-keys", p.staff(p.fresh(p.rotateSigningKey))},
+		{"GET", "/admin/verifiers", p.staff(p.showVerifiers)},
+		{"GET", "/admin/health", p.staff(p.showHealth)},
+		{"POST", "/csp-report", p.takeReport},
 		{"", "/", func(http.ResponseWriter, *http.Request, *visitor) error { return keys.ErrNotFound }},
 	} {
 		mux.Handle(strings.TrimSpace(route.method+" "+p.base+route.path), p.handler(route.handle))
 	}
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.fail(w, r, &visitor{taste: p.taste(r)}, errForeign) }))
-	return secure(protection.Handler(mux)), nil
+	return p.secure(protection.Handler(mux)), nil
 }
 
 // errForeign: the request comes from a page that is not the panel's.
@@ -136,9 +162,9 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // secure sets what every answer says to the browser.
-func secure(next http.Handler) http.Handler {
+func (p *panel) secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range map[string]string{"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+		for name, value := range map[string]string{"Content-Security-Policy": policy + "; report-uri " + p.base + "/csp-report", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
 			"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin", "Permissions-Policy": "camera=(), geolocation=(), microphone=()", "Cache-Control": "no-store"} {
 			w.Header().Set(name, value)
 		}
@@ -164,10 +190,12 @@ type visitor struct {
 	session      string
 	path         string // of the request
 	taste        taste
-	// member, org and by are of the organisation of the page, if it has one.
+	// member, org and by are of the organisation of the page, if it has one; on the
+	// operator's pages that is the operator's.
 	member keys.Member
 	org    keys.Organization
 	by     keys.Actor
+	root   string // of the pages that the navigation leads to
 }
 
 // A handle answers a request, or returns an error before it has written anything.
@@ -213,15 +241,20 @@ func (p *panel) member(next handle) handle {
 		if i < 0 {
 			return keys.ErrNotFound
 		}
-		v.member = v.Memberships[i]
-		v.by = by(w, r)
-		v.by.MemberID, v.by.Role = v.member.ID, v.member.Role
-		var err error
-		if v.org, err = p.Registry.Organization(r.Context(), v.member.OrganizationID); err != nil {
+		v.root = "/o/" + v.Memberships[i].OrganizationID
+		if err := p.acts(w, r, v, v.Memberships[i]); err != nil {
 			return err
 		}
 		return next(w, r, v)
 	}
+}
+
+// acts makes the visitor act as a member.
+func (p *panel) acts(w http.ResponseWriter, r *http.Request, v *visitor, m keys.Member) (err error) {
+	v.member, v.by = m, by(w, r)
+	v.by.MemberID, v.by.Role = m.ID, m.Role
+	v.org, err = p.Registry.Organization(r.Context(), m.OrganizationID)
+	return err
 }
 
 // change reads the form of a request.
@@ -330,6 +363,7 @@ var problems = []struct {
 	{keys.ErrNotPending, http.StatusConflict, "error.state"},
 	{keys.ErrSecretEnded, http.StatusConflict, "error.state"},
 	{keys.ErrRotating, http.StatusConflict, "error.state"},
+	{keys.ErrInUse, http.StatusConflict, "error.in_use"},
 	{keys.ErrRepeated, http.StatusConflict, "error.repeated"},
 	{errForeign, http.StatusForbidden, "error.foreign"},
 	{errForm, http.StatusBadRequest, "error.form"},

@@ -25,6 +25,7 @@ import (
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
 )
 
 // site is a panel that listens, over the in-memory store.
@@ -35,14 +36,15 @@ type site struct {
 	registry *keys.Registry
 	relay    *relay
 	log      *lockedBuffer
-	// check is what becomes of every token.
-	check func() (*tokens.Claims, error)
-	idp   *idp // of newSingleSignOn
+	// check is what becomes of every token, and health how the server is.
+	check  func() (*tokens.Claims, error)
+	health []authz.Check
+	idp    *idp // of newSingleSignOn
 }
 
-// relay confirms at once, or not at all.
+// relay is the real one; when silent it confirms nothing.
 type relay struct {
-	keys.Relay
+	*authz.Relay
 	silent atomic.Bool
 }
 
@@ -70,22 +72,45 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// signingKeys is a list of them in memory.
+type signingKeys []signing.Sealed
+
+func (s *signingKeys) SigningKeys(context.Context) ([]signing.Sealed, error) { return *s, nil }
+
+func (s *signingKeys) AddSigningKey(_ context.Context, key signing.Sealed) error {
+	*s = append(*s, key)
+	return nil
+}
+
 var tester = keys.Program("test")
 
 func newSite(t *testing.T, providers ...Provider) *site {
 	t.Helper()
 	store := keystest.NewMemory()
-	relay := &relay{Relay: store}
+	buffer := &lockedBuffer{}
+	logger := slog.New(slog.NewJSONHandler(buffer, nil))
+	relay := &relay{Relay: authz.NewRelay(authz.RelayConfig{Log: store, Name: "auth-1", Alone: true, Logger: logger})}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { relay.Run(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
 	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, store: store, registry: registry, relay: relay, log: &lockedBuffer{}}
+	s := &site{t: t, store: store, registry: registry, relay: relay, log: buffer}
 	check := func(string) (*tokens.Claims, error) { return s.check() }
 	server := httptest.NewUnstartedServer(nil)
 	s.origin = "http://" + server.Listener.Addr().String()
-	logger := slog.New(slog.NewJSONHandler(s.log, nil))
-	p, err := parse(Config{Issuer: s.origin, Registry: registry, Check: check, Logger: logger, Providers: providers})
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: s.origin, KEK: make([]byte, 32), Store: &signingKeys{}, Logger: logger})
+	s.must(err)
+	s.must(ring.Ensure(ctx, tokens.ES256))
+	select {
+	case <-relay.Revocations().Ready():
+	case <-t.Context().Done():
+	}
+	p, err := parse(Config{Issuer: s.origin, Registry: registry, Relay: relay.Relay, Ring: ring, Check: check, Logger: logger, Providers: providers,
+		Health: func(context.Context) []authz.Check { return s.health }})
 	s.must(err)
 	s.must(p.speak(marked(p.faces["en"].catalogue)))
 	handler, err := p.routes()
@@ -416,26 +441,31 @@ func TestRevokeByMouse(t *testing.T) {
 	b.goes(chromedp.Click("tbody a"))
 	b.says("CI/CD Pipeline", k.ClientID, "Active", "just now from 203.0.113.9", "…"+k.Credentials[0].Hint, "everywhere")
 	b.accessible("key")
-	b.goes(chromedp.Click("main a.danger"))
-	b.says("Revoke “CI/CD Pipeline”?", "cannot be undone", "0 of 5 keys afterwards", "It is in use.")
+	b.do(chromedp.Click("main a.danger"))
+	b.until(`document.querySelector('dialog').open`)
+	b.says("Revoke “CI/CD Pipeline”?", "cannot be undone", "0 of 5 keys afterwards", "It is in use.", "the 1 verifier that follows")
 	if got := b.focused(); got != "Keep key" {
 		t.Errorf("the focus is on %q", got)
 	}
+	b.accessible("revoke-dialog")
+	b.do(chromedp.Click("dialog .buttons a"))
+	b.until(`!document.querySelector('dialog').open`)
+	b.open("/panel/o/acme/keys/" + k.ID + "/revoke")
 	b.accessible("revoke")
 	b.goes(chromedp.Click(".buttons a"))
 	if at := b.at(); at != "/panel/o/acme/keys/"+k.ID {
 		t.Error(at)
 	}
-	b.goes(chromedp.Click("main a.danger"))
-	b.do(chromedp.Click(`input[value="may be exposed"]`), chromedp.SendKeys("#name", "CI/CD"))
+	b.do(chromedp.Click("main a.danger"))
+	b.do(chromedp.Click(`input[value="may be exposed"]`), chromedp.SendKeys("#revoke-name", "CI/CD"))
 	if status := b.goes(chromedp.Click("button.danger")); status != 422 {
 		t.Errorf("status %d", status)
 	}
 	b.says("That is not its name. Nothing was revoked.")
 	b.accessible("revoke-problem")
-	b.do(chromedp.SendKeys("#name", "ci/cd pipeline"))
+	b.do(chromedp.SendKeys("#revoke-name", "ci/cd pipeline"))
 	b.goes(chromedp.Click("button.danger"))
-	b.says("Revoked", "0 of 0 verifiers confirmed in 0 s", "ann", "may be exposed")
+	b.says("Revoked", "1 of 1 verifiers confirmed in 0.", "ann", "may be exposed", "auth-1 · confirmed", "everything on record about this key")
 	b.accessible("key-revoked")
 	key, err := s.registry.Key(t.Context(), "acme", k.ID)
 	if err != nil || key.RevokedReason != "may be exposed" {
@@ -446,7 +476,7 @@ func TestRevokeByMouse(t *testing.T) {
 		t.Errorf("%+v, %v", events, err)
 	}
 	b.open("/panel/o/acme/keys/" + k.ID + "/revoke")
-	b.says("confirmed in 0 s")
+	b.says("confirmed in 0.")
 }
 
 // TestRevokeByKeyboard: the same with the keyboard alone, and Enter keeps the key.
@@ -461,13 +491,43 @@ func TestRevokeByKeyboard(t *testing.T) {
 	if key, err := s.registry.Key(t.Context(), "acme", k.ID); err != nil || !key.RevokedAt.IsZero() {
 		t.Errorf("%v %v", key.RevokedAt, err)
 	}
-	b.goes(chromedp.Click("main a.danger"))
-	b.do(chromedp.Focus("#other"), chromedp.KeyEvent("cleaned up"), chromedp.KeyEvent(kb.Tab+kb.Tab))
+	b.tabTo("Revoke…")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.until(`document.querySelector('dialog').open`)
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.until(`!document.querySelector('dialog').open`)
+	if got := b.focused(); got != "Revoke…" {
+		t.Errorf("after Escape the focus is on %q", got)
+	}
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.until(`document.activeElement.matches('[data-close]')`)
+	b.do(chromedp.Focus("#revoke-other"), chromedp.KeyEvent("cleaned up"), chromedp.KeyEvent(kb.Tab+kb.Tab))
 	if got := b.focused(); got != "Revoke key" {
 		t.Errorf("the focus is on %q", got)
 	}
 	b.goes(chromedp.KeyEvent(kb.Enter))
 	b.says("verifiers confirmed", "cleaned up")
+}
+
+// TestTheReceiptAsItHappens: while a revocation waits for a silent verifier, the page says
+// who has confirmed and who has not, and until when at the latest; then it has the receipt.
+func TestTheReceiptAsItHappens(t *testing.T) {
+	s := newAcme(t)
+	k := s.key("acme", "Old dashboard", "mem_acme_ann")
+	for name, stale := range map[string]time.Duration{"eu-west-2": 0, "reports": 2 * time.Second} {
+		s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_" + name, Name: name, ClientID: "client", Via: "elsewhere", Lease: 2 * time.Second, AcceptStale: stale, JoinedAt: time.Now()}))
+	}
+	b := s.signedIn("ann@example.com")
+	b.open("/panel/o/acme/keys/" + k.ID + "/revoke")
+	b.says("the 3 verifiers that follow", "reports may go on accepting for 2 seconds")
+	b.do(chromedp.Click("button.danger"))
+	b.until(`['auth-1 · confirmed', 'eu-west-2 · silent; it accepts nothing from', 'reports · silent; its owner lets it accept until'].every(text => document.querySelector('.reach').textContent.replaceAll(/[\u200b\u200c]/g, '').includes(text))`)
+	b.until(`location.pathname.endsWith('` + k.ID + `') && document.querySelector('#receipt')`)
+	b.says("1 of 3 verifiers confirmed in 2.", "some may go on accepting", "eu-west-2 · silent")
+	b.accessible("key-revoked-silent")
+	if status, page := s.get("/panel/o/acme/keys/"+k.ID+"/reach", b.cookie()); status != 200 || !strings.Contains(page, `"name":"auth-1","confirmed":true`) {
+		t.Errorf("%d %s", status, page)
+	}
 }
 
 // TestRevocationThatNobodyConfirmedSaysSo, and is asked for again.
@@ -482,7 +542,7 @@ func TestRevocationThatNobodyConfirmedSaysSo(t *testing.T) {
 	b.accessible("key-unconfirmed")
 	s.relay.silent.Store(false)
 	b.goes(chromedp.Click("section button"))
-	b.says("0 of 0 verifiers confirmed")
+	b.says("1 of 1 verifiers confirmed")
 }
 
 // TestThePanelForbidsWhatTheDomainForbids: a key of another organisation is not there,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/imara/apikeys/authz"
@@ -44,7 +45,8 @@ type membership struct {
 	MayRead bool
 }
 
-// home leads to the keys of the visitor's organisation, or lets the visitor choose.
+// home leads to the keys of the visitor's organisation, or lets the visitor choose. Whose
+// only organisation is the operator's begins with the operator's pages.
 func (p *panel) home(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if !v.SignedIn() {
 		http.Redirect(w, r, p.base+"/sign-in", http.StatusSeeOther)
@@ -58,8 +60,13 @@ func (p *panel) home(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		}
 		list = append(list, membership{m, o.Name, keys.Actor{MemberID: m.ID, Role: m.Role}.May("key.read") == nil})
 	}
-	if len(list) == 1 && list[0].MayRead {
-		http.Redirect(w, r, p.base+"/o/"+list[0].OrganizationID+"/keys", http.StatusSeeOther)
+	others := slices.DeleteFunc(slices.Clone(list), func(m membership) bool { return isStaff(m.Member) })
+	switch {
+	case len(others) == 1 && others[0].MayRead:
+		http.Redirect(w, r, p.base+"/o/"+others[0].OrganizationID+"/keys", http.StatusSeeOther)
+		return nil
+	case len(others) == 0 && len(list) > 0:
+		http.Redirect(w, r, p.base+operatorRoot+"/orgs", http.StatusSeeOther)
 		return nil
 	}
 	p.show(w, v, "home", http.StatusOK, list)

@@ -78,6 +78,7 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 	}
 	for _, m := range []keys.Member{
 		{ID: "mem_demo_owner", OrganizationID: demoOrganization, Name: "Amal Ortiz", Email: "amal@acme.example", Role: keys.Owner},
+		{ID: "mem_demo_operator", OrganizationID: keys.OperatorOrganization, Name: "Amal Ortiz", Email: "amal@acme.example", Role: keys.Staff},
 		{ID: "mem_demo_developer", OrganizationID: demoOrganization, Name: "Mika Sato", Email: "mika@acme.example", Role: keys.Developer},
 	} {
 		if _, err := p.registry.AddMember(ctx, demoActor, m); err != nil && !errors.Is(err, keys.ErrExists) {

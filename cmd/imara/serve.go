@@ -325,7 +325,8 @@ func (p *program) handler() (http.Handler, error) {
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
 		CursorKey: p.master.derive("cursor v1"), Logger: p.logger})
 	mux.Handle(authz.IssuerPath(p.issuer)+"/v1/", api)
-	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Check: p.server.Check, Logger: p.logger, Providers: p.providers})
+	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Check: p.server.Check, Health: p.server.Health,
+		Logger: p.logger, Providers: p.providers})
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,42 @@ for (const form of all('form:has([name=request])')) {
   addEventListener('pageshow', () => { sent = false; });
 }
 
+// A link to a page that asks opens the dialog that asks the same, where the page has it.
+for (const link of all('[data-dialog]')) {
+  const dialog = document.getElementById(link.dataset.dialog);
+  link.addEventListener('click', (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    dialog.showModal();
+  });
+  for (const close of all('[data-close]', dialog)) close.addEventListener('click', (event) => { event.preventDefault(); dialog.close(); });
+}
+
+// While a revocation waits for its verifiers, the page that asked shows them.
+for (const form of all('[data-reach]')) {
+  form.addEventListener('submit', () => {
+    const reach = form.parentElement.querySelector('.reach');
+    const list = reach.querySelector('ul');
+    const ask = async () => {
+      try {
+        const answer = await fetch(form.dataset.reach, {headers: {Accept: 'application/json'}});
+        if (answer.ok) {
+          list.replaceChildren(...(await answer.json()).map((verifier) => {
+            const [item, name] = [document.createElement('li'), document.createElement('bdi')];
+            item.className = verifier.confirmed ? 'can' : 'warn';
+            name.textContent = verifier.name;
+            item.append(name, ' · ', verifier.text);
+            return item;
+          }));
+        }
+      } catch { /* the answer to the form says it all the same */ }
+      setTimeout(ask, 300);
+    };
+    reach.hidden = false;
+    ask();
+  });
+}
+
 // Copying, of what a button names. Where a text has the mask, the secret of the page goes.
 const mask = '•'.repeat(16);
 const said = document.querySelector('.said');

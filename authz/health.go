@@ -1,0 +1,49 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
+)
+
+// A Check is something that the server needs.
+type Check struct {
+	Name string // store, log, signing_keys or redis
+	Err  error  // what is wrong with it; nil: nothing
+}
+
+// Health says what the server needs and whether it is there, in a second or two. Without
+// Redis there is no check of it, and with Redis away verifiers follow over HTTP.
+func (s *Server) Health(ctx context.Context) []Check {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	checks := []Check{
+		{"store", s.config.Ping(ctx)},
+		{"log", s.config.Relay.revocations.Fresh()},
+		{"signing_keys", s.canSign()},
+	}
+	if publisher := s.config.Relay.Publisher; publisher != nil {
+		err := publisher.Check(ctx)
+		if err == nil && s.config.Relay.deaf.Load() {
+			err = errors.New("acknowledgements cannot be read")
+		}
+		checks = append(checks, Check{"redis", err})
+	}
+	return checks
+}
+
+// canSign tells whether a key of each algorithm signs now.
+func (s *Server) canSign() (err error) {
+	all := s.config.Ring.Keys()
+	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
+		if !slices.ContainsFunc(all, func(k signing.KeyInfo) bool { return k.Algorithm == algorithm && k.State == signing.Current }) {
+			err = errors.Join(err, fmt.Errorf("no key signs with %s", algorithm))
+		}
+	}
+	return err
+}
