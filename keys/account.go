@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -73,6 +74,12 @@ type WebSession struct {
 	ProvedAt  time.Time // when the person last proved to be it; zero: not known
 	Address   string    // from which it began
 }
+
+// Of tells whether the session is the one with a token.
+func (s WebSession) Of(token string) bool { return bytes.Equal(s.Hash, hashToken(token)) }
+
+// ID names the session to its person; nobody can enter with it.
+func (s WebSession) ID() string { return hex.EncodeToString(s.Hash[:8]) }
 
 // A Visitor is a person who is signed in, with what that person is a member of now.
 type Visitor struct {
@@ -185,32 +192,60 @@ func (r *Registry) newPassword(ctx context.Context, email, password string) (has
 }
 
 // SignIn begins a session. Errors: [ErrCredentials], which never says whether there is
-// such an account, and [ErrBusy].
+// such an account, a [WaitError], and [ErrBusy].
 func (r *Registry) SignIn(ctx context.Context, by Actor, email, password string) (session string, err error) {
-	if password == "" || len(password) > MaxPassword {
-		return "", ErrCredentials
-	}
-	leave, err := r.passwords.enter(ctx)
+	account, err := r.proven(ctx, by, email, password)
 	if err != nil {
 		return "", err
-	}
-	account, err := r.config.Store.Account(ctx, strings.ToLower(strings.TrimSpace(email)))
-	if errors.Is(err, ErrNotFound) || err == nil && account.Password == "" {
-		account.Password, err = decoy, nil
-	}
-	right := err == nil && matches(account.Password, password) && account.Email != ""
-	leave()
-	switch {
-	case err != nil:
-		return "", err
-	case !right:
-		return "", ErrCredentials
 	}
 	session, err = r.beginSession(ctx, by, account, now())
 	if errors.Is(err, ErrNotFound) {
 		err = ErrCredentials
 	}
 	return session, err
+}
+
+// proven returns the account of an address whose password this is.
+func (r *Registry) proven(ctx context.Context, by Actor, email, password string) (Account, error) {
+	email = strings.ToLower(strings.TrimSpace(email))
+	if password == "" || len(password) > MaxPassword {
+		return Account{}, ErrCredentials
+	}
+	leave, err := r.passwords.enter(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	defer leave()
+	if err := r.tries.take(email, by.Address); err != nil {
+		return Account{}, err
+	}
+	account, err := r.config.Store.Account(ctx, email)
+	if errors.Is(err, ErrNotFound) || err == nil && account.Password == "" {
+		account, err = Account{Password: decoy}, nil
+	}
+	switch {
+	case err != nil:
+		return Account{}, err
+	case !matches(account.Password, password) || account.Email == "":
+		return Account{}, ErrCredentials
+	}
+	r.tries.right(email, by.Address)
+	return account, nil
+}
+
+// ChangePassword sets another password of an account, whose old one this is, and begins a
+// session; every other one ends, as after a link. Errors: those of [Registry.SignIn] and
+// [Registry.UseLink].
+func (r *Registry) ChangePassword(ctx context.Context, by Actor, email, old, password string) (session string, err error) {
+	account, err := r.proven(ctx, by, email, old)
+	if err != nil {
+		return "", err
+	}
+	token, _, err := r.addLink(ctx, by, account.Email)
+	if err != nil {
+		return "", err
+	}
+	return r.UseLink(ctx, by, token, password)
 }
 
 func (r *Registry) beginSession(ctx context.Context, by Actor, a Account, proved time.Time) (string, error) {
@@ -227,11 +262,11 @@ func (r *Registry) Sessions(ctx context.Context, v Visitor) ([]WebSession, error
 	return slices.DeleteFunc(list, func(s WebSession) bool { return !s.Live(t) }), err
 }
 
-// EndOtherSessions ends every session of a visitor but this one.
-func (r *Registry) EndOtherSessions(ctx context.Context, v Visitor, session string) error {
+// EndSessions ends those sessions of a visitor that are meant.
+func (r *Registry) EndSessions(ctx context.Context, v Visitor, meant func(WebSession) bool) error {
 	list, err := r.config.Store.WebSessions(ctx, v.Email)
 	for _, s := range list {
-		if !bytes.Equal(s.Hash, hashToken(session)) {
+		if meant(s) {
 			err = errors.Join(err, r.config.Store.EndWebSession(ctx, s.Hash))
 		}
 	}

@@ -28,6 +28,7 @@ type Registry struct {
 	config    Config
 	plans     map[string]Plan
 	passwords passwords
+	tries     tries
 }
 
 // New checks config.
@@ -49,7 +50,7 @@ func New(config Config) (*Registry, error) {
 	if config.Plans == nil {
 		config.Plans = DefaultPlans()
 	}
-	r := &Registry{config: config, plans: make(map[string]Plan), passwords: passwords{make(chan struct{}, min(4, runtime.NumCPU()))}}
+	r := &Registry{config: config, plans: make(map[string]Plan), passwords: passwords{slots: make(chan struct{}, min(4, runtime.NumCPU()))}}
 	for _, p := range config.Plans {
 		r.plans[p.Name] = p
 	}

@@ -16,11 +16,7 @@ func isStaff(m keys.Member) bool { return m.Role == keys.Staff || m.Role == keys
 // staff admits the operator's staff, who act on every organisation with the role that
 // they have in the operator's; for others there is nothing here.
 func (p *panel) staff(next handle) handle {
-	return func(w http.ResponseWriter, r *http.Request, v *visitor) error {
-		if !v.SignedIn() {
-			http.Redirect(w, r, p.base+"/sign-in", http.StatusSeeOther)
-			return nil
-		}
+	return p.signedIn(func(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		i := slices.IndexFunc(v.Memberships, isStaff)
 		if i < 0 {
 			return keys.ErrNotFound
@@ -31,7 +27,7 @@ func (p *panel) staff(next handle) handle {
 		}
 		v.by.Operator = v.by.Role == keys.Staff
 		return next(w, r, v)
-	}
+	})
 }
 
 // Elsewhere is the other side of the panel, for who may see both: the operator's pages,

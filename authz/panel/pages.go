@@ -238,6 +238,10 @@ func (v *visitor) SignedIn() bool { return v.Email != "" }
 // Name of the visitor in this organisation, or the address.
 func (v *visitor) Name() string { return cmp.Or(v.member.Name, v.Email) }
 
+// WarnAfter is after how many milliseconds without another request the page warns that
+// the session is about to end. The server counts requests by the minute.
+func (v *visitor) WarnAfter() int64 { return (keys.SessionIdle - 3*time.Minute).Milliseconds() }
+
 // Org is the organisation of the page.
 func (v *visitor) Org() keys.Organization { return v.org }
 

@@ -85,12 +85,16 @@ func (p *panel) routes() (http.Handler, error) {
 		method, path string
 		handle       handle
 	}{
-		{"GET", "/{$}", p.home},
+		{"GET", "/{$}", p.signedIn(p.home)},
 		{"GET", "/sign-in", p.showSignIn},
 		{"POST", "/sign-in", p.signIn},
 		{"POST", "/sign-out", p.signOut},
 		{"GET", "/sign-in/{provider}", p.provider(p.askProvider)},
 		{"GET", "/sign-in/{provider}/callback", p.provider(p.answerProvider)},
+		{"GET", "/account", p.signedIn(p.showAccount)},
+		{"POST", "/account/password", p.signedIn(p.change(p.changePassword))},
+		{"POST", "/account/sessions", p.signedIn(p.change(p.endSessions))},
+		{"POST", "/account/stay", p.stay},
 		{"GET", "/link/{token}", p.showLink},
 		{"POST", "/link/{token}", p.useLink},
 		{"GET", "/o/{org}/keys", p.member(p.listKeys)},
@@ -230,13 +234,20 @@ func (p *panel) visitor(r *http.Request) (*visitor, error) {
 	return v, err
 }
 
-// member admits members of the organisation of the path; for others it is not there.
-func (p *panel) member(next handle) handle {
+// signedIn admits whoever is.
+func (p *panel) signedIn(next handle) handle {
 	return func(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		if !v.SignedIn() {
 			http.Redirect(w, r, p.base+"/sign-in", http.StatusSeeOther)
 			return nil
 		}
+		return next(w, r, v)
+	}
+}
+
+// member admits members of the organisation of the path; for others it is not there.
+func (p *panel) member(next handle) handle {
+	return p.signedIn(func(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		i := slices.IndexFunc(v.Memberships, func(m keys.Member) bool { return m.OrganizationID == r.PathValue("org") })
 		if i < 0 {
 			return keys.ErrNotFound
@@ -246,7 +257,7 @@ func (p *panel) member(next handle) handle {
 			return err
 		}
 		return next(w, r, v)
-	}
+	})
 }
 
 // acts makes the visitor act as a member.
@@ -296,25 +307,24 @@ func (p *panel) confirmed(w http.ResponseWriter, r *http.Request, v *visitor) (b
 		return false, nil
 	}
 	session, err := p.Registry.SignIn(r.Context(), by(w, r), v.Email, password)
-	switch {
-	case errors.Is(err, keys.ErrCredentials), errors.Is(err, keys.ErrBusy):
-		form.Problem = "signin.wrong_password"
-		if errors.Is(err, keys.ErrBusy) {
-			form.Problem = "signin.busy"
+	if problem, status := passwordTrouble(w, err); status != 0 {
+		if status == http.StatusUnauthorized {
+			problem.Text, status = "signin.wrong_password", http.StatusForbidden
 		}
-		p.show(w, v, "confirm", http.StatusForbidden, form)
+		form.Problem = problem
+		p.show(w, v, "confirm", status, form)
 		return false, nil
-	case err != nil:
-		return false, err
 	}
-	err = p.replace(w, r, v, session)
+	if err == nil {
+		err = p.replace(w, r, v, session)
+	}
 	return err == nil, err
 }
 
 // confirmForm asks for the password, with the fields of the form that waits for it.
 type confirmForm struct {
 	Fields   url.Values
-	Problem  string
+	Problem  passwordProblem
 	Provider *provider // that can confirm it; nil: the password does
 }
 

@@ -1,15 +1,12 @@
 package panel
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"mime"
 	"net/http"
 	"slices"
-	"strings"
 
-	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -31,13 +28,6 @@ func parseForm(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// passwordForm is what the pages show that ask for a password.
-type passwordForm struct {
-	Email     string
-	Problem   string      // id in the catalogue; empty: none
-	Providers []*provider // with which one can sign in instead
-}
-
 // A membership is an organisation of the visitor's.
 type membership struct {
 	keys.Member
@@ -48,10 +38,6 @@ type membership struct {
 // home leads to the keys of the visitor's organisation, or lets the visitor choose. Whose
 // only organisation is the operator's begins with the operator's pages.
 func (p *panel) home(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	if !v.SignedIn() {
-		http.Redirect(w, r, p.base+"/sign-in", http.StatusSeeOther)
-		return nil
-	}
 	var list []membership
 	for _, m := range v.Memberships {
 		o, err := p.Registry.Organization(r.Context(), m.OrganizationID)
@@ -148,84 +134,4 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 		return p.again(w, v, "link", form, err)
 	}
 	return p.begin(w, r, v, session)
-}
-
-// A foundingForm is what the first owner of a server fills in.
-type foundingForm struct {
-	Organization, Name, Email string
-	Problem                   problem // Text is empty: none
-}
-
-// found makes the visitor the server's first owner, and shows the operator's first key.
-func (p *panel) found(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	value := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
-	form := foundingForm{Organization: value("organization"), Name: value("name"), Email: value("email")}
-	f := keys.Founding{Organization: form.Organization, Name: form.Name, Email: form.Email, Password: r.PostForm.Get("password")}
-	for _, scope := range authz.ManagementScopes() {
-		f.Scopes = append(f.Scopes, scope.Name)
-	}
-	err := errDiffer
-	var session string
-	var first keys.Created
-	if f.Password == r.PostForm.Get("again") {
-		session, first, err = p.Registry.Found(r.Context(), by(w, r), r.PathValue("token"), f)
-	}
-	status := http.StatusUnprocessableEntity
-	var input *keys.InputError
-	switch {
-	case err == nil:
-		if err := p.replace(w, r, v, session); err != nil {
-			return err
-		}
-		p.showSecret(w, v, first)
-		return nil
-	case errors.Is(err, errDiffer):
-		form.Problem = problem{"again", "link.differ", ""}
-	case errors.Is(err, keys.ErrBusy):
-		w.Header().Set("Retry-After", "1")
-		form.Problem, status = problem{"password", "signin.busy", ""}, http.StatusServiceUnavailable
-	case errors.As(err, &input) && input.Field == "password":
-		form.Problem = problem{"password", "link.password", ""}
-	case errors.As(err, &input) && input.Field == "email":
-		form.Problem = problem{"email", "found.email_bad", ""}
-	case errors.As(err, &input):
-		form.Problem = problem{input.Field, "found.name_bad", ""}
-	default:
-		return p.again(w, v, "link", passwordForm{}, err)
-	}
-	authz.Observe(w, "outcome", form.Problem.Text)
-	p.show(w, v, "found", status, form)
-	return nil
-}
-
-// errDiffer: the password was not typed twice.
-var errDiffer = errors.New("the two passwords are not the same")
-
-// errElsewhere: a provider speaks for this address.
-var errElsewhere = errors.New("signs in with a provider")
-
-// again shows a form again with what was wrong; other errors it returns.
-func (p *panel) again(w http.ResponseWriter, v *visitor, page string, form passwordForm, err error) error {
-	var input *keys.InputError
-	status := http.StatusUnprocessableEntity
-	switch {
-	case errors.Is(err, keys.ErrNotFound):
-		page, status = "link_used", http.StatusNotFound
-	case errors.Is(err, keys.ErrCredentials):
-		form.Problem, status = "signin.wrong", http.StatusUnauthorized
-	case errors.Is(err, keys.ErrBusy):
-		w.Header().Set("Retry-After", "1")
-		form.Problem, status = "signin.busy", http.StatusServiceUnavailable
-	case errors.Is(err, errElsewhere):
-		form.Problem, status = "sso.elsewhere", http.StatusForbidden
-	case errors.Is(err, errDiffer):
-		form.Problem = "link.differ"
-	case errors.As(err, &input):
-		form.Problem = "link.password"
-	default:
-		return err
-	}
-	authz.Observe(w, "outcome", cmp.Or(form.Problem, page))
-	p.show(w, v, page, status, form)
-	return nil
 }

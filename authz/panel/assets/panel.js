@@ -23,6 +23,37 @@ addEventListener('keydown', (event) => {
 for (const e of all('[hidden]:is([data-copy], [data-download], .filter, .stored)')) e.hidden = false;
 for (const e of all('[data-plain]')) e.hidden = true;
 
+// A session that is about to end says so, and goes on when somebody is there.
+for (const warning of all('[data-ending]')) {
+  const wait = () => setTimeout(() => { warning.hidden = false; }, Number(warning.dataset.ending));
+  warning.querySelector('button').addEventListener('click', async () => {
+    try {
+      const answer = await fetch(warning.dataset.stay, {method: 'POST'});
+      if (!answer.ok) return location.reload();
+      warning.hidden = true;
+      wait();
+    } catch { /* the banner below says why */ }
+  });
+  wait();
+}
+
+// Without a network nothing goes, and that is not the fault of the keys.
+const offline = document.querySelector('.offline');
+const reachable = () => { offline.hidden = navigator.onLine; };
+addEventListener('online', reachable);
+addEventListener('offline', reachable);
+reachable();
+
+// Who has to wait sees for how long.
+for (const text of all('[data-countdown]')) {
+  let left = Number(text.dataset.countdown);
+  const tick = setInterval(() => {
+    left -= 1;
+    if (left > 0) text.textContent = text.textContent.replace(/\d+/, left);
+    else { text.hidden = true; clearInterval(tick); }
+  }, 1000);
+}
+
 // A summary of problems gets the focus.
 document.querySelector('[role=alert][tabindex]')?.focus();
 

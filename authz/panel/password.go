@@ -1,0 +1,71 @@
+package panel
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/keys"
+)
+
+// passwordForm is what the pages show that ask for a password.
+type passwordForm struct {
+	Email     string
+	Problem   passwordProblem
+	Providers []*provider // with which one can sign in instead
+}
+
+// A passwordProblem is why a password does not do.
+type passwordProblem struct {
+	Text string // id in the catalogue; empty: there is none
+	Wait int    // seconds until the next try; 0: none
+}
+
+// errDiffer: the password was not typed twice.
+var errDiffer = errors.New("the two passwords are not the same")
+
+// errElsewhere: a provider speaks for this address.
+var errElsewhere = errors.New("signs in with a provider")
+
+// passwordTrouble is the problem of an error, and the status of the page that shows it; 0
+// for an error that is none of a password.
+func passwordTrouble(w http.ResponseWriter, err error) (passwordProblem, int) {
+	var input *keys.InputError
+	var early *keys.WaitError
+	switch {
+	case errors.As(err, &early):
+		seconds := int(early.Wait / time.Second)
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		return passwordProblem{"signin.wait", seconds}, http.StatusTooManyRequests
+	case errors.Is(err, keys.ErrCredentials):
+		return passwordProblem{Text: "signin.wrong"}, http.StatusUnauthorized
+	case errors.Is(err, keys.ErrBusy):
+		w.Header().Set("Retry-After", "1")
+		return passwordProblem{Text: "signin.busy"}, http.StatusServiceUnavailable
+	case errors.Is(err, errElsewhere):
+		return passwordProblem{Text: "sso.elsewhere"}, http.StatusForbidden
+	case errors.Is(err, errDiffer):
+		return passwordProblem{Text: "link.differ"}, http.StatusUnprocessableEntity
+	case errors.As(err, &input):
+		return passwordProblem{Text: "link.password"}, http.StatusUnprocessableEntity
+	}
+	return passwordProblem{}, 0
+}
+
+// again shows a form again with what was wrong; other errors it returns.
+func (p *panel) again(w http.ResponseWriter, v *visitor, page string, form passwordForm, err error) error {
+	var status int
+	form.Problem, status = passwordTrouble(w, err)
+	if errors.Is(err, keys.ErrNotFound) {
+		page, status = "link_used", http.StatusNotFound
+	}
+	if status == 0 {
+		return err
+	}
+	authz.Observe(w, "outcome", cmp.Or(form.Problem.Text, page))
+	p.show(w, v, page, status, form)
+	return nil
+}
