@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -28,7 +29,7 @@ func TestExportIsAChain(t *testing.T) {
 	check := func(lines []string) (int, error) {
 		var c keys.Chain
 		for _, line := range lines[:len(lines)-1] {
-			e, _, err := ReadEvent([]byte(line))
+			e, _, err := authz.ReadEvent([]byte(line))
 			if err != nil {
 				return c.Events, err
 			}
@@ -36,7 +37,7 @@ func TestExportIsAChain(t *testing.T) {
 				return c.Events, err
 			}
 		}
-		_, end, err := ReadEvent([]byte(lines[len(lines)-1]))
+		_, end, err := authz.ReadEvent([]byte(lines[len(lines)-1]))
 		if err != nil {
 			return c.Events, err
 		}
@@ -62,7 +63,7 @@ func TestExportIsAChain(t *testing.T) {
 		t.Error("the newest event can be left out")
 	}
 	// The export itself is the newest event.
-	if last, _, _ := ReadEvent([]byte(lines[len(lines)-2])); last.Action != "audit.export" {
+	if last, _, _ := authz.ReadEvent([]byte(lines[len(lines)-2])); last.Action != "audit.export" {
 		t.Errorf("%+v", last)
 	}
 	table := w.call("GET", "/v1/orgs/org/audit-events/export?format=csv&action=organization.rename", token, "")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -24,8 +25,8 @@ type ChangedKey struct {
 	Key Key `json:"key"`
 	// Receipt says how far the cut of its tokens has reached; not there when nothing
 	// was taken away.
-	Receipt *Receipt `json:"receipt,omitempty"`
-	Limits  Limits   `json:"limits"`
+	Receipt *authz.Receipt `json:"receipt,omitempty"`
+	Limits  Limits         `json:"limits"`
 }
 
 // Reason is why something is done, for the record.
@@ -111,7 +112,7 @@ func (s *server) changed(ctx context.Context, c call, key keys.Key, receipt keys
 	}
 	body := ChangedKey{Key: show(key), Limits: s.limits(ctx, c)}
 	if receipt.Position != 0 {
-		body.Receipt = showReceipt(receipt)
+		body.Receipt = authz.ShowReceipt(receipt)
 	}
 	return &answer[ChangedKey]{ETag: etag(key.Version()), Body: body}, nil
 }

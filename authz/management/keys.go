@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -32,7 +33,7 @@ type Key struct {
 	Secrets         []Secret   `json:"secrets"`
 	// Receipt of its revocation, in the answer about one key; not there while it is
 	// not confirmed.
-	Receipt *Receipt `json:"receipt,omitempty"`
+	Receipt *authz.Receipt `json:"receipt,omitempty"`
 }
 
 // A Secret as the API shows it.
@@ -53,19 +54,6 @@ type Secret struct {
 type Limits struct {
 	Active int `json:"active"`
 	Max    int `json:"max"`
-}
-
-// A Receipt says how far a revocation has reached.
-type Receipt struct {
-	ClientID  string    `json:"client_id,omitempty"`
-	RevokedAt time.Time `json:"revoked_at"`
-	Position  uint64    `json:"position"`
-	State     string    `json:"state" enum:"confirmed,lease_ended,waived"`
-	Confirmed int       `json:"confirmed"`
-	Total     int       `json:"total"`
-	WaitedMS  float64   `json:"waited_ms"`
-	By        string    `json:"by,omitempty" doc:"The key or member that revoked."`
-	Reason    string    `json:"reason,omitempty"`
 }
 
 // CreateKey is the request to create a key.
@@ -174,7 +162,7 @@ func (s *server) showKey(ctx context.Context, c call, in *struct {
 	shown := show(key)
 	switch receipt, err := s.Registry.Receipt(ctx, key); {
 	case err == nil:
-		shown.Receipt = showReceipt(receipt)
+		shown.Receipt = authz.ShowReceipt(receipt)
 	case !errors.Is(err, keys.ErrNotFound):
 		return nil, err
 	}
@@ -233,12 +221,6 @@ func (s *server) secretShown(ctx context.Context, c call, e keys.Event) (*answer
 func (s *server) limits(ctx context.Context, c call) (l Limits) {
 	l.Active, l.Max, _ = s.Registry.Limits(ctx, c.organization)
 	return l
-}
-
-func showReceipt(r keys.Receipt) *Receipt {
-	return &Receipt{ClientID: r.ClientID, RevokedAt: r.RevokedAt, Position: r.Position, State: string(r.State),
-		Confirmed: r.Confirmed, Total: r.Total, WaitedMS: float64(r.Waited.Microseconds()) / 1000,
-		By: r.By, Reason: r.Reason}
 }
 
 func show(k keys.Key) Key {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -76,8 +77,8 @@ type AnswerLimit struct {
 type PlanAnswer struct {
 	Organization Organization `json:"organization"`
 	// Receipt is there when the plan took API access away.
-	Receipt *Receipt `json:"receipt,omitempty"`
-	Limits  Limits   `json:"limits"`
+	Receipt *authz.Receipt `json:"receipt,omitempty"`
+	Limits  Limits         `json:"limits"`
 }
 
 // A Policy is what an organisation demands of its keys.
@@ -183,7 +184,7 @@ func (s *server) planAnswer(ctx context.Context, c call, o keys.Organization, re
 	a := &answer[PlanAnswer]{ETag: etag(o.Version()), Body: PlanAnswer{Organization: showOrganization(o), Limits: s.limits(ctx, c)}}
 	a.Body.Limits.Max = s.Registry.Limit(o) // of a dry run, too
 	if receipt.Position != 0 {
-		a.Body.Receipt = showReceipt(receipt)
+		a.Body.Receipt = authz.ShowReceipt(receipt)
 	}
 	return a
 }

@@ -22,7 +22,7 @@ type auditPage struct {
 	Members                            []keys.Member
 	Action, Actor, Target, From, Until string
 	Older                              string // address of the page after this one
-	Export                             string // address of the same events as CSV; empty: the role does not allow it
+	Export                             string // address of the same events as a file; empty: the role does not allow it
 	Verdict                            *verdict
 }
 
@@ -111,7 +111,7 @@ func (p *panel) audit(w http.ResponseWriter, r *http.Request, v *visitor, verdic
 	return nil
 }
 
-// exportAudit writes the events of a selection as CSV while it reads them.
+// exportAudit writes the events of a selection while it reads them.
 func (p *panel) exportAudit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if err := v.by.May("audit.export"); err != nil {
 		return err
@@ -123,13 +123,13 @@ func (p *panel) exportAudit(w http.ResponseWriter, r *http.Request, v *visitor) 
 	if err := p.Registry.Note(r.Context(), v.by, "audit.export", v.org.ID, v.org.ID); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	w.Header().Set("Content-Disposition", `attachment; filename="audit.csv"`)
-	err := authz.EventCSVHeader(w)
-	if err == nil {
-		err = p.Registry.EachEvent(r.Context(), v.org.ID, wanted, func(e keys.Event) error { return authz.EventCSV(w, e) })
+	format, kind := "csv", "text/csv; charset=utf-8"
+	if r.PostForm.Get("format") == "ndjson" {
+		format, kind = "ndjson", "application/x-ndjson"
 	}
-	if err != nil {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Disposition", `attachment; filename="audit.`+format+`"`)
+	if err := authz.ExportEvents(r.Context(), p.Registry, w, v.org.ID, wanted, format == "csv"); err != nil {
 		p.Logger.Error("export broke off", "request_id", v.by.RequestID, "error", err)
 		panic(http.ErrAbortHandler) // a body that just ends would look whole
 	}

@@ -111,7 +111,7 @@ func (p *panel) routes() (http.Handler, error) {
 		{"POST", "/o/{org}/members/{member}/remove", p.member(p.change(p.removeMember))},
 		{"GET", "/o/{org}/audit", p.member(p.showAudit)},
 		{"POST", "/o/{org}/audit", p.member(p.change(p.verifyAudit))},
-		{"POST", "/o/{org}/audit/export", p.member(p.exportAudit)},
+		{"POST", "/o/{org}/audit/export", p.member(p.change(p.exportAudit))},
 		{"GET", "/o/{org}/policy", p.member(p.showPolicy)},
 		{"POST", "/o/{org}/policy", p.member(p.fresh(p.setPolicy))},
 		{"GET", "/o/{org}/token", p.member(p.showToken)},

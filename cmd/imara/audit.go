@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/keys"
 )
@@ -73,7 +74,7 @@ func auditTail(f *remote) *cobra.Command {
 			return err
 		}
 		query.Set("limit", strconv.Itoa(count))
-		var list management.List[management.Event]
+		var list management.List[authz.Event]
 		if err := org.do(cmd.Context(), http.MethodGet, "/audit-events?"+query.Encode(), nil, &list); err != nil {
 			return err
 		}
@@ -250,7 +251,7 @@ func (f *remote) verifyFile(cmd *cobra.Command, path, keyText, kept string, part
 func readCheckpoint(text []byte, public ed25519.PublicKey) (keys.Checkpoint, error) {
 	signed := strings.TrimSpace(string(text))
 	if end := signed[strings.LastIndexByte(signed, '\n')+1:]; strings.HasPrefix(end, "{") {
-		_, line, err := management.ReadEvent([]byte(end))
+		_, line, err := authz.ReadEvent([]byte(end))
 		if err != nil {
 			return keys.Checkpoint{}, err
 		}
@@ -272,7 +273,7 @@ func verifyLines(from io.Reader, chain *keys.Chain, public ed25519.PublicKey) (f
 		if signed {
 			return 0, errors.New("there is something after the checkpoint")
 		}
-		e, end, err := management.ReadEvent(lines.Bytes())
+		e, end, err := authz.ReadEvent(lines.Bytes())
 		if err != nil {
 			return 0, fmt.Errorf("line %d: %w", chain.Events+1, err)
 		}

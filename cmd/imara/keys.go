@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/keys"
 )
@@ -299,7 +300,7 @@ func keysRevoke(f *remote) *cobra.Command {
 	return cmd
 }
 
-func confirmed(r management.Receipt) string {
+func confirmed(r authz.Receipt) string {
 	text := fmt.Sprintf("%d of %d verifiers confirmed in %.3g ms", r.Confirmed, r.Total, r.WaitedMS)
 	switch keys.ReceiptState(r.State) {
 	case keys.LeaseEnded:

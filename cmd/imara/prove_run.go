@@ -169,11 +169,11 @@ func (p *proof) scratch(ctx context.Context) (keyID, raw string, err error) {
 	return created.Key.ID, token.AccessToken, nil
 }
 
-func (p *proof) revoke(ctx context.Context, keyID string) (management.Receipt, error) {
+func (p *proof) revoke(ctx context.Context, keyID string) (authz.Receipt, error) {
 	var revoked management.ChangedKey
 	err := p.server.do(ctx, http.MethodPost, "/keys/"+keyID+"/revoke", management.Reason{Reason: "imara prove"}, &revoked)
 	if err != nil {
-		return management.Receipt{}, err
+		return authz.Receipt{}, err
 	}
 	return *revoked.Receipt, nil
 }
