@@ -270,6 +270,14 @@ func (b *browser) readable(name string, width int64, scheme string) {
 	}
 }
 
+// enter gives the browser a session.
+func (b *browser) enter(session string) {
+	b.t.Helper()
+	yes := true
+	_, err := chromedp.Call(b.ctx, network.SetCookie, network.SetCookieParams{Name: cookieName, Value: session, URL: b.origin, Path: "/", Secure: &yes, HTTPOnly: &yes})
+	b.must(err)
+}
+
 // cookie is the session.
 func (b *browser) cookie() string {
 	b.t.Helper()

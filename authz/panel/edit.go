@@ -13,13 +13,15 @@ import (
 // A difference between what somebody else made of a key and what the form asks for.
 type difference struct{ Text, Theirs, Mine string }
 
-// askEdit shows the form of a key as it is.
+// askEdit shows the form of a key as it is, without the scopes that the address names.
 func (p *panel) askEdit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	k, err := p.editable(r, v)
 	if err != nil {
 		return err
 	}
-	return p.showEdit(w, r, v, formOf(&k), k, nil, http.StatusOK)
+	f := formOf(&k)
+	f.Scopes = without(f.Scopes, r.URL.Query()["without"])
+	return p.showEdit(w, r, v, f, k, nil, http.StatusOK)
 }
 
 // editable reads the key in the path, for who may change it.

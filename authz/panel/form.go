@@ -141,6 +141,8 @@ type keyFormPage struct {
 	APIs        []apiChoice
 	Groups      []scopeGroup
 	Can, Cannot []keys.Scope
+	Writes      bool // one that it can have writes
+	Preset      *presetDifference
 	Active, Max int
 	Approval    bool
 	Address     string
@@ -161,6 +163,15 @@ type presetChoice struct {
 	keys.Preset
 	Chosen bool
 }
+
+// A presetDifference is how what is chosen differs from the preset that it began with.
+type presetDifference struct {
+	keys.Preset
+	More, Less int
+}
+
+// All is how many scopes there are to choose.
+func (p keyFormPage) All() int { return len(p.Can) + len(p.Cannot) }
 
 type apiChoice struct {
 	keys.Resource
@@ -280,7 +291,11 @@ func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key)
 		return page, err
 	}
 	for _, preset := range presets {
-		page.Presets = append(page.Presets, presetChoice{preset, preset.ID == r.URL.Query().Get("preset")})
+		chosen := preset.ID == r.URL.Query().Get("preset")
+		page.Presets = append(page.Presets, presetChoice{preset, chosen})
+		if chosen {
+			page.Preset = &presetDifference{preset, len(without(f.Scopes, preset.Scopes)), len(without(preset.Scopes, f.Scopes))}
+		}
 	}
 	for _, m := range members {
 		if m.RemovedAt.IsZero() && (v.by.Role != keys.Developer || m.ID == v.by.MemberID || m.ID == f.Owner) {
@@ -316,10 +331,16 @@ func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key)
 		for _, s := range g.Scopes {
 			if s.Checked {
 				page.Can = append(page.Can, s.Scope)
+				page.Writes = page.Writes || s.Writes()
 			} else {
 				page.Cannot = append(page.Cannot, s.Scope)
 			}
 		}
 	}
 	return page, nil
+}
+
+// without is a list without what is in another.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(other, s) })
 }

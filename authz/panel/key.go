@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -13,6 +14,7 @@ import (
 type keyPage struct {
 	keyRow
 	Scopes   []keys.ScopeReport
+	Unneeded string // query of the form that takes away the scopes that were not used; empty: none
 	Secrets  []secretRow
 	New, Old *secretRow // while both work
 	Version  string     // of the key, for the forms that change a secret
@@ -79,6 +81,15 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	if page.Scopes, err = p.Registry.ScopesUsed(ctx, v.org.ID, k.ID); err != nil {
 		return keyPage{}, err
 	}
+	var unused []string
+	for _, scope := range page.Scopes {
+		if scope.LastUsedAt.IsZero() {
+			unused = append(unused, scope.Scope)
+		}
+	}
+	if len(unused) > 0 && len(unused) < len(page.Scopes) {
+		page.Unneeded = url.Values{"without": unused}.Encode()
+	}
 	receipt, err := p.Registry.Receipt(ctx, k)
 	if err == nil {
 		page.Receipt = &receipt
@@ -93,9 +104,11 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 		}
 	}
 	if page.MayRevoke {
-		page.revokeForm, err = p.revokeForm(ctx, v, &k)
+		if page.revokeForm, err = p.revokeForm(ctx, v, &k); err != nil {
+			return keyPage{}, err
+		}
 	}
-	return page, err
+	return page, nil
 }
 
 func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) error {

@@ -22,6 +22,8 @@ type keyList struct {
 	MayCreate   bool
 	Admins      []keys.Member // whom to ask otherwise
 	Idle        int
+	Soon        int    // that expire within a week
+	Preset      string // id of one, for who would rather use the terminal; empty: there is none
 	Query       string
 	Status      keys.Status
 	Scope       string
@@ -51,7 +53,7 @@ type keyRow struct {
 	Left   bool   // the owner left
 	Last   time.Time
 	// What the visitor may do with it now. Collecting is making its first secret.
-	MayEdit, MayRotate, MayCollect, MayRevoke, MaySuspend, MayResume, MayApprove bool
+	MayEdit, MayRotate, MayCollect, MayEnd, MayRevoke, MaySuspend, MayResume, MayApprove bool
 }
 
 func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -110,7 +112,19 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 		if row.Unused && !page.Filtered {
 			page.Idle++
 		}
+		if row.Soon && !page.Filtered {
+			page.Soon++
+		}
 		page.Keys = append(page.Keys, row)
+	}
+	if len(list) == 0 {
+		presets, err := p.Registry.Presets(ctx)
+		if err != nil {
+			return err
+		}
+		if len(presets) > 0 {
+			page.Preset = presets[0].ID
+		}
 	}
 	p.show(w, v, "keys", http.StatusOK, page)
 	return nil
@@ -170,6 +184,7 @@ func rowOf(k keys.Key, members []keys.Member, v *visitor, now time.Time) keyRow 
 	counts := k.Counts(now)
 	row.MayEdit, row.MayRevoke = may("key.edit"), may("key.revoke")
 	row.MayRotate = counts && !k.Pending && may("key.rotate") && (len(k.Credentials) > 0 || k.RequestedBy == v.by.MemberID)
+	row.MayEnd = counts && may("secret.end")
 	row.MayCollect = row.MayRotate && len(k.Credentials) == 0
 	row.MaySuspend = counts && k.SuspendedAt.IsZero() && may("key.suspend")
 	row.MayResume = counts && !k.SuspendedAt.IsZero() && (!k.StaffHold || v.by.Operator) && may("key.resume")

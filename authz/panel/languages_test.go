@@ -40,7 +40,7 @@ func (b *browser) untranslated() []string {
 		for (const e of [document.body, ...document.body.querySelectorAll('*')]) {
 			if (e.closest('bdi, code, pre, time, [translate=no]')) continue;
 			for (const n of e.childNodes) if (n.nodeType === Node.TEXT_NODE) look(n.data, e.tagName);
-			for (const a of ['aria-label', 'title', 'alt', 'placeholder', 'data-label', 'data-copied', 'data-refused']) look(e.getAttribute(a) ?? '', a);
+			for (const a of ['aria-label', 'title', 'alt', 'placeholder', 'data-label', 'data-copied', 'data-refused', 'data-text', 'data-expired', 'data-good', 'data-ahead', 'data-behind']) look(e.getAttribute(a) ?? '', a);
 		}
 		return bare;
 	})()`))
@@ -164,9 +164,13 @@ func TestCataloguesSayTheSame(t *testing.T) {
 // TestOtherLanguages: the pages in a language of longer words, and in one that is
 // written from right to left.
 func TestOtherLanguages(t *testing.T) {
-	s := newAcme(t)
+	s := newOperated(t)
 	k := s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
 	s.memberOf("acme", "bob", keys.Developer)
+	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: keys.OperatorOrganization, Name: "ann", Email: "ann@example.com", Role: keys.Staff})
+	s.must(err)
+	catalogue, err := s.registry.Catalogue(t.Context())
+	s.must(err)
 	b := s.signedIn("ann@example.com")
 	for _, test := range []struct{ language, direction, title string }{{"de", "ltr", "API-Schlüssel"}, {"ar", "rtl", "مفاتيح API"}} {
 		b.open("/panel/o/acme/keys")
@@ -178,7 +182,9 @@ func TestOtherLanguages(t *testing.T) {
 			t.Error(direction)
 		}
 		for name, path := range map[string]string{"keys": "keys", "create": "keys/new", "key": "keys/" + k.ID, "rotate": "keys/" + k.ID + "/rotate", "revoke": "keys/" + k.ID + "/revoke", "usage": "keys/usage",
-			"review": "keys/review", "members": "members", "audit": "audit", "policy": "policy", "plan": "plan", "token": "token"} {
+			"review": "keys/review", "members": "members", "audit": "audit", "policy": "policy", "plan": "plan", "token": "token", "account": "../../account", "orgs": "../../admin/orgs", "org": "../../admin/orgs/acme",
+			"resources": "../../admin/resources", "resource": "../../admin/resources/" + catalogue[0].ID, "presets": "../../admin/presets", "signing-keys": "../../admin/signing-keys",
+			"verifiers": "../../admin/verifiers", "health": "../../admin/health"} {
 			if status := b.open("/panel/o/acme/" + path); status != 200 {
 				t.Errorf("%s %s: status %d", test.language, path, status)
 			}

@@ -82,6 +82,7 @@ func (p *panel) speak(c catalogue) error {
 		"t":         c.text,
 		"base":      func() string { return p.base },
 		"ago":       func(t time.Time) (string, error) { return c.ago(time.Now(), t) },
+		"now":       func() int64 { return time.Now().Unix() },
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"span":      c.span,
 		"seconds":   seconds,

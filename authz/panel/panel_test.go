@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,7 +18,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -37,9 +37,10 @@ type site struct {
 	relay    *relay
 	log      *lockedBuffer
 	// check is what becomes of every token, and health how the server is.
-	check  func() (*tokens.Claims, error)
-	health []authz.Check
-	idp    *idp // of newSingleSignOn
+	check       func() (*tokens.Claims, error)
+	health      []authz.Check
+	idp         *idp // of newSingleSignOn
+	signingKeys *signingKeys
 }
 
 // relay is the real one; when silent it confirms nothing.
@@ -98,11 +99,12 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, store: store, registry: registry, relay: relay, log: buffer}
+	s := &site{t: t, store: store, registry: registry, relay: relay, log: buffer, check: func() (*tokens.Claims, error) { return nil, tokens.ErrMalformed }}
 	check := func(string) (*tokens.Claims, error) { return s.check() }
 	server := httptest.NewUnstartedServer(nil)
 	s.origin = "http://" + server.Listener.Addr().String()
-	ring, err := signing.NewRing(ctx, signing.Config{Issuer: s.origin, KEK: make([]byte, 32), Store: &signingKeys{}, Logger: logger})
+	s.signingKeys = &signingKeys{}
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: s.origin, KEK: make([]byte, 32), Store: s.signingKeys, Logger: logger})
 	s.must(err)
 	s.must(ring.Ensure(ctx, tokens.ES256))
 	select {
@@ -207,9 +209,7 @@ func (s *site) aged(b *browser, email string, age time.Duration) string {
 	account, err := s.store.Account(s.t.Context(), email)
 	s.must(err)
 	s.must(s.store.AddWebSession(s.t.Context(), keys.WebSession{Hash: hash[:], Email: email, CreatedAt: time.Now().Add(-age), ProvedAt: time.Now().Add(-age), SeenAt: time.Now()}, account.Password))
-	yes := true
-	_, err = chromedp.Call(b.ctx, network.SetCookie, network.SetCookieParams{Name: cookieName, Value: token, URL: s.origin, Path: "/", Secure: &yes, HTTPOnly: &yes})
-	s.must(err)
+	b.enter(token)
 	return token
 }
 
@@ -594,33 +594,68 @@ func TestThePanelForbidsWhatTheDomainForbids(t *testing.T) {
 	}
 }
 
-// TestStoredMarkupStaysText: what somebody stored is never markup.
+// TestStoredMarkupStaysText: markup in everything that can be stored or sent is text on
+// every page that shows it.
 func TestStoredMarkupStaysText(t *testing.T) {
 	const markup = `"><svg onload=alert(1)>{{.}}<script>alert(1)</script>`
 	s := newSite(t)
-	_, err := s.registry.CreateOrganization(t.Context(), tester, keys.Organization{ID: "acme", Name: markup, Plan: "Professional"})
+	ctx := t.Context()
+	for _, o := range []keys.Organization{{ID: "acme", Name: markup, Plan: "Professional"}, {ID: keys.OperatorOrganization, Name: markup, Plan: "Enterprise", Operator: true}} {
+		_, err := s.registry.CreateOrganization(ctx, tester, o)
+		s.must(err)
+	}
+	for _, m := range []keys.Member{{ID: "mem", OrganizationID: "acme", Role: keys.Owner}, {ID: "op", OrganizationID: keys.OperatorOrganization, Role: keys.Staff}} {
+		m.Name, m.Email = markup, "ann@example.com"
+		_, err := s.registry.AddMember(ctx, tester, m)
+		s.must(err)
+	}
+	ann := keys.Actor{ClientID: "panel", MemberID: "mem", Role: keys.Owner}
+	resource, err := s.registry.PutResource(ctx, tester, keys.Resource{Audience: "https://other.example.com", Name: markup,
+		Scopes: []keys.Scope{{Name: "<svg/onload=alert(1)>", Description: markup, Group: markup}, {Name: "<svg/onload=alert(2)>", Group: markup}}})
 	s.must(err)
-	_, err = s.registry.AddMember(t.Context(), tester, keys.Member{ID: "mem", OrganizationID: "acme", Name: markup, Email: "ann@example.com", Role: keys.Owner})
+	_, err = s.registry.PutPreset(ctx, tester, keys.Preset{Name: markup, Description: markup, Scopes: []string{"<svg/onload=alert(1)>"}})
 	s.must(err)
-	_, err = s.registry.Create(t.Context(), tester, "acme", keys.NewKey{Name: markup, Description: markup, OwnerID: "mem", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+	_, err = s.registry.RequestLimit(ctx, ann, "acme", 7, markup)
 	s.must(err)
-	b := s.signedIn("ann@example.com")
-	plain := func() {
-		t.Helper()
-		b.says(markup)
-		if n, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll("svg[onload], script:not([src])").length`)); err != nil || n != 0 {
-			t.Errorf("%d, %v", n, err)
+	var list []keys.Key
+	for _, name := range []string{markup, markup + " revoked"} {
+		c, err := s.registry.Create(ctx, ann, "acme", keys.NewKey{Name: name, Description: markup, OwnerID: "mem", Access: keys.Access{Scopes: []string{"<svg/onload=alert(1)>"}}})
+		s.must(err)
+		s.must(s.registry.AddUsage(ctx, keys.Usage{
+			Credentials: map[string]keys.Use{c.Key.Credentials[0].ID: {At: time.Now(), From: markup}},
+			Attempts:    map[keys.Attempt]keys.Tries{{KeyID: c.Key.ID, Outcome: keys.RefusedScope, Address: markup}: {Count: 1, Last: time.Now()}}}))
+		list = append(list, c.Key)
+	}
+	_, _, err = s.registry.Revoke(ctx, ann, "acme", list[1].ID, markup)
+	s.must(err)
+	s.must(s.store.Join(ctx, keys.Session{ID: "ver_markup", Name: markup, ClientID: "client", Via: "elsewhere", Lease: time.Second, JoinedAt: list[0].CreatedAt}))
+	s.health = []authz.Check{{Name: "store", Err: errors.New(markup)}}
+	session := s.session("ann@example.com")
+	report, err := http.NewRequest("POST", s.origin+"/panel/csp-report", strings.NewReader(`{"csp-report":{"effective-directive":"<svg onload=alert(1)>","blocked-uri":"<svg onload=alert(1)>","document-uri":"/<svg onload=alert(1)>"}}`))
+	s.must(err)
+	report.Header.Set("Content-Type", "application/csp-report")
+	answer, err := http.DefaultTransport.RoundTrip(report)
+	s.must(err)
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusNoContent {
+		t.Errorf("the report: %d", answer.StatusCode)
+	}
+
+	b := newBrowser(t, s.origin)
+	b.enter(session)
+	key := "/panel/o/acme/keys/" + list[0].ID
+	for _, path := range []string{"/panel/", "/panel/o/acme/keys", "/panel/o/acme/keys?q=" + url.QueryEscape(`"><svg`), "/panel/o/acme/keys/new", key, key + "/edit", key + "/rotate", key + "/revoke",
+		"/panel/o/acme/keys/" + list[1].ID, "/panel/o/acme/keys/review", "/panel/o/acme/keys/usage", "/panel/o/acme/members", "/panel/o/acme/members/mem/remove", "/panel/o/acme/audit?target=" + url.QueryEscape(markup),
+		"/panel/o/acme/policy", "/panel/o/acme/plan", "/panel/o/acme/token", "/panel/admin/orgs", "/panel/admin/orgs/acme", "/panel/admin/resources", "/panel/admin/resources/" + resource.ID,
+		"/panel/admin/presets", "/panel/admin/signing-keys", "/panel/admin/verifiers", "/panel/admin/health"} {
+		if status := b.open(path); status != 200 {
+			t.Errorf("%s: %d", path, status)
+		}
+		b.says("onload=alert(1)")
+		if n, err := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll("[onload], script:not([src])").length`)); err != nil || n != 0 {
+			t.Errorf("%s: %d elements, %v", path, n, err)
 		}
 	}
-	b.open("/panel/o/acme/keys?q=" + url.QueryEscape(`"><svg`))
-	plain()
-	b.goes(chromedp.Click("tbody a"))
-	plain()
-	b.goes(chromedp.Click("main a.danger"))
-	plain()
-	b.do(chromedp.SendKeys("#other", markup))
-	b.goes(chromedp.Click("button.danger"))
-	plain()
 }
 
 // TestSessionsEnd: with the membership, with another password, with the sign-out,

@@ -2,6 +2,7 @@ package panel
 
 import (
 	"net/http"
+	"net/url"
 
 	"github.com/imara/apikeys/keys"
 )
@@ -29,6 +30,9 @@ func (p *panel) review(w http.ResponseWriter, r *http.Request, v *visitor) error
 	var list []findingRow
 	for _, f := range found {
 		row := findingRow{Finding: f, Path: settles[f.Action], May: v.by.MayKey(f.Action, &f.Key) == nil}
+		if f.Scope != "" {
+			row.Path += "?" + url.Values{"without": {f.Scope}}.Encode()
+		}
 		for _, c := range f.Key.Credentials {
 			if c.ID == f.CredentialID {
 				row.Hint = c.Hint

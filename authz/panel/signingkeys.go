@@ -45,6 +45,9 @@ func (p *panel) showSigningKeys(w http.ResponseWriter, r *http.Request, v *visit
 // key that nobody is known to have asked for would be worse than a record of one that
 // was not made.
 func (p *panel) rotateSigningKey(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if err := v.by.May("signing.rotate"); err != nil {
+		return err
+	}
 	algorithm := r.PostForm.Get("algorithm")
 	if !slices.Contains([]string{tokens.ES256, tokens.RS256, tokens.EdDSA}, algorithm) {
 		return errForm

@@ -57,11 +57,26 @@ for (const text of all('[data-countdown]')) {
 // A summary of problems gets the focus.
 document.querySelector('[role=alert][tabindex]')?.focus();
 
+// filled is a text with values in its places, {0} and so on.
+const filled = (text, ...values) => values.reduce((text, value, i) => text.replace(`{${i}}`, () => value), text);
+
+// How much of a field is used.
+for (const count of all('[data-counts]')) {
+  const field = document.getElementById(count.dataset.counts);
+  const show = () => { count.textContent = `${[...field.value].length}/${field.maxLength}`; };
+  count.hidden = false;
+  field.addEventListener('input', show);
+  show();
+}
+
 // A search over what is on the page.
 for (const field of all('[data-filter]')) {
   field.addEventListener('input', () => {
     const wanted = field.value.trim().toLowerCase();
-    for (const e of all(field.dataset.filter)) e.hidden = !e.textContent.toLowerCase().includes(wanted);
+    let found = 0;
+    for (const e of all(field.dataset.filter)) found += !(e.hidden = !e.textContent.toLowerCase().includes(wanted));
+    const says = document.getElementById(field.dataset.found);
+    if (says) says.textContent = wanted ? filled(says.dataset.text, found) : '';
   });
 }
 
@@ -72,6 +87,18 @@ for (const form of all('form[data-review]')) {
   const review = () => {
     const chosen = new Set([...new FormData(form)].filter(([name]) => name.startsWith('scope.')).flatMap(([, value]) => value.split(' ')));
     for (const item of items) (chosen.has(item.dataset.scope) ? can : cannot).append(item);
+    for (const e of all('[data-chosen]', form)) e.textContent = filled(e.dataset.text, can.children.length);
+    for (const e of all('[data-group]', form)) {
+      const scopes = new Set(all(`[name="${e.dataset.group}"]`, form).flatMap((choice) => choice.value.split(' ')).filter(Boolean));
+      e.textContent = `${[...scopes].filter((scope) => chosen.has(scope)).length}/${scopes.size}`;
+    }
+    for (const e of all('[data-preset]')) {
+      const preset = new Set(e.dataset.preset.split(' '));
+      e.textContent = filled(e.dataset.text, e.dataset.name, [...chosen].filter((scope) => scope && !preset.has(scope)).length, [...preset].filter((scope) => !chosen.has(scope)).length);
+    }
+    const writes = can.querySelector('[data-writes]') !== null;
+    for (const e of all('[data-if-writes]', form)) e.hidden = !writes;
+    for (const e of all('[data-unless-writes]', form)) e.hidden = writes;
   };
   form.addEventListener('change', review);
   review();
@@ -198,14 +225,26 @@ for (const page of all('[data-once]')) {
 
 // A token is decoded here; it leaves the page only to be verified.
 for (const form of all('[data-decode]')) {
-  const [field, decoded] = [form.querySelector('textarea'), form.querySelector('.decoded')];
+  const [field, decoded, looks, clock] = ['textarea', '.decoded', '.looks', '.clock'].map((selector) => form.querySelector(selector));
+  const ahead = Date.now() / 1000 - Number(form.dataset.now);
+  if (Math.abs(ahead) > 60) {
+    clock.textContent = filled(ahead > 0 ? clock.dataset.ahead : clock.dataset.behind, Math.round(Math.abs(ahead) / 60));
+    clock.hidden = false;
+  }
   field.addEventListener('input', () => {
+    looks.hidden = true;
     try {
       const parts = field.value.trim().split('.').slice(0, 2).map((part) => {
         const bytes = Uint8Array.from(atob(part.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));
         return JSON.stringify(JSON.parse(new TextDecoder().decode(bytes)), null, 2);
       });
       decoded.textContent = parts.length === 2 ? parts.join('\n') : '';
+      const {exp} = JSON.parse(parts[1]);
+      if (Number.isFinite(exp)) {
+        const left = exp - (Date.now() / 1000 - ahead);
+        looks.textContent = filled(left > 0 ? looks.dataset.good : looks.dataset.expired, Math.ceil(Math.abs(left) / 60));
+        looks.hidden = false;
+      }
     } catch {
       decoded.textContent = '';
     }
