@@ -27,6 +27,11 @@ tools:
 # The race detector needs cgo; nothing else here does.
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo yes)
 
+# CI keeps a picture of every page of the panel.
+ifdef CI
+export IMARA_SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/imara-screenshots
+endif
+
 test: build tools
 	$(GO) vet ./...
 ifeq ($(RACE),yes)

@@ -180,8 +180,8 @@ func (r *Registry) newPassword(ctx context.Context, email, password string) (has
 	switch n := utf8.RuneCountInString(password); {
 	case n < MinPassword || len(password) > MaxPassword:
 		return "", invalid("password", "use %d to %d characters", MinPassword, MaxPassword)
-	case strings.EqualFold(password, email):
-		return "", invalid("password", "it is the address")
+	case guessable(password, email):
+		return "", invalid("password", "it is among the first that somebody would guess")
 	}
 	leave, err := r.passwords.enter(ctx)
 	if err != nil {

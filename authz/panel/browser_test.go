@@ -266,6 +266,7 @@ func (b *browser) readable(name string, width int64, scheme string) {
 	if pictures := os.Getenv("IMARA_SCREENSHOTS"); pictures != "" {
 		picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 		b.must(err)
+		b.must(os.MkdirAll(pictures, 0o755))
 		b.must(os.WriteFile(filepath.Join(pictures, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), picture, 0o644))
 	}
 }

@@ -13,7 +13,24 @@
 // registration: an account begins with a link that works once. The operator makes such
 // links, and a server that nobody owns prints one when it starts, for its first owner.
 // What makes secrets or gives power asks for the password again when it was given a
-// while ago; what ends something never does.
+// while ago; what ends something never does. Who guesses passwords is slowed down, and
+// keeps nobody else out.
+//
+// Where a provider of single sign-on (OpenID Connect) speaks for an address, it is asked
+// in place of the password, and says at each sign-in of which organisations the person is
+// a member. Rejected: roles in the session. A role that is taken away would live on.
+//
+// # Two sides
+//
+// Below /o/{organisation} a member looks after the keys of a customer; below /admin the
+// operator's staff look after customers, APIs, signing keys and the server. Who is both
+// goes from one to the other. The same rules of package keys decide on both.
+//
+// # A revocation
+//
+// The form that revokes is answered when the receipt is there. Until then its page asks,
+// with a script, which verifiers have confirmed. It does so while the browser waits for
+// the answer, so that nothing depends on the script.
 //
 // # Texts
 //
