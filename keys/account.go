@@ -143,6 +143,11 @@ func (r *Registry) Link(ctx context.Context, token string) (Link, error) {
 	if err == nil && !now().Before(l.ExpiresAt) {
 		err = ErrNotFound
 	}
+	if err == nil && l.Email == "" { // made before there were customers
+		if err = r.unowned(ctx); errors.Is(err, ErrExists) {
+			err = ErrNotFound
+		}
+	}
 	return l, err
 }
 
@@ -158,10 +163,15 @@ func (r *Registry) UseLink(ctx context.Context, by Actor, token, password string
 	if err != nil {
 		return "", err
 	}
-	hash, err := r.newPassword(ctx, l.Email, password)
+	hash, err := r.newPassword(ctx, by, l.Email, password)
 	if err != nil {
 		return "", err
 	}
+	return r.setPassword(ctx, by, l, hash)
+}
+
+// setPassword sets the password of a link's person, as a hash, and signs in.
+func (r *Registry) setPassword(ctx context.Context, by Actor, l Link, hash string) (session string, err error) {
 	commit, err := r.config.Store.UseLink(ctx, l.Hash, Account{Email: l.Email, Password: hash}, by.did("account.password", "", l.Email, tokens.Touch, tokens.Organization("")))
 	if err != nil {
 		return "", err
@@ -176,14 +186,14 @@ func (r *Registry) UseLink(ctx context.Context, by Actor, token, password string
 }
 
 // newPassword checks a password that somebody chose, and hashes it.
-func (r *Registry) newPassword(ctx context.Context, email, password string) (hash string, err error) {
+func (r *Registry) newPassword(ctx context.Context, by Actor, email, password string) (hash string, err error) {
 	switch n := utf8.RuneCountInString(password); {
 	case n < MinPassword || len(password) > MaxPassword:
 		return "", invalid("password", "use %d to %d characters", MinPassword, MaxPassword)
 	case guessable(password, email):
 		return "", invalid("password", "it is among the first that somebody would guess")
 	}
-	leave, err := r.passwords.enter(ctx)
+	leave, err := r.passwords.enter(ctx, by.Address)
 	if err != nil {
 		return "", err
 	}
@@ -194,7 +204,17 @@ func (r *Registry) newPassword(ctx context.Context, email, password string) (has
 // SignIn begins a session. Errors: [ErrCredentials], which never says whether there is
 // such an account, a [WaitError], and [ErrBusy].
 func (r *Registry) SignIn(ctx context.Context, by Actor, email, password string) (session string, err error) {
-	account, err := r.proven(ctx, by, email, password)
+	return r.signIn(ctx, by, by.Address, email, password)
+}
+
+// SignInAgain is [Registry.SignIn] for who is signed in, in a session: wrong passwords are
+// counted for it alone, so that nobody without one can be in the way.
+func (r *Registry) SignInAgain(ctx context.Context, by Actor, old, email, password string) (session string, err error) {
+	return r.signIn(ctx, by, old, email, password)
+}
+
+func (r *Registry) signIn(ctx context.Context, by Actor, from, email, password string) (session string, err error) {
+	account, err := r.proven(ctx, by, from, email, password)
 	if err != nil {
 		return "", err
 	}
@@ -205,18 +225,19 @@ func (r *Registry) SignIn(ctx context.Context, by Actor, email, password string)
 	return session, err
 }
 
-// proven returns the account of an address whose password this is.
-func (r *Registry) proven(ctx context.Context, by Actor, email, password string) (Account, error) {
+// proven returns the account of an address whose password this is. Tries are counted by
+// where they come from.
+func (r *Registry) proven(ctx context.Context, by Actor, from, email, password string) (Account, error) {
 	email = strings.ToLower(strings.TrimSpace(email))
 	if password == "" || len(password) > MaxPassword {
 		return Account{}, ErrCredentials
 	}
-	leave, err := r.passwords.enter(ctx)
+	leave, err := r.passwords.enter(ctx, by.Address)
 	if err != nil {
 		return Account{}, err
 	}
 	defer leave()
-	if err := r.tries.take(email, by.Address); err != nil {
+	if err := r.tries.take(email, from); err != nil {
 		return Account{}, err
 	}
 	account, err := r.config.Store.Account(ctx, email)
@@ -229,23 +250,27 @@ func (r *Registry) proven(ctx context.Context, by Actor, email, password string)
 	case !matches(account.Password, password) || account.Email == "":
 		return Account{}, ErrCredentials
 	}
-	r.tries.right(email, by.Address)
+	r.tries.right(email, from)
 	return account, nil
 }
 
-// ChangePassword sets another password of an account, whose old one this is, and begins a
-// session; every other one ends, as after a link. Errors: those of [Registry.SignIn] and
-// [Registry.UseLink].
-func (r *Registry) ChangePassword(ctx context.Context, by Actor, email, old, password string) (session string, err error) {
-	account, err := r.proven(ctx, by, email, old)
+// ChangePassword sets another password of the account of a session, whose old one this is,
+// and begins another session; every other one ends, as after a link. Errors: those of
+// [Registry.SignInAgain] and [Registry.UseLink].
+func (r *Registry) ChangePassword(ctx context.Context, by Actor, in, email, old, password string) (session string, err error) {
+	account, err := r.proven(ctx, by, in, email, old)
 	if err != nil {
 		return "", err
 	}
-	token, _, err := r.addLink(ctx, by, account.Email)
+	hash, err := r.newPassword(ctx, by, account.Email, password)
 	if err != nil {
 		return "", err
 	}
-	return r.UseLink(ctx, by, token, password)
+	_, l, err := r.addLink(ctx, by, account.Email)
+	if err != nil {
+		return "", err
+	}
+	return r.setPassword(ctx, by, l, hash)
 }
 
 func (r *Registry) beginSession(ctx context.Context, by Actor, a Account, proved time.Time) (string, error) {
@@ -288,7 +313,8 @@ func (r *Registry) Visitor(ctx context.Context, session string) (Visitor, error)
 	}
 	// The time of every request would be a write for every request.
 	if err == nil && t.Sub(s.SeenAt) > time.Minute {
-		err = r.config.Store.SeeWebSession(ctx, s.Hash, t)
+		// A store that takes no writes ends sessions early, and shows its pages until then.
+		r.config.Store.SeeWebSession(ctx, s.Hash, t)
 	}
 	if err != nil {
 		return Visitor{}, err

@@ -33,16 +33,21 @@ func (r *Registry) NewFoundingLink(ctx context.Context, by Actor) (token string,
 	if err := by.May("account.link"); err != nil {
 		return "", Link{}, err
 	}
-	list, err := r.config.Store.Organizations(ctx, "", 2)
-	if err != nil {
+	if err := r.unowned(ctx); err != nil {
 		return "", Link{}, err
 	}
+	return r.addLink(ctx, by, "")
+}
+
+// unowned returns [ErrExists] when the server has a customer.
+func (r *Registry) unowned(ctx context.Context) error {
+	list, err := r.config.Store.Organizations(ctx, "", 2)
 	for _, o := range list {
 		if o.ID != OperatorOrganization {
-			return "", Link{}, ErrExists
+			return ErrExists
 		}
 	}
-	return r.addLink(ctx, by, "")
+	return err
 }
 
 // Found makes the first organisation, on the largest plan, its owner, who signs in,
@@ -82,7 +87,7 @@ func (r *Registry) Found(ctx context.Context, by Actor, token string, f Founding
 		b.Members = append(b.Members, m)
 	}
 	b.Account.Email = b.Members[0].Email
-	if b.Account.Password, err = r.newPassword(ctx, b.Account.Email, f.Password); err != nil {
+	if b.Account.Password, err = r.newPassword(ctx, by, b.Account.Email, f.Password); err != nil {
 		return "", Created{}, err
 	}
 	if first, err = r.firstKey(ctx, by, operator, f.Scopes); err != nil {

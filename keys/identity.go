@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,11 +21,13 @@ type Identity struct {
 }
 
 // Enter begins a session of a person for whom a provider vouches, and makes the
-// memberships in the identity's organisations what it says. Keys of a membership that
-// ends so stay, for the organisation's review to find. Errors: [ErrForbidden] for who is
-// a member of nothing then, [ErrLastOwner], an [InputError], [ErrNotFound] for an
-// organisation.
-func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session string, err error) {
+// memberships in the identity's organisations what it says; first those that it ends, so
+// that a mistake further on leaves nobody what they have no more. An organisation keeps
+// its last Owner, and the operator's its last Staff, whatever the provider says: kept are
+// those memberships. Keys of a membership that ends so stay, for the organisation's review
+// to find. Errors: [ErrForbidden] for who is a member of nothing then, an [InputError],
+// [ErrNotFound] for an organisation.
+func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session string, kept []Member, err error) {
 	email := strings.ToLower(strings.TrimSpace(id.Email))
 	name := strings.TrimSpace(id.Name)
 	if checkText("name", name, 80) != nil {
@@ -32,10 +35,13 @@ func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session st
 	}
 	members, err := r.config.Store.Memberships(ctx, email)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	for _, organization := range slices.Sorted(maps.Keys(id.Roles)) {
+	organizations := slices.Sorted(maps.Keys(id.Roles))
+	slices.SortStableFunc(organizations, func(a, b string) int { return cmp.Compare(len(id.Roles[a]), len(id.Roles[b])) }) // those without a role
+	for _, organization := range organizations {
 		m := Member{OrganizationID: organization, Name: name, Email: email, Role: id.Roles[organization]}
+		var err error
 		i := slices.IndexFunc(members, func(m Member) bool { return m.OrganizationID == organization })
 		switch {
 		case i < 0 && m.Role == "":
@@ -46,25 +52,28 @@ func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session st
 		case m.Role != members[i].Role:
 			_, err = r.EditMember(ctx, by, organization, members[i].ID, func(edited *Member) { edited.Role = m.Role })
 		}
-		// Who signs in twice at once is added once.
-		if err != nil && !errors.Is(err, ErrExists) {
-			return "", fmt.Errorf("organization %s: %w", organization, err)
+		switch {
+		case errors.Is(err, ErrLastOwner):
+			kept = append(kept, members[i])
+		case err != nil && !errors.Is(err, ErrExists): // who signs in twice at once is added once
+			return "", nil, fmt.Errorf("organization %s: %w", organization, err)
 		}
 	}
 	if members, err = r.config.Store.Memberships(ctx, email); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if len(members) == 0 {
-		return "", fmt.Errorf("%w: a member of no organisation", ErrForbidden)
+		return "", nil, fmt.Errorf("%w: a member of no organisation", ErrForbidden)
 	}
 	if err := r.config.Store.AddAccount(ctx, email); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	account, err := r.config.Store.Account(ctx, email)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return r.beginSession(ctx, by, account, id.ProvedAt)
+	session, err = r.beginSession(ctx, by, account, id.ProvedAt)
+	return session, kept, err
 }
 
 // leave ends a membership, whatever its keys.

@@ -24,8 +24,10 @@ func TestAProviderSaysWhoIsAMemberOfWhat(t *testing.T) {
 	if _, err := r.AddMember(t.Context(), program, keys.Member{OrganizationID: "another", Name: "Eve", Email: "eve@example.com", Role: keys.Admin}); err != nil {
 		t.Fatal(err)
 	}
-	enter := func(email string, roles map[string]keys.Role) (string, error) {
-		return r.Enter(t.Context(), keys.Actor{ClientID: "sign-in", Address: "203.0.113.9"}, keys.Identity{Email: email, Name: "Eve Adams", Roles: roles, ProvedAt: time.Unix(1e9, 0).UTC()})
+	var kept []keys.Member
+	enter := func(email string, roles map[string]keys.Role) (session string, err error) {
+		session, kept, err = r.Enter(t.Context(), keys.Actor{ClientID: "sign-in", Address: "203.0.113.9"}, keys.Identity{Email: email, Name: "Eve Adams", Roles: roles, ProvedAt: time.Unix(1e9, 0).UTC()})
+		return session, err
 	}
 	member := func(session string) (list []string) {
 		t.Helper()
@@ -78,8 +80,26 @@ func TestAProviderSaysWhoIsAMemberOfWhat(t *testing.T) {
 	if k, err := r.Key(t.Context(), "org", made.Key.ID); err != nil || k.Status(time.Now()) != keys.Active {
 		t.Errorf("the key of who left: %v %v", k, err)
 	}
-	if _, err := enter("eve@example.com", map[string]keys.Role{"sales": ""}); !errors.Is(err, keys.ErrLastOwner) {
-		t.Errorf("the last owner: %v", err)
+	if session, err = enter("eve@example.com", map[string]keys.Role{"sales": ""}); err != nil || len(kept) != 1 || kept[0].OrganizationID != "sales" {
+		t.Errorf("the last owner: kept %v, %v", kept, err)
+	}
+	// Another is last owner, and staff: the role that ends ends all the same.
+	if _, err := r.CreateOrganization(t.Context(), program, keys.Organization{ID: keys.OperatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"eve", "olga"} {
+		if _, err := r.AddMember(t.Context(), program, keys.Member{OrganizationID: keys.OperatorOrganization, Name: name, Email: name + "@example.com", Role: keys.Staff}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if session, err = enter("eve@example.com", map[string]keys.Role{"sales": "", "another": keys.Admin, keys.OperatorOrganization: ""}); err != nil || len(kept) != 1 {
+		t.Errorf("kept %v, %v", kept, err)
+	}
+	if got := member(session); !slices.Equal(got, []string{"another admin", "sales owner"}) {
+		t.Errorf("without the role of staff: %q", got)
+	}
+	if _, kept, err := r.Enter(t.Context(), program, keys.Identity{Email: "olga@example.com", Roles: map[string]keys.Role{keys.OperatorOrganization: ""}}); err != nil || len(kept) != 1 {
+		t.Errorf("the last staff: kept %v, %v", kept, err)
 	}
 	if _, err := enter("eve@example.com", map[string]keys.Role{"nowhere": keys.Owner}); !errors.Is(err, keys.ErrNotFound) {
 		t.Errorf("no such organisation: %v", err)
@@ -98,7 +118,7 @@ func TestAProviderSaysWhoIsAMemberOfWhat(t *testing.T) {
 		}
 	}
 	sessions, err := r.Sessions(t.Context(), v)
-	if err != nil || len(sessions) != 4 || sessions[0].Address != "203.0.113.9" {
+	if err != nil || len(sessions) != 6 || sessions[0].Address != "203.0.113.9" {
 		t.Errorf("%+v %v", sessions, err)
 	}
 	if err := r.EndSessions(t.Context(), v, func(s keys.WebSession) bool { return !s.Of(session) }); err != nil {

@@ -150,18 +150,20 @@ func isMember(all []Member, id string) bool {
 	return false
 }
 
-// keepOwner refuses to leave a customer without an Owner.
+// keepOwner refuses to leave a customer without an Owner, or the operator without Staff.
 func keepOwner(all []Member, changed *Member) error {
-	had, has := false, false
-	for _, m := range all {
-		had = had || m.Role == Owner && m.RemovedAt.IsZero()
-		if m.ID == changed.ID {
-			m = *changed
+	for _, role := range []Role{Owner, Staff} {
+		had, has := false, false
+		for _, m := range all {
+			had = had || m.Role == role && m.RemovedAt.IsZero()
+			if m.ID == changed.ID {
+				m = *changed
+			}
+			has = has || m.Role == role && m.RemovedAt.IsZero()
 		}
-		has = has || m.Role == Owner && m.RemovedAt.IsZero()
-	}
-	if had && !has {
-		return ErrLastOwner
+		if had && !has {
+			return ErrLastOwner
+		}
 	}
 	return nil
 }

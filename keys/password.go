@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -56,19 +57,51 @@ func matches(hash, password string) bool {
 // decoy is compared with where there is no account, so that the time does not tell.
 var decoy = phc(make([]byte, 16), make([]byte, 32))
 
-// passwords bounds how many are hashed at once, each in [argonMemory].
-type passwords struct{ slots chan struct{} }
+// passwords bounds how many are hashed at once, each in [argonMemory], and how many of one
+// network wait for it, so that it leaves room for the others.
+type passwords struct {
+	slots  chan struct{}
+	mu     sync.Mutex
+	queued map[string]int // of each network, those that wait and those that are hashed
+}
+
+const queuedOfNetwork = 8
 
 // enter waits for a slot, for a moment.
-func (p passwords) enter(ctx context.Context) (leave func(), err error) {
+func (p *passwords) enter(ctx context.Context, address string) (leave func(), err error) {
+	network := networkOf(address)
+	if !p.queue(network, 1) {
+		return nil, ErrBusy
+	}
+	defer func() {
+		if err != nil {
+			p.queue(network, -1)
+		}
+	}()
 	timer := time.NewTimer(2 * time.Second)
 	defer timer.Stop()
 	select {
 	case p.slots <- struct{}{}:
-		return func() { <-p.slots }, nil
+		return func() { <-p.slots; p.queue(network, -1) }, nil
 	case <-timer.C:
 		return nil, ErrBusy
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// queue counts one more of a network, or one less; false when there are enough.
+func (p *passwords) queue(network string, n int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n > 0 && p.queued[network] >= queuedOfNetwork {
+		return false
+	}
+	if p.queued == nil {
+		p.queued = make(map[string]int)
+	}
+	if p.queued[network] += n; p.queued[network] == 0 {
+		delete(p.queued, network)
+	}
+	return true
 }

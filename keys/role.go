@@ -63,7 +63,7 @@ var permissions = map[Action][]Role{
 	"key.create":  {Owner, Admin, Developer},
 	"key.approve": {Owner, Admin},
 	"key.edit":    {Owner, Admin, own},
-	"key.rotate":  {Owner, Admin, own},
+	"key.rotate":  {Owner, Admin, own, Staff}, // Staff: the operator's own
 	"key.suspend": {Owner, Admin, Staff},
 	"key.resume":  {Owner, Admin, Staff},
 	"key.revoke":  {Owner, Admin, Staff, own},
@@ -125,6 +125,9 @@ func (by Actor) May(action Action) error {
 func (by Actor) MayKey(action Action, k *Key) error {
 	if err := by.May(action); err != nil {
 		return err
+	}
+	if action == "key.rotate" && by.Role == Staff && k.OrganizationID != OperatorOrganization {
+		return fmt.Errorf("%w: only keys of the operator's organisation", ErrForbidden)
 	}
 	if by.Role == Developer && !slices.Contains(permissions[action], Developer) && k.OwnerID != by.MemberID {
 		return fmt.Errorf("%w: the key belongs to another member", ErrForbidden)

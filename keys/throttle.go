@@ -92,13 +92,17 @@ func (t *tries) makeRoom(at time.Time) {
 	}
 }
 
-// tryKey is of an account and a network: an address, or the network of an IPv6 one, where
-// one machine has many.
-func tryKey(email, address string) [sha256.Size]byte {
+// tryKey is of an account, and a network or a session.
+func tryKey(email, from string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(email + "\x00" + networkOf(from)))
+}
+
+// networkOf is an address, or the network of an IPv6 one, where one machine has many.
+func networkOf(address string) string {
 	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
 		if network, err := ip.WithZone("").Prefix(64); err == nil {
-			address = network.String()
+			return network.String()
 		}
 	}
-	return sha256.Sum256([]byte(email + "\x00" + address))
+	return address
 }

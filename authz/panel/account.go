@@ -45,8 +45,7 @@ func (p *panel) endSessions(w http.ResponseWriter, r *http.Request, v *visitor) 
 	if err != nil {
 		return err
 	}
-	http.Redirect(w, r, p.base+"/account", http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, "/account")
 }
 
 func (p *panel) changePassword(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -57,7 +56,7 @@ func (p *panel) changePassword(w http.ResponseWriter, r *http.Request, v *visito
 	var session string
 	err := errDiffer
 	if password == r.PostForm.Get("again") {
-		session, err = p.Registry.ChangePassword(r.Context(), by(w, r), v.Email, old, password)
+		session, err = p.Registry.ChangePassword(r.Context(), by(w, r), v.session, v.Email, old, password)
 	}
 	if problem, status := passwordTrouble(w, err); status != 0 {
 		if problem.Text == "signin.wrong" {
@@ -69,7 +68,10 @@ func (p *panel) changePassword(w http.ResponseWriter, r *http.Request, v *visito
 		return err
 	}
 	v.Visitor = keys.Visitor{} // its session has ended
-	return p.begin(w, r, v, session)
+	if err := p.replace(w, r, v, session); err != nil {
+		return err
+	}
+	return p.savedAt(w, r, "/account")
 }
 
 // stay keeps the session of a page that is still looked at.

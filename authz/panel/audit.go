@@ -24,6 +24,7 @@ type auditPage struct {
 	Older                              string // address of the page after this one
 	Export                             string // address of the same events as a file; empty: the role does not allow it
 	Verdict                            *verdict
+	OtherActor                         string // the actor, where it is no member
 }
 
 // A verdict is what became of checking the chain.
@@ -103,6 +104,9 @@ func (p *panel) audit(w http.ResponseWriter, r *http.Request, v *visitor, verdic
 	})
 	if page.Members, err = p.Registry.Members(ctx, v.org.ID); err != nil {
 		return err
+	}
+	if named(page.Members, page.Actor).ID == "" {
+		page.OtherActor = page.Actor
 	}
 	if page.Events, err = p.eventRows(ctx, v, events); err != nil {
 		return err

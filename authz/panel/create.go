@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"net/http"
@@ -15,6 +16,10 @@ func (p *panel) askCreate(w http.ResponseWriter, r *http.Request, v *visitor) er
 	if err := v.org.MayCreate(v.by); err != nil {
 		return err
 	}
+	if p.Registry.APIAccess(v.org) != nil {
+		http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/plan", http.StatusSeeOther)
+		return nil
+	}
 	query := r.URL.Query()
 	f := readKeyForm(query)
 	filled := len(query) > 0 && !(len(query) == 1 && query.Has("preset"))
@@ -28,15 +33,24 @@ func (p *panel) askCreate(w http.ResponseWriter, r *http.Request, v *visitor) er
 		f.Owner = v.by.MemberID
 	}
 	if id := query.Get("preset"); id != "" {
-		presets, err := p.Registry.Presets(r.Context())
-		if err != nil {
+		if err := p.begins(r.Context(), &f, id); err != nil {
 			return err
-		}
-		if i := slices.IndexFunc(presets, func(p keys.Preset) bool { return p.ID == id }); i >= 0 {
-			f.Scopes = append(f.Scopes, presets[i].Scopes...)
 		}
 	}
 	return p.showCreate(w, r, v, f, filled, rand.Text(), http.StatusOK)
+}
+
+// begins makes the scopes of a form those of a preset; of one that is not there, none.
+func (p *panel) begins(ctx context.Context, f *keyForm, preset string) error {
+	presets, err := p.Registry.Presets(ctx)
+	if err != nil {
+		return err
+	}
+	f.Scopes, f.Began = nil, ""
+	if i := slices.IndexFunc(presets, func(p keys.Preset) bool { return p.ID == preset }); i >= 0 {
+		f.Scopes, f.Began = slices.Clone(presets[i].Scopes), preset
+	}
+	return nil
 }
 
 func (p *panel) showCreate(w http.ResponseWriter, r *http.Request, v *visitor, f keyForm, filled bool, request string, status int) error {
@@ -59,6 +73,12 @@ func (p *panel) create(w http.ResponseWriter, r *http.Request, v *visitor) error
 	request := r.PostForm.Get("request")
 	if err := checkRequest(request); err != nil {
 		return err
+	}
+	if preset := r.PostForm.Get("preset"); preset != "" {
+		if err := p.begins(r.Context(), &f, preset); err != nil {
+			return err
+		}
+		return p.showCreate(w, r, v, f, false, request, http.StatusOK)
 	}
 	if r.PostForm.Get("do") == "review" {
 		return p.showCreate(w, r, v, f, false, request, http.StatusOK)

@@ -41,8 +41,8 @@ func TestCreateByMouse(t *testing.T) {
 	b := s.signedIn("ann@example.com")
 	b.goes(chromedp.Click("main a.main"))
 	b.accessible("create")
-	b.goes(chromedp.Click(".presets a"))
-	b.says("CI", "In 90 days", "0 of 5 keys are in use")
+	b.goes(chromedp.Click(".presets button"))
+	b.says("CI", "In 90 days", "0 of 5 keys are in use", "Preset CI: + 0, − 0", "Scopes chosen: 1 of 2")
 	if can := b.text(".can"); !strings.Contains(can, "alerts:read") {
 		t.Errorf("can: %q", can)
 	}
@@ -163,7 +163,7 @@ func TestTheSecretIsForgotten(t *testing.T) {
 	if secret := b.text("#client-secret"); secret != "" {
 		t.Error("the page that was left has the secret")
 	}
-	b.says("Hidden after a while.")
+	b.says("Hidden: 10 minutes have passed, or the page was left.")
 	b.accessible("secret-forgotten")
 }
 
@@ -414,13 +414,16 @@ func TestTwoEditors(t *testing.T) {
 	if status := ann.goes(chromedp.Click("button.main")); status != 409 {
 		t.Errorf("status %d", status)
 	}
-	ann.says("Somebody changed this key while you were editing", "bob did.", "Bob's words", "Exporter 2")
+	ann.says("Somebody changed this key while you were editing", "bob did.", "Exporter 2")
+	if theirs, err := chromedp.Run(ann.ctx, chromedp.Value("#field-description")); err != nil || theirs != "Bob's words" {
+		t.Errorf("what Ann did not touch is %q, %v", theirs, err)
+	}
 	ann.accessible("edit-conflict")
 	if now, err := s.registry.Key(t.Context(), "acme", k.ID); err != nil || now.Name != "Exporter" || now.Description != "Bob's words" {
 		t.Errorf("%+v, %v", now, err)
 	}
 	ann.goes(chromedp.Click("button.main"))
-	if now, err := s.registry.Key(t.Context(), "acme", k.ID); err != nil || now.Name != "Exporter 2" {
+	if now, err := s.registry.Key(t.Context(), "acme", k.ID); err != nil || now.Name != "Exporter 2" || now.Description != "Bob's words" {
 		t.Errorf("%+v, %v", now, err)
 	}
 	if answer := s.post("/panel/o/acme/keys/"+k.ID+"/edit", ann.cookie(), "same-origin", url.Values{"name": {"No version"}, "scope.0": {"alerts:read"}, "expires": {"keep"}}); answer.StatusCode != 400 {
@@ -455,9 +458,16 @@ func TestSuspendAndResume(t *testing.T) {
 	k := s.key("acme", "Paused", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/keys/" + k.ID)
-	b.goes(chromedp.Click(`form[action$="/suspend"] button`))
-	b.says("Suspended", "It keeps its slot.")
+	b.goes(chromedp.Click(`.head a[href$="/suspend"]`))
+	b.accessible("suspend")
+	b.do(chromedp.SendKeys("#reason", "on holiday"))
+	b.goes(chromedp.Click("button.danger"))
+	b.says("Saved.", "Suspended", "It keeps its slot.")
 	b.accessible("key-suspended")
+	events, err := s.registry.Events(t.Context(), "acme", keys.EventPage{Action: "key.suspend"})
+	if err != nil || len(events) != 1 || events[0].Reason != "on holiday" {
+		t.Errorf("%+v, %v", events, err)
+	}
 	b.goes(chromedp.Click(`form[action$="/resume"] button`))
 	b.says("Active")
 }

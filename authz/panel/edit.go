@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -19,7 +20,8 @@ func (p *panel) askEdit(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	if err != nil {
 		return err
 	}
-	f := formOf(&k)
+	f, was := formOf(&k), formOf(&k)
+	f.Was = &was
 	f.Scopes = without(f.Scopes, r.URL.Query()["without"])
 	return p.showEdit(w, r, v, f, k, nil, http.StatusOK)
 }
@@ -65,8 +67,14 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		return err
 	}
 	f := readKeyForm(r.PostForm)
+	f.Was = asShown(r.PostForm)
 	if f.Version == "" {
 		return errForm
+	}
+	if sameSet(f.Resources, f.Was.Resources) { // the APIs follow what is chosen
+		if err := p.addAPIs(r.Context(), &f); err != nil {
+			return err
+		}
 	}
 	access := f.access(time.Now(), k.ExpiresAt, v.org.Policy.MaxLifetime)
 	if r.PostForm.Get("do") == "review" {
@@ -78,7 +86,7 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	}
 	by := v.by
 	by.IfMatch = f.Version
-	_, _, err = p.Registry.Edit(r.Context(), by, v.org.ID, k.ID, func(e *keys.KeyEdit) {
+	changed, receipt, err := p.Registry.Edit(r.Context(), by, v.org.ID, k.ID, func(e *keys.KeyEdit) {
 		e.Name, e.Description, e.OwnerID = f.Name, f.Description, f.Owner
 		if sameSet(access.Scopes, e.Scopes) {
 			access.Scopes = e.Scopes
@@ -99,18 +107,32 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		if err != nil {
 			return err
 		}
-		theirs := differences(&k, &f, access, members)
+		f.onTop(&k)
+		theirs := differences(&k, &f, f.access(time.Now(), k.ExpiresAt, v.org.Policy.MaxLifetime), members)
 		if len(theirs) == 0 { // both made the same of it
-			break
+			return p.savedAt(w, r, "/o/"+v.org.ID+"/keys/"+k.ID)
 		}
-		f.Version = k.Version()
 		return p.showEdit(w, r, v, f, k, theirs, http.StatusConflict)
+	case changed.ID != "":
 	case err != nil && f.wrong(err):
 		return p.showEdit(w, r, v, f, k, nil, http.StatusUnprocessableEntity)
 	case err != nil:
 		return err
 	}
-	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
+	return p.cutAt(w, r, v, "/o/"+v.org.ID+"/keys/"+k.ID, receipt, err)
+}
+
+// addAPIs adds the APIs of scopes to a form.
+func (p *panel) addAPIs(ctx context.Context, f *keyForm) error {
+	catalogue, err := p.Registry.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range f.Scopes {
+		if _, resource, ok := catalogue.Scope(name); ok && !slices.Contains(f.Resources, resource.Audience) {
+			f.Resources = append(f.Resources, resource.Audience)
+		}
+	}
 	return nil
 }
 

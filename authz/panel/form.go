@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -20,7 +22,10 @@ type keyForm struct {
 	Networks                 string
 	TokenTTL                 string // seconds; empty: that of the API
 	Version                  string // of the key that it was shown for; empty: a new one
+	Began                    string // preset with which it began
 	Problems                 []problem
+	// Was is the form as it was shown first: what is as it was, the person did not change.
+	Was *keyForm
 }
 
 // checkRequest refuses what is not the random text with which a form tells itself from
@@ -40,7 +45,7 @@ type problem struct{ Field, Text, Value string }
 // readKeyForm reads a form that was sent, or the address of a link that fills one in.
 func readKeyForm(values url.Values) keyForm {
 	f := keyForm{Name: strings.TrimSpace(values.Get("name")), Description: strings.TrimSpace(values.Get("description")), Owner: values.Get("owner"),
-		Resources: values["resource"], Expires: values.Get("expires"), Date: values.Get("date"), Networks: strings.Join(values["networks"], " "), TokenTTL: values.Get("token_ttl"), Version: values.Get("version")}
+		Resources: values["resource"], Expires: values.Get("expires"), Date: values.Get("date"), Networks: strings.Join(values["networks"], " "), TokenTTL: values.Get("token_ttl"), Version: values.Get("version"), Began: values.Get("began")}
 	for name, scopes := range values {
 		if name == "scope" || strings.HasPrefix(name, "scope.") {
 			f.Scopes = append(f.Scopes, strings.Fields(strings.Join(scopes, " "))...)
@@ -49,6 +54,31 @@ func readKeyForm(values url.Values) keyForm {
 	slices.Sort(f.Scopes)
 	f.Scopes = slices.Compact(f.Scopes)
 	return f
+}
+
+// asShown reads what the form of a key was when it was shown.
+func asShown(values url.Values) *keyForm {
+	return &keyForm{Name: values.Get("was_name"), Description: values.Get("was_description"), Owner: values.Get("was_owner"), Scopes: words(values.Get("was_scopes")),
+		Resources: words(values.Get("was_resources")), Expires: "keep", Networks: values.Get("was_networks"), TokenTTL: values.Get("was_token_ttl")}
+}
+
+// onTop makes a form one of a key that somebody else changed since it was shown: what the
+// person did not change is theirs.
+func (f *keyForm) onTop(k *keys.Key) {
+	theirs, was := formOf(k), f.Was
+	for _, field := range []struct{ mine, was, theirs *string }{{&f.Name, &was.Name, &theirs.Name}, {&f.Description, &was.Description, &theirs.Description},
+		{&f.Owner, &was.Owner, &theirs.Owner}, {&f.Networks, &was.Networks, &theirs.Networks}, {&f.TokenTTL, &was.TokenTTL, &theirs.TokenTTL}} {
+		if *field.mine == *field.was {
+			*field.mine = *field.theirs
+		}
+	}
+	if sameSet(f.Scopes, was.Scopes) {
+		f.Scopes = theirs.Scopes
+	}
+	if sameSet(f.Resources, was.Resources) {
+		f.Resources = theirs.Resources
+	}
+	f.Version, f.Was = theirs.Version, &theirs
 }
 
 // formOf is the form of a key as it is.
@@ -134,6 +164,7 @@ type keyFormPage struct {
 	Key         *keys.Key // nil: a new one
 	Request     string    // the same for the same form, however often it is sent
 	Filled      bool      // by a link
+	Unknown     []string  // scopes of that link that there are not
 	Presets     []presetChoice
 	Owners      []keys.Member
 	Expiries    []choice
@@ -181,6 +212,7 @@ type apiChoice struct {
 // A scopeGroup is scopes of one subject. Where they are one to read and one to write
 // at most, one level is chosen; otherwise each scope by itself.
 type scopeGroup struct {
+	API    string // whose first group it is, where there are several; else empty
 	Name   string
 	Field  string // of its choice
 	Levels []level
@@ -201,7 +233,12 @@ type scopeChoice struct {
 
 // groups are the scopes that a key of the organisation can have, as choices of a form.
 // What the key had it may keep.
-func groups(catalogue keys.Catalogue, v *visitor, chosen, had []string) (list []scopeGroup) {
+func groups(catalogue keys.Catalogue, v *visitor, chosen, had []string, own string) (list []scopeGroup) {
+	// What belongs to the server itself comes after what the customers came for.
+	catalogue = slices.Clone(catalogue)
+	slices.SortStableFunc(catalogue, func(a, b keys.Resource) int {
+		return cmp.Compare(strings.Count(a.Audience, own), strings.Count(b.Audience, own))
+	})
 	for _, resource := range catalogue {
 		first := len(list)
 		for _, scope := range resource.Scopes {
@@ -223,6 +260,9 @@ func groups(catalogue keys.Catalogue, v *visitor, chosen, had []string) (list []
 				list[first+i].Chosen++
 			}
 			list[first+i].Scopes = append(list[first+i].Scopes, c)
+		}
+		if first < len(list) && len(catalogue) > 1 {
+			list[first].API = resource.Name
 		}
 	}
 	for i := range list {
@@ -261,7 +301,7 @@ func levels(scopes []scopeChoice) []level {
 	case write == nil:
 		return append(list, level{"read", read.Name, read.Checked, read.Disabled})
 	case read == nil:
-		return append(list, level{"write", write.Name, write.Checked, write.Disabled})
+		return append(list, level{"write_only", write.Name, write.Checked, write.Disabled})
 	}
 	list = append(list, level{"read", read.Name, read.Checked && !write.Checked, read.Disabled},
 		level{"write", read.Name + " " + write.Name, read.Checked && write.Checked, read.Disabled || write.Disabled})
@@ -291,7 +331,7 @@ func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key)
 		return page, err
 	}
 	for _, preset := range presets {
-		chosen := preset.ID == r.URL.Query().Get("preset")
+		chosen := preset.ID == f.Began
 		page.Presets = append(page.Presets, presetChoice{preset, chosen})
 		if chosen {
 			page.Preset = &presetDifference{preset, len(without(f.Scopes, preset.Scopes)), len(without(preset.Scopes, f.Scopes))}
@@ -326,7 +366,12 @@ func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key)
 	for _, resource := range catalogue {
 		page.APIs = append(page.APIs, apiChoice{resource, slices.Contains(f.Resources, resource.Audience)})
 	}
-	page.Groups = groups(catalogue, v, f.Scopes, had)
+	page.Groups = groups(catalogue, v, f.Scopes, had, authz.ManagementAudience(p.Issuer))
+	for _, scope := range f.Scopes {
+		if _, _, ok := catalogue.Scope(scope); !ok {
+			page.Unknown = append(page.Unknown, scope)
+		}
+	}
 	for _, g := range page.Groups {
 		for _, s := range g.Scopes {
 			if s.Checked {

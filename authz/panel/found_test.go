@@ -83,3 +83,19 @@ func TestFoundingSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("made %v", list)
 	}
 }
+
+// TestAFoundingLinkEndsWithTheFirstCustomer, wherever that comes from.
+func TestAFoundingLinkEndsWithTheFirstCustomer(t *testing.T) {
+	s, link := newUnowned(t)
+	s.organization("acme", "Professional")
+	form := url.Values{"organization": {"Mine"}, "name": {"Eve"}, "email": {"eve@example.com"}, "password": {password}, "again": {password}}
+	if status, _ := s.get(link, ""); status != 404 {
+		t.Errorf("its page: %d", status)
+	}
+	if answer := s.post(link, "", "same-origin", form); answer.StatusCode != 404 || sessionOf(answer) != nil {
+		t.Errorf("its form: %d", answer.StatusCode)
+	}
+	if list, err := s.registry.Organizations(t.Context(), "", 10); err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}

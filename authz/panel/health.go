@@ -59,7 +59,7 @@ func (p *panel) showHealth(w http.ResponseWriter, r *http.Request, v *visitor) e
 type report struct {
 	Directive string // that was violated
 	Blocked   string // what it kept out: inline, eval, or the origin of an address
-	Page      string // path
+	Page      string // route
 	Times     int
 	Last      time.Time
 }
@@ -96,9 +96,9 @@ func (p *panel) takeReport(w http.ResponseWriter, r *http.Request, _ *visitor) e
 	if u, err := url.Parse(blocked); err == nil && u.Host != "" {
 		blocked = u.Scheme + "://" + u.Host // the rest may be private
 	}
-	page := ""
+	page := "" // its route: a path can be a link that signs somebody in
 	if u, err := url.Parse(body.Report.Page); err == nil {
-		page = u.Path
+		_, page = p.pages.Handler(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: u.Path}})
 	}
 	p.reports.add(report{Directive: short(body.Report.Directive), Blocked: short(blocked), Page: short(page), Times: 1, Last: time.Now()})
 	w.WriteHeader(http.StatusNoContent)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -44,7 +45,12 @@ type secretRow struct {
 type attemptRow struct {
 	keys.AttemptRow
 	Times int
+	Fix   string // where it is mended, below the key; empty: not there
 }
+
+// fixes is where what was refused is mended, below the key.
+var fixes = map[keys.Outcome]string{keys.RefusedScope: "/edit#field-scopes", keys.RefusedTarget: "/edit#field-resources", keys.RefusedNetwork: "/edit#field-networks",
+	keys.RefusedExpired: "/edit#field-expires_at", keys.RefusedSecret: "/rotate", keys.RefusedEnded: "/rotate"}
 
 // key reads the key in the path.
 func (p *panel) key(r *http.Request, v *visitor) (keys.Key, error) {
@@ -129,7 +135,11 @@ func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) erro
 			return err
 		}
 		for _, a := range attempts[:min(len(attempts), 10)] {
-			page.Attempts = append(page.Attempts, attemptRow{a, int(a.Count)})
+			row := attemptRow{AttemptRow: a, Times: int(a.Count)}
+			if fix := fixes[a.Outcome]; fix == "/rotate" && page.MayRotate && page.Old == nil || fix != "/rotate" && page.MayEdit {
+				row.Fix = fix
+			}
+			page.Attempts = append(page.Attempts, row)
 		}
 	}
 	if v.by.May("audit.read") == nil {
@@ -146,12 +156,34 @@ func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	return nil
 }
 
+// askSuspend shows what suspending the key will do.
+func (p *panel) askSuspend(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	page, err := p.page(r, v)
+	switch {
+	case err != nil:
+		return err
+	case !page.MaySuspend:
+		return keys.ErrForbidden
+	}
+	p.show(w, v, "suspend", http.StatusOK, page)
+	return nil
+}
+
 // suspend stops a key until somebody resumes it.
 func (p *panel) suspend(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	return p.changeKey(w, r, v, func(k keys.Key) error {
-		_, _, err := p.Registry.Suspend(r.Context(), v.by, v.org.ID, k.ID, "")
+	k, err := p.key(r, v)
+	if err != nil {
 		return err
-	})
+	}
+	suspended, receipt, err := p.Registry.Suspend(r.Context(), v.by, v.org.ID, k.ID, strings.TrimSpace(r.PostForm.Get("reason")))
+	var input *keys.InputError
+	switch {
+	case errors.As(err, &input):
+		return errForm
+	case suspended.ID == "":
+		return err
+	}
+	return p.cutAt(w, r, v, "/o/"+v.org.ID+"/keys/"+k.ID, receipt, err)
 }
 
 func (p *panel) resume(w http.ResponseWriter, r *http.Request, v *visitor) error {

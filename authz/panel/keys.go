@@ -52,6 +52,8 @@ type keyRow struct {
 	Owner  string // name of its member; empty: none, or left
 	Left   bool   // the owner left
 	Last   time.Time
+	// LastFrom is from where it was used last.
+	LastFrom string
 	// What the visitor may do with it now. Collecting is making its first secret.
 	MayEdit, MayRotate, MayCollect, MayEnd, MayRevoke, MaySuspend, MayResume, MayApprove bool
 }
@@ -98,7 +100,7 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 		}
 	}
 	for _, m := range members {
-		if m.RemovedAt.IsZero() && (m.Role == keys.Owner || m.Role == keys.Admin) {
+		if m.RemovedAt.IsZero() && v.org.MayCreate(keys.Actor{MemberID: m.ID, Role: m.Role}) == nil {
 			page.Admins = append(page.Admins, m)
 		}
 	}
@@ -180,6 +182,11 @@ func rowOf(k keys.Key, members []keys.Member, v *visitor, now time.Time) keyRow 
 	owner := named(members, k.OwnerID)
 	row := keyRow{Key: k, State: string(k.Status(now)), Owner: owner.Name, Left: k.OwnerID != "" && (owner.ID == "" || !owner.RemovedAt.IsZero()),
 		Unused: k.Unused(now), Soon: k.Counts(now) && k.EndsSoon(now), Last: k.LastUsedAt()}
+	for _, c := range k.Credentials {
+		if !c.LastUsedAt.IsZero() && c.LastUsedAt.Equal(row.Last) {
+			row.LastFrom = c.LastUsedFrom
+		}
+	}
 	may := func(action keys.Action) bool { return k.RevokedAt.IsZero() && v.by.MayKey(action, &k) == nil }
 	counts := k.Counts(now)
 	row.MayEdit, row.MayRevoke = may("key.edit"), may("key.revoke")

@@ -64,7 +64,11 @@ func (p *panel) addMember(w http.ResponseWriter, r *http.Request, v *visitor) er
 }
 
 func (p *panel) editMember(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	_, err := p.Registry.EditMember(r.Context(), v.by, v.org.ID, r.PathValue("member"), func(m *keys.Member) { m.Role = keys.Role(r.PostForm.Get("role")) })
+	by := v.by
+	if by.IfMatch = r.PostForm.Get("version"); by.IfMatch == "" {
+		return errForm
+	}
+	_, err := p.Registry.EditMember(r.Context(), by, v.org.ID, r.PathValue("member"), func(m *keys.Member) { m.Role = keys.Role(r.PostForm.Get("role")) })
 	return p.membersChanged(w, r, v, memberPage{Role: string(keys.Developer)}, err)
 }
 
@@ -81,8 +85,7 @@ func (p *panel) membersChanged(w http.ResponseWriter, r *http.Request, v *visito
 	case err != nil:
 		return err
 	default:
-		http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/members", http.StatusSeeOther)
-		return nil
+		return p.savedAt(w, r, "/o/"+v.org.ID+"/members")
 	}
 	return p.members(w, r, v, page, http.StatusUnprocessableEntity)
 }
@@ -140,6 +143,5 @@ func (p *panel) removeMember(w http.ResponseWriter, r *http.Request, v *visitor)
 	case err != nil:
 		return err
 	}
-	http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/members", http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, "/o/"+v.org.ID+"/members")
 }

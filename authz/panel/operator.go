@@ -25,7 +25,6 @@ func (p *panel) staff(next handle) handle {
 		if err := p.acts(w, r, v, v.Memberships[i]); err != nil {
 			return err
 		}
-		v.by.Operator = v.by.Role == keys.Staff
 		return next(w, r, v)
 	})
 }

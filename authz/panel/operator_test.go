@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/imara/apikeys/authz"
@@ -330,85 +328,133 @@ func TestReportsOfThePolicy(t *testing.T) {
 	}
 }
 
-// fast makes a browser's long timers short.
-func (b *browser) fast() {
-	b.t.Helper()
-	_, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-		Source: `{ const wait = setTimeout; window.setTimeout = (f, ms, ...rest) => wait(f, ms > 60000 ? ms / 10000 : ms, ...rest); }`})
-	b.must(err)
-}
-
-// TestASessionThatEndsSaysSo: before it does, and goes on when somebody is there.
-func TestASessionThatEndsSaysSo(t *testing.T) {
-	s := newAcme(t)
-	b := newBrowser(t, s.origin)
-	b.enter(s.session("ann@example.com"))
-	b.fast()
-	b.open("/panel/account")
-	b.do(chromedp.WaitVisible(".ending button"))
-	b.says("You are signed out in two minutes.")
-	b.accessible("session-ending")
-	b.do(chromedp.Click(".ending button"), chromedp.WaitNotVisible(".ending button"), chromedp.WaitVisible(".ending button"))
-	session := b.cookie()
-	s.must(s.registry.SignOut(t.Context(), session))
-	if status := b.goes(chromedp.Click(".ending button")); status != 200 {
-		t.Errorf("%d", status)
-	}
-	if at := b.at(); at != "/panel/sign-in" {
-		t.Errorf("a session that had ended: %s", at)
+// TestReportsKeepNoLink: a report names the route of its page, for its path can be a link
+// that signs somebody in.
+func TestReportsKeepNoLink(t *testing.T) {
+	s := newOperated(t)
+	link := s.link("ann@example.com")
+	r, err := http.NewRequest("POST", s.origin+"/panel/csp-report", strings.NewReader(`{"csp-report":{"effective-directive":"img-src","document-uri":"`+s.origin+link+`"}}`))
+	s.must(err)
+	r.Header.Set("Content-Type", "application/csp-report")
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	s.must(err)
+	answer.Body.Close()
+	_, page := s.get("/panel/admin/health", s.session("sue@example.com"))
+	if !strings.Contains(page, "/panel/link/{token}") || strings.Contains(page, strings.TrimPrefix(link, "/panel/link/")) {
+		t.Error(page)
 	}
 }
 
-// TestOfflineSaysSo, and no more when it is over.
-func TestOfflineSaysSo(t *testing.T) {
-	s := newAcme(t)
-	b := newBrowser(t, s.origin)
-	b.enter(s.session("ann@example.com"))
-	b.open("/panel/account")
-	offline := func(is bool) {
-		t.Helper()
-		_, err := chromedp.Call(b.ctx, network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: is, DownloadThroughput: -1, UploadThroughput: -1})
-		b.must(err)
-	}
-	offline(true)
-	b.do(chromedp.WaitVisible(".offline"))
-	b.says("You are offline.")
-	b.accessible("offline")
-	offline(false)
-	b.do(chromedp.WaitNotVisible(".offline"))
-}
-
-// TestWrongPasswordsBecomeSlow: the sixth has to wait, is told for how long, and sees the
-// time run down; the step-up and the change of a password count as well.
-func TestWrongPasswordsBecomeSlow(t *testing.T) {
-	s := newAcme(t)
-	session := s.session("ann@example.com")
-	wrong := func(path string, form url.Values) *http.Response {
-		form.Set("email", "ann@example.com")
-		return s.post(path, session, "same-origin", form)
-	}
-	for range 5 {
-		if answer := wrong("/panel/account/password", url.Values{"old": {"wrong"}, "password": {password}, "again": {password}}); answer.StatusCode != 401 {
-			t.Fatalf("%d", answer.StatusCode)
+// TestStaffReplacesTheOperatorsSecret, which may be lost, and no customer's.
+func TestStaffReplacesTheOperatorsSecret(t *testing.T) {
+	s := newOperated(t)
+	first, err := s.registry.Create(t.Context(), tester, keys.OperatorOrganization, keys.NewKey{Name: "First operator", Access: keys.Access{Scopes: []string{"alerts:read"}}})
+	s.must(err)
+	theirs := s.key("acme", "Exporter", "mem_acme_ann")
+	_, err = s.registry.AddMember(t.Context(), tester, keys.Member{ID: "mem_both", OrganizationID: "acme", Name: "olga", Email: "olga@example.com", Role: keys.Auditor})
+	s.must(err)
+	for name, want := range map[string]int{"olga": 200, "sue": 403} {
+		answer := s.post("/panel/o/"+keys.OperatorOrganization+"/keys/"+first.Key.ID+"/rotate", s.session(name+"@example.com"), "same-origin", url.Values{"ends": {"now"}, "request": {strings.Repeat("A", 20) + strings.ToUpper(name)}})
+		if answer.StatusCode != want {
+			t.Errorf("%s: %d, want %d", name, answer.StatusCode, want)
 		}
 	}
-	b := newBrowser(t, s.origin)
-	b.enter(session)
-	b.open("/panel/account")
-	b.do(chromedp.SendKeys("#old", "wrong"), chromedp.SendKeys("#password", password), chromedp.SendKeys("#again", password))
-	b.goes(chromedp.Click("button.main"))
-	for status := int64(0); status != 429; { // each is slower than a second
-		b.do(chromedp.SendKeys("#old", "wrong"), chromedp.SendKeys("#password", password), chromedp.SendKeys("#again", password))
-		status = b.goes(chromedp.Click("button.main"))
+	staff := keys.Actor{ClientID: "panel", MemberID: "mem_org_operator_olga", Role: keys.Staff, Operator: true}
+	if _, err := s.registry.Rotate(t.Context(), staff, "acme", theirs.ID, keys.Overlap{}); !errors.Is(err, keys.ErrForbidden) {
+		t.Errorf("a customer's: %v", err)
 	}
-	b.says("Too many tries. Wait ")
-	b.accessible("account-wait")
-	b.until(`document.querySelector('#problem').hidden`)
-	answer := s.post("/panel/sign-in", "", "same-origin", url.Values{"email": {"ann@example.com"}, "password": {"wrong"}})
-	for answer.StatusCode != 429 {
-		answer = s.post("/panel/sign-in", "", "same-origin", url.Values{"email": {"ann@example.com"}, "password": {"wrong"}})
+}
+
+// TestPresetsAreNotTwice: a name that is taken is said to be.
+func TestPresetsAreNotTwice(t *testing.T) {
+	s := newOperated(t)
+	session := s.session("olga@example.com")
+	form := url.Values{"name": {"CI"}, "scopes": {"alerts:read"}}
+	if answer := s.post("/panel/admin/presets", session, "same-origin", form); answer.StatusCode != 303 {
+		t.Errorf("%d", answer.StatusCode)
 	}
-	if answer.Header.Get("Retry-After") == "" {
-		t.Error("nobody says when to come again")
+	answer := s.post("/panel/admin/presets", session, "same-origin", form)
+	if page := body(t, answer); answer.StatusCode != 422 || !strings.Contains(page, "There is a preset with this name already.") {
+		t.Errorf("%d %s", answer.StatusCode, page)
+	}
+}
+
+// TestARoleIsChangedOnceSeen: a page on which the member is not as now changes nothing.
+func TestARoleIsChangedOnceSeen(t *testing.T) {
+	s := newAcme(t)
+	bob := s.memberOf("acme", "bob", keys.Owner)
+	session := s.session("ann@example.com")
+	old := bob.Version()
+	_, err := s.registry.EditMember(t.Context(), tester, "acme", bob.ID, func(m *keys.Member) { m.Role = keys.Auditor })
+	s.must(err)
+	for version, want := range map[string]int{old: 409, "": 400} {
+		if answer := s.post("/panel/o/acme/members/"+bob.ID, session, "same-origin", url.Values{"role": {"owner"}, "version": {version}}); answer.StatusCode != want {
+			t.Errorf("%q: %d", version, answer.StatusCode)
+		}
+	}
+	if m, err := s.registry.Member(t.Context(), "acme", bob.ID); err != nil || m.Role != keys.Auditor {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// TestWhatIsDoneIsSaid: a change that cut tokens was carried out, even when nobody has
+// confirmed it, or somebody may go on accepting.
+func TestWhatIsDoneIsSaid(t *testing.T) {
+	s := newOperated(t)
+	ann, olga := s.session("ann@example.com"), s.session("olga@example.com")
+	type change struct {
+		path, session string
+		form          url.Values
+		done          func() bool
+	}
+	changes := func() map[string]change {
+		k := s.key("acme", "Exporter", "mem_acme_ann")
+		_, _, err := s.registry.Edit(t.Context(), tester, "acme", k.ID, func(e *keys.KeyEdit) { e.Scopes = []string{"alerts:read", "alerts:write"} })
+		s.must(err)
+		k, err = s.registry.Key(t.Context(), "acme", k.ID)
+		s.must(err)
+		o, err := s.registry.Organization(t.Context(), "acme")
+		s.must(err)
+		key := func() keys.Key { k, err := s.registry.Key(t.Context(), "acme", k.ID); s.must(err); return k }
+		return map[string]change{
+			"edit": {"/panel/o/acme/keys/" + k.ID + "/edit", ann, url.Values{"version": {k.Version()}, "name": {"Exporter"}, "owner": {"mem_acme_ann"}, "scope": {"alerts:read"}, "expires": {"keep"}, "was_resources": {"https://api.example.com"}},
+				func() bool { return len(key().Scopes) == 1 }},
+			"suspend": {"/panel/o/acme/keys/" + k.ID + "/suspend", ann, url.Values{}, func() bool { return !key().SuspendedAt.IsZero() }},
+			"plan": {"/panel/admin/orgs/acme", olga, url.Values{"version": {o.Version()}, "do": {"plan"}, "plan": {"Free"}}, func() bool {
+				o, err := s.registry.Organization(t.Context(), "acme")
+				s.must(err)
+				return o.Plan == "Free"
+			}},
+		}
+	}
+	reset := func() {
+		_, _, err := s.registry.SetPlan(t.Context(), tester, "acme", "Professional", "")
+		s.must(err)
+		list, err := s.registry.Keys(t.Context(), "acme", keys.Page{Counting: true})
+		s.must(err)
+		for _, k := range list {
+			_, _, err := s.registry.Revoke(t.Context(), tester, "acme", k.ID, "")
+			s.must(err)
+		}
+	}
+	for _, name := range []string{"edit", "suspend", "plan"} {
+		c := changes()[name]
+		s.relay.silent.Store(true)
+		answer := s.post(c.path, c.session, "same-origin", c.form)
+		s.relay.silent.Store(false)
+		to := answer.Header.Get("Location")
+		if !c.done() || answer.StatusCode != 303 || !strings.HasSuffix(to, "?unconfirmed") {
+			t.Errorf("%s: done %t, %d to %s", name, c.done(), answer.StatusCode, to)
+		}
+		if _, page := s.get(to, c.session); !strings.Contains(page, "It is not confirmed yet") {
+			t.Errorf("%s says nothing", name)
+		}
+		reset()
+	}
+	c := changes()["suspend"]
+	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_reports", Name: "reports", ClientID: "client", Via: "elsewhere", Lease: time.Second, AcceptStale: 5 * time.Minute, JoinedAt: time.Now()}))
+	answer := s.post(c.path, c.session, "same-origin", c.form)
+	if _, page := s.get(answer.Header.Get("Location"), c.session); !strings.Contains(page, "their owners let them go on accepting") {
+		t.Errorf("a waiver is hidden: %s", answer.Header.Get("Location"))
 	}
 }

@@ -133,12 +133,13 @@ func (p *panel) editOrganization(w http.ResponseWriter, r *http.Request, v *visi
 		return errForm
 	}
 	var err error
+	var changed keys.Organization
 	var receipt keys.Receipt
 	switch form.Get("do") {
 	case "rename":
 		_, err = p.Registry.Rename(ctx, by, id, strings.TrimSpace(form.Get("name")))
 	case "plan":
-		_, receipt, err = p.Registry.SetPlan(ctx, by, id, form.Get("plan"), reason)
+		changed, receipt, err = p.Registry.SetPlan(ctx, by, id, form.Get("plan"), reason)
 	case "limit":
 		var limit *int
 		if text := strings.TrimSpace(form.Get("max_keys")); text != "" {
@@ -165,13 +166,14 @@ func (p *panel) editOrganization(w http.ResponseWriter, r *http.Request, v *visi
 	switch {
 	case errors.As(err, &input):
 		return p.organization(w, r, v, organizationPage{Problem: "org.bad." + input.Field}, http.StatusUnprocessableEntity)
+	case err != nil && changed.ID != "":
+		return p.cutAt(w, r, v, operatorRoot+"/orgs/"+id, receipt, err)
 	case err != nil:
 		return err
 	case receipt.Position != 0:
 		return p.organization(w, r, v, organizationPage{Receipt: &receipt}, http.StatusOK)
 	}
-	http.Redirect(w, r, p.base+operatorRoot+"/orgs/"+id, http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, operatorRoot+"/orgs/"+id)
 }
 
 // addCustomer adds a member to an organisation: its first owner.
@@ -188,8 +190,7 @@ func (p *panel) addCustomer(w http.ResponseWriter, r *http.Request, v *visitor) 
 	case err != nil:
 		return err
 	}
-	http.Redirect(w, r, p.base+operatorRoot+"/orgs/"+r.PathValue("org"), http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, operatorRoot+"/orgs/"+r.PathValue("org"))
 }
 
 // linkPage shows a link for somebody, once.
@@ -203,6 +204,9 @@ func (p *panel) makeLink(w http.ResponseWriter, r *http.Request, v *visitor) err
 	m, err := p.Registry.Member(r.Context(), r.PathValue("org"), r.PathValue("member"))
 	if err != nil {
 		return err
+	}
+	if p.providerOf(m.Email) != nil {
+		return p.organization(w, r, v, organizationPage{Problem: "org.provider"}, http.StatusUnprocessableEntity)
 	}
 	token, l, err := p.Registry.NewLink(r.Context(), v.by, m.Email)
 	if err != nil {

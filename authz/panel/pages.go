@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,16 +79,20 @@ func (p *panel) speak(c catalogue) error {
 	functions := template.FuncMap{
 		"languages": p.languages,
 		"list":      func(values ...any) []any { return values },
-		"join":      func(words []string) string { return strings.Join(words, " ") },
-		"t":         c.text,
-		"base":      func() string { return p.base },
-		"ago":       func(t time.Time) (string, error) { return c.ago(time.Now(), t) },
-		"now":       func() int64 { return time.Now().Unix() },
-		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"span":      c.span,
-		"seconds":   seconds,
-		"date":      func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
-		"day":       func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+		"wrong": func(field string, problems []problem) bool {
+			return slices.ContainsFunc(problems, func(p problem) bool { return p.Field == field })
+		},
+		"had":     func(was *keyForm, scope string) bool { return was == nil || slices.Contains(was.Scopes, scope) },
+		"join":    func(words []string) string { return strings.Join(words, " ") },
+		"t":       c.text,
+		"base":    func() string { return p.base },
+		"ago":     func(t time.Time) (string, error) { return c.ago(time.Now(), t) },
+		"now":     func() int64 { return time.Now().Unix() },
+		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"span":    c.span,
+		"seconds": seconds,
+		"date":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		"day":     func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	}
 	files, err := templates.ReadDir("templates")
 	if err != nil {
@@ -181,16 +186,16 @@ func (p *panel) catalogue(v *visitor) catalogue { return p.faces[v.taste.Languag
 
 // ago is how far a time is from now, in words.
 func (c catalogue) ago(now, t time.Time) (string, error) {
-	d, when := now.Sub(t), "past"
-	if d < 0 {
-		d, when = -d, "future"
+	d, when, half := now.Sub(t), "past", time.Duration(0)
+	if d < 0 { // what is to come is rounded: a day less a second is a day
+		d, when, half = -d, "future", 1
 	}
 	for _, unit := range []struct {
 		name string
 		d    time.Duration
 	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}} {
-		if d >= unit.d {
-			return c.text("time."+when+"."+unit.name, "n", int(d/unit.d))
+		if n := (d + half*unit.d/2) / unit.d; n > 0 {
+			return c.text("time."+when+"."+unit.name, "n", int(n))
 		}
 	}
 	return c.text("time." + when + ".now")
@@ -242,6 +247,10 @@ func (v *visitor) Name() string { return cmp.Or(v.member.Name, v.Email) }
 // WarnAfter is after how many milliseconds without another request the page warns that
 // the session is about to end. The server counts requests by the minute.
 func (v *visitor) WarnAfter() int64 { return (keys.SessionIdle - 3*time.Minute).Milliseconds() }
+
+// Note is what a page says of the change that led to it: saved, waived or unconfirmed;
+// empty: nothing.
+func (v *visitor) Note() string { return v.note }
 
 // Org is the organisation of the page.
 func (v *visitor) Org() keys.Organization { return v.org }

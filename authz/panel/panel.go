@@ -125,6 +125,7 @@ func (p *panel) routes() (http.Handler, error) {
 		{"GET", "/o/{org}/keys/{key}/secrets/{secret}/first-use", p.member(p.showFirstUse)},
 		{"POST", "/o/{org}/keys/{key}/secrets/{secret}", p.member(p.change(p.changeSecret))},
 		{"POST", "/o/{org}/keys/{key}/approve", p.member(p.fresh(p.approve))},
+		{"GET", "/o/{org}/keys/{key}/suspend", p.member(p.askSuspend)},
 		{"POST", "/o/{org}/keys/{key}/suspend", p.member(p.change(p.suspend))},
 		{"POST", "/o/{org}/keys/{key}/resume", p.member(p.fresh(p.resume))},
 		{"GET", "/o/{org}/keys/{key}/reach", p.member(p.showReach)},
@@ -200,6 +201,7 @@ type visitor struct {
 	org    keys.Organization
 	by     keys.Actor
 	root   string // of the pages that the navigation leads to
+	note   string // what the page says of the change that led to it
 }
 
 // A handle answers a request, or returns an error before it has written anything.
@@ -221,7 +223,7 @@ func (p *panel) handler(handle handle) http.Handler {
 }
 
 func (p *panel) visitor(r *http.Request) (*visitor, error) {
-	v := &visitor{path: r.URL.Path, taste: p.taste(r)}
+	v := &visitor{path: r.URL.Path, taste: p.taste(r), note: one(r.URL.RawQuery, notes)}
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
 		return v, nil
@@ -263,7 +265,7 @@ func (p *panel) member(next handle) handle {
 // acts makes the visitor act as a member.
 func (p *panel) acts(w http.ResponseWriter, r *http.Request, v *visitor, m keys.Member) (err error) {
 	v.member, v.by = m, by(w, r)
-	v.by.MemberID, v.by.Role = m.ID, m.Role
+	v.by.MemberID, v.by.Role, v.by.Operator = m.ID, m.Role, m.Role == keys.Staff
 	v.org, err = p.Registry.Organization(r.Context(), m.OrganizationID)
 	return err
 }
@@ -306,7 +308,7 @@ func (p *panel) confirmed(w http.ResponseWriter, r *http.Request, v *visitor) (b
 		p.show(w, v, "confirm", http.StatusForbidden, form)
 		return false, nil
 	}
-	session, err := p.Registry.SignIn(r.Context(), by(w, r), v.Email, password)
+	session, err := p.Registry.SignInAgain(r.Context(), by(w, r), v.session, v.Email, password)
 	if problem, status := passwordTrouble(w, err); status != 0 {
 		if status == http.StatusUnauthorized {
 			problem.Text, status = "signin.wrong_password", http.StatusForbidden
@@ -341,6 +343,30 @@ func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, sessio
 		return err
 	}
 	http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
+	return nil
+}
+
+// notes are what a page can say of the change that led to it.
+var notes = []string{"saved", "waived", "unconfirmed"}
+
+// savedAt leads to the page, below the panel's, that shows what was just saved.
+func (p *panel) savedAt(w http.ResponseWriter, r *http.Request, path string) error {
+	http.Redirect(w, r, p.base+path+"?saved", http.StatusSeeOther)
+	return nil
+}
+
+// cutAt is [panel.savedAt] for a change that may have cut tokens: it was carried out, even
+// where nobody knows how far the cut has reached.
+func (p *panel) cutAt(w http.ResponseWriter, r *http.Request, v *visitor, path string, receipt keys.Receipt, err error) error {
+	note := "saved"
+	switch {
+	case err != nil:
+		p.Logger.Error("cut not confirmed", "route", r.Pattern, "request_id", v.by.RequestID, "error", err)
+		note = "unconfirmed"
+	case receipt.State == keys.Waived:
+		note = "waived"
+	}
+	http.Redirect(w, r, p.base+path+"?"+note, http.StatusSeeOther)
 	return nil
 }
 
@@ -396,5 +422,8 @@ func (p *panel) fail(w http.ResponseWriter, r *http.Request, v *visitor, err err
 		p.Logger.Error("request failed", "route", r.Pattern, "request_id", reference, "error", err)
 	}
 	authz.Observe(w, "outcome", text)
-	p.show(w, v, "error", status, struct{ Text, Reference string }{text, reference})
+	p.show(w, v, "error", status, struct {
+		Text, Reference string
+		Again           bool
+	}{text, reference, status == http.StatusServiceUnavailable && r.Method == http.MethodGet})
 }

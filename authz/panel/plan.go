@@ -36,6 +36,9 @@ func (p *panel) plan(w http.ResponseWriter, r *http.Request, v *visitor, page pl
 	}
 	page.Plans, page.Plan, page.Custom, page.Asked = p.Registry.Plans(), v.org.Plan, v.org.CustomLimit, v.org.LimitRequest
 	page.MayAsk = v.by.May("limit.request") == nil
+	if page.Wanted == "" && page.Problem == "" {
+		page.Wanted = strconv.Itoa(page.Max + 5)
+	}
 	if page.Asked != nil {
 		members, err := p.Registry.Members(r.Context(), v.org.ID)
 		if err != nil {
@@ -63,6 +66,5 @@ func (p *panel) askLimit(w http.ResponseWriter, r *http.Request, v *visitor) err
 	case err != nil:
 		return err
 	}
-	http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/plan", http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, "/o/"+v.org.ID+"/plan")
 }

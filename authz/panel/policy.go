@@ -3,6 +3,7 @@ package panel
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,8 +103,7 @@ func (p *panel) setPolicy(w http.ResponseWriter, r *http.Request, v *visitor) er
 		}
 		return p.policy(w, v, page, http.StatusOK)
 	}
-	http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/policy", http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, "/o/"+v.org.ID+"/policy")
 }
 
 // readPolicy reads the form of a policy.
@@ -179,17 +179,46 @@ func (c catalogue) policyDifferences(theirs, mine policyPage) (list []difference
 	return list, err
 }
 
-// against says which active keys each part of a policy would not admit.
+// against says which active keys each part of a policy would stop, or not admit if they
+// were created now.
 func (p *panel) against(r *http.Request, v *visitor, policy keys.Policy) (list []affected, err error) {
-	for _, part := range []affected{{Text: "policy.days_label"}, {Text: "policy.networks_label"}} {
-		one := keys.Policy{MaxLifetime: policy.MaxLifetime}
-		if part.Text == "policy.networks_label" {
-			one = keys.Policy{Networks: policy.Networks}
+	ctx := r.Context()
+	active, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Status: keys.Active})
+	if err != nil {
+		return nil, err
+	}
+	catalogue, err := p.Registry.Catalogue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	members, err := p.Registry.Members(ctx, v.org.ID)
+	if err != nil {
+		return nil, err
+	}
+	tooLong, err := p.Registry.Against(ctx, v.org.ID, keys.Policy{MaxLifetime: policy.MaxLifetime})
+	if err != nil {
+		return nil, err
+	}
+	outside, err := p.Registry.Against(ctx, v.org.ID, keys.Policy{Networks: policy.Networks})
+	if err != nil {
+		return nil, err
+	}
+	list = []affected{{"policy.days_label", tooLong}, {"policy.networks_label", outside}, {Text: "policy.networks_used"}, {Text: "policy.approval"}, {Text: "policy.creators"}}
+	org := v.org
+	org.Policy = policy
+	for _, k := range active {
+		if slices.ContainsFunc(k.Credentials, func(c keys.Credential) bool {
+			from, err := netip.ParseAddr(c.LastUsedFrom)
+			return err == nil && !k.Reaches(&org, from)
+		}) {
+			list[2].Keys = append(list[2].Keys, k)
 		}
-		if part.Keys, err = p.Registry.Against(r.Context(), v.org.ID, one); err != nil {
-			return nil, err
+		if policy.Approval && slices.ContainsFunc(k.Scopes, func(name string) bool { scope, _, _ := catalogue.Scope(name); return scope.Writes() }) {
+			list[3].Keys = append(list[3].Keys, k)
 		}
-		list = append(list, part)
+		if owner := named(members, k.OwnerID); owner.ID != "" && org.MayCreate(keys.Actor{MemberID: owner.ID, Role: owner.Role}) != nil {
+			list[4].Keys = append(list[4].Keys, k)
+		}
 	}
 	return list, nil
 }

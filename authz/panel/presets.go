@@ -60,8 +60,11 @@ func (p *panel) putPreset(w http.ResponseWriter, r *http.Request, v *visitor) er
 	}
 	var input *keys.InputError
 	switch {
-	case errors.As(err, &input):
-		page := presetsPage{Problem: problem{input.Field, "preset.bad", input.Reason}}
+	case errors.As(err, &input), errors.Is(err, keys.ErrExists), errors.Is(err, keys.ErrNameTaken):
+		page := presetsPage{Problem: problem{"name", "preset.taken", ""}}
+		if input != nil {
+			page.Problem = problem{input.Field, "preset.bad", input.Reason}
+		}
 		if id == "" {
 			page.Name, page.Description, page.Scopes = form.Get("name"), form.Get("description"), form.Get("scopes")
 		}
@@ -69,6 +72,5 @@ func (p *panel) putPreset(w http.ResponseWriter, r *http.Request, v *visitor) er
 	case err != nil:
 		return err
 	}
-	http.Redirect(w, r, p.base+operatorRoot+"/presets", http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, operatorRoot+"/presets")
 }

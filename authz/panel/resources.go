@@ -135,8 +135,7 @@ func (p *panel) putResource(w http.ResponseWriter, r *http.Request, v *visitor) 
 	case err != nil:
 		return err
 	}
-	http.Redirect(w, r, p.base+operatorRoot+"/resources", http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, operatorRoot+"/resources")
 }
 
 // readScopes reads the rows of a form; one without a name is no scope.
@@ -166,6 +165,5 @@ func (p *panel) removeResource(w http.ResponseWriter, r *http.Request, v *visito
 	if err := p.Registry.RemoveResource(r.Context(), by, r.PathValue("resource")); err != nil {
 		return err
 	}
-	http.Redirect(w, r, p.base+operatorRoot+"/resources", http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, operatorRoot+"/resources")
 }

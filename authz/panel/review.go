@@ -18,6 +18,9 @@ type findingRow struct {
 // settles is where each kind of finding is settled, below the key.
 var settles = map[keys.Action]string{"key.edit": "/edit", "key.revoke": "/revoke", "key.rotate": "/rotate", "usage.read": ""}
 
+// fields are those of the form that settle a finding.
+var fields = map[string]string{"expires_soon": "#field-expires_at", "no_expiry": "#field-expires_at", "owner_left": "#field-owner"}
+
 // review shows what of the keys to look at, the most urgent first.
 func (p *panel) review(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if err := v.by.May("usage.read"); err != nil {
@@ -30,6 +33,9 @@ func (p *panel) review(w http.ResponseWriter, r *http.Request, v *visitor) error
 	var list []findingRow
 	for _, f := range found {
 		row := findingRow{Finding: f, Path: settles[f.Action], May: v.by.MayKey(f.Action, &f.Key) == nil}
+		if row.Path == "/edit" {
+			row.Path += fields[string(f.Kind)]
+		}
 		if f.Scope != "" {
 			row.Path += "?" + url.Values{"without": {f.Scope}}.Encode()
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,12 +15,10 @@ import (
 type revokeForm struct {
 	Active, Max int  // as they will be
 	Recent      bool // it was used within a day: its name must be typed
-	// Until then tokens that it has can live, for whoever checks nothing but signatures.
-	Until   time.Time
-	Reasons []reason
-	Reason  string // one of these, or empty
-	Other   string // in words
-	Problem string // id in the catalogue
+	Reasons     []reason
+	Reason      string // one of these, or empty
+	Other       string // in words
+	Problem     string // id in the catalogue
 }
 
 // A reason to revoke, as the audit log has it, and its id in the catalogue.
@@ -47,19 +44,6 @@ func (p *panel) revokeForm(ctx context.Context, v *visitor, k *keys.Key) (f revo
 	if k.Counts(now) {
 		f.Active--
 	}
-	life := k.TokenTTL
-	if life == 0 {
-		catalogue, err := p.Registry.Catalogue(ctx)
-		if err != nil {
-			return f, err
-		}
-		for _, resource := range catalogue {
-			if slices.Contains(k.Resources, resource.Audience) {
-				life = max(life, resource.TokenTTL)
-			}
-		}
-	}
-	f.Until = now.Add(life)
 	return f, nil
 }
 
@@ -73,7 +57,8 @@ type verifierReach struct {
 }
 
 // reach is how far the revocation of a key is, verifier by verifier; before it is revoked,
-// those that must confirm it. Who joined later has it from the beginning.
+// those that must confirm it. Who joined since has it from the beginning. Customers see how
+// resource servers are called, and of the servers only that they are.
 func (p *panel) reach(ctx context.Context, v *visitor, k *keys.Key) (list []verifierReach, err error) {
 	verifiers, err := p.Relay.Verifiers(ctx)
 	if err != nil {
@@ -82,10 +67,13 @@ func (p *panel) reach(ctx context.Context, v *visitor, k *keys.Key) (list []veri
 	texts := p.catalogue(v)
 	for _, verifier := range verifiers {
 		row := verifierReach{Name: verifier.Name, Waives: verifier.AcceptStale}
+		if verifier.Via == "server" {
+			if row.Name, err = texts.text("reach.server"); err != nil {
+				return nil, err
+			}
+		}
 		switch {
 		case k.RevokedAt.IsZero():
-		case verifier.JoinedAt.After(k.RevokedAt):
-			continue
 		case verifier.Applied >= k.RevokedPosition:
 			row.Confirmed = true
 			row.Text, err = texts.text("reach.confirmed")

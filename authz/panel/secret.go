@@ -37,17 +37,19 @@ func (p *panel) showSecret(w http.ResponseWriter, v *visitor, created keys.Creat
 	p.show(w, v, "secret", http.StatusOK, c)
 }
 
-// formats of a client's credentials. Those that are commands read the secret from their
-// input, so that it stays out of the history of the shell.
+// formats of a client's credentials. Those that are commands ask for the secret and pass
+// it on without a line break at its end, so that it stays out of the history of the shell
+// and is stored as it is.
 func formats(id, url string) []format {
+	const read = "read -rs S; printf %s \"$S\" | "
 	return []format{
 		{".env", "imara.env", "CLIENT_ID=" + id + "\nCLIENT_SECRET=" + mask + "\nTOKEN_URL=" + url + "\n"},
 		{"JSON", "imara.json", "{\n  \"client_id\": \"" + id + "\",\n  \"client_secret\": \"" + mask + "\",\n  \"token_url\": \"" + url + "\"\n}\n"},
 		{"curl", "", curl(id, url)},
-		{"Docker", "", "docker secret create imara_client_secret -\n"},
-		{"Kubernetes", "", "kubectl create secret generic imara --from-literal=CLIENT_ID=" + id + " --from-literal=TOKEN_URL=" + url + " --from-file=CLIENT_SECRET=/dev/stdin\n"},
-		{"GitHub Actions", "", "gh variable set CLIENT_ID --body " + id + "\ngh variable set TOKEN_URL --body " + url + "\ngh secret set CLIENT_SECRET\n"},
-		{"Vault", "", "vault kv put secret/imara client_id=" + id + " token_url=" + url + " client_secret=-\n"},
+		{"Docker", "", read + "docker secret create imara_client_secret -\n"},
+		{"Kubernetes", "", read + "kubectl create secret generic imara --from-literal=CLIENT_ID=" + id + " --from-literal=TOKEN_URL=" + url + " --from-file=CLIENT_SECRET=/dev/stdin\n"},
+		{"GitHub Actions", "", "gh variable set CLIENT_ID --body " + id + "\ngh variable set TOKEN_URL --body " + url + "\n" + read + "gh secret set CLIENT_SECRET\n"},
+		{"Vault", "", read + "vault kv put secret/imara client_id=" + id + " token_url=" + url + " client_secret=-\n"},
 		{"Terraform", "", "variable \"imara_client_id\" {\n  default = \"" + id + "\"\n}\n\nvariable \"imara_client_secret\" {\n  type      = string\n  sensitive = true\n}\n"},
 	}
 }

@@ -48,8 +48,12 @@ func (p *panel) home(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	}
 	others := slices.DeleteFunc(slices.Clone(list), func(m membership) bool { return isStaff(m.Member) })
 	switch {
-	case len(others) == 1 && others[0].MayRead:
-		http.Redirect(w, r, p.base+"/o/"+others[0].OrganizationID+"/keys", http.StatusSeeOther)
+	case len(others) == 1:
+		page := "/plan" // which every role sees
+		if others[0].MayRead {
+			page = "/keys"
+		}
+		http.Redirect(w, r, p.base+"/o/"+others[0].OrganizationID+page, http.StatusSeeOther)
 		return nil
 	case len(others) == 0 && len(list) > 0:
 		http.Redirect(w, r, p.base+operatorRoot+"/orgs", http.StatusSeeOther)

@@ -286,13 +286,17 @@ func (p *panel) answerProvider(w http.ResponseWriter, r *http.Request, v *visito
 	}
 	actor := by(w, r)
 	actor.ClientID = "provider " + q.ID
-	session, err := p.Registry.Enter(r.Context(), actor, identity)
+	if !again && v.SignedIn() && !strings.EqualFold(v.Email, identity.Email) {
+		return &ssoError{"sso.signed_in", http.StatusConflict, errors.New("another person is signed in")}
+	}
+	session, kept, err := p.Registry.Enter(r.Context(), actor, identity)
+	for _, m := range kept {
+		p.Logger.Warn("a provider would take the last owner away; the role stays", "provider", q.ID, "organization", m.OrganizationID, "member", m.ID)
+	}
 	var input *keys.InputError
 	switch {
 	case errors.Is(err, keys.ErrForbidden):
 		return &ssoError{"sso.nothing", http.StatusForbidden, err}
-	case errors.Is(err, keys.ErrLastOwner):
-		return &ssoError{"sso.last_owner", http.StatusForbidden, err}
 	case errors.As(err, &input), errors.Is(err, keys.ErrNotFound):
 		return &ssoError{"sso.rules", http.StatusForbidden, err}
 	case err != nil:
@@ -359,11 +363,11 @@ func (q *provider) identity(ctx context.Context, answer url.Values, begun ssoBeg
 	id.Name, _ = claims["name"].(string)
 	id.Roles = q.roles(claims)
 	proved, dated := claims["auth_time"].(float64)
-	switch t := time.Unix(int64(proved), 0); {
-	case dated && t.Before(time.Now()):
+	switch t, now := time.Unix(int64(proved), 0), time.Now(); {
+	case dated && t.Before(now):
 		id.ProvedAt = t
-	case dated || q.NoAuthTime:
-		id.ProvedAt = time.Now()
+	case dated && t.Before(now.Add(time.Minute)), !dated && q.NoAuthTime: // clocks differ
+		id.ProvedAt = now
 	}
 	return id, nil
 }

@@ -375,6 +375,52 @@ func TestRolesFollowTheProvider(t *testing.T) {
 	}
 }
 
+// TestAProviderTakesNoLastOwner: whoever would be the last owner to go stays one, is signed
+// in, and the server's log says so.
+func TestAProviderTakesNoLastOwner(t *testing.T) {
+	s := newSingleSignOn(t)
+	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "another", Name: "Eve", Email: "eve@acme.example", Role: keys.Owner})
+	s.must(err)
+	answer := s.through("Eve", "", "", nil) // whose groups give nothing there
+	if sessionOf(answer) == nil {
+		t.Fatalf("%d %s", answer.StatusCode, body(t, answer))
+	}
+	if status, _ := s.get("/panel/o/another/members", sessionOf(answer).Value); status != 200 {
+		t.Errorf("the last owner: %d", status)
+	}
+	if !strings.Contains(s.log.String(), "would take the last owner away") {
+		t.Error("nobody is told")
+	}
+}
+
+// TestALinkSwitchesNobody: a sign-in that another page begins does not take the place of
+// somebody else's.
+func TestALinkSwitchesNobody(t *testing.T) {
+	s := newSingleSignOn(t)
+	ann := s.session("ann@example.com")
+	answer := s.through("Eve", ann, "", nil)
+	if page := body(t, answer); answer.StatusCode != 409 || sessionOf(answer) != nil || !strings.Contains(page, "Somebody else is signed in here.") {
+		t.Errorf("%d %s", answer.StatusCode, page)
+	}
+	if status, _ := s.get("/panel/o/acme/keys", ann); status != 200 {
+		t.Errorf("ann: %d", status)
+	}
+}
+
+// TestNoLinkForWhoHasAProvider: it would lead to no password.
+func TestNoLinkForWhoHasAProvider(t *testing.T) {
+	s := newSingleSignOn(t)
+	_, err := s.registry.CreateOrganization(t.Context(), tester, keys.Organization{ID: keys.OperatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true})
+	s.must(err)
+	s.memberOf(keys.OperatorOrganization, "olga", keys.Staff)
+	eve, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "acme", Name: "Eve", Email: "eve@acme.example", Role: keys.Admin})
+	s.must(err)
+	answer := s.post("/panel/admin/orgs/acme/members/"+eve.ID+"/link", s.session("olga@example.com"), "same-origin", nil)
+	if page := body(t, answer); answer.StatusCode != 422 || !strings.Contains(page, "This person signs in with a provider") {
+		t.Errorf("%d %s", answer.StatusCode, page)
+	}
+}
+
 // TestProviderAway: the panel starts and runs without its provider, says so, and finds it
 // when it is back.
 func TestProviderAway(t *testing.T) {
@@ -416,6 +462,7 @@ func TestSecondLookIsAtThisPersonNow(t *testing.T) {
 		"another person":     {"Bob", "another person", time.Now()},
 		"a while ago":        {"Eve", "did not ask who you are", time.Now().Add(-time.Hour)},
 		"it does not say so": {"Eve", "did not ask who you are", time.Time{}},
+		"in milliseconds":    {"Eve", "did not ask who you are", time.Unix(time.Now().UnixMilli(), 0)},
 	} {
 		s.idp.set(func() {
 			s.idp.spoil = func(c jwt.MapClaims, sign *ecdsa.PrivateKey) *ecdsa.PrivateKey {

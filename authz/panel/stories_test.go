@@ -177,7 +177,7 @@ var stories = []struct {
 		h.until(`document.querySelector('dialog').open && document.activeElement.matches('[data-close]')`)
 		h.tick(`dialog input[value="no longer used"]`)
 		h.follow("dialog button.danger")
-		h.says("Revoked", "1 of 1 verifiers confirmed", "auth-1 · confirmed", "no longer used")
+		h.says("Revoked", "1 of 1 verifiers confirmed", "authorization server · confirmed", "no longer used")
 	}},
 	{"revoke from the list", func(h *hands) {
 		h.press(".menu summary")
@@ -192,7 +192,7 @@ var stories = []struct {
 		h.follow(`.findings a.button`)
 		h.tick(`input[name="expires"][value="90d"]`)
 		h.follow("button.main")
-		h.says("in 8")
+		h.says("Saved.", "in 90 days")
 	}},
 	{"look at the usage", func(h *hands) {
 		h.follow(`nav a[href$="/keys/usage"]`)
@@ -250,7 +250,7 @@ var stories = []struct {
 	{"check a token", func(h *hands) {
 		h.follow(`nav a[href$="/token"]`)
 		h.fill("#token", "eyJhbGciOiJFUzI1NiJ9.eyJleHAiOjF9.c2ln")
-		h.until(`!document.querySelector('.looks').hidden`)
+		h.until(`document.querySelector('.looks').textContent`)
 		h.says("By its own word it ended")
 		h.follow("button.main")
 		h.says("Refused: this is not an access token of this server")
@@ -271,7 +271,8 @@ var stories = []struct {
 		h.fill("#password", "another "+password)
 		h.fill("#again", "another "+password)
 		h.follow("button.main")
-		h.on("/panel/o/acme/keys")
+		h.says("Saved.")
+		h.on("/panel/account")
 	}},
 	{"choose the language and the colours", func(h *hands) {
 		h.pick("#language", "de")

@@ -25,7 +25,7 @@ for (const e of all('[data-plain]')) e.hidden = true;
 
 // A session that is about to end says so, and goes on when somebody is there.
 for (const warning of all('[data-ending]')) {
-  const wait = () => setTimeout(() => { warning.hidden = false; }, Number(warning.dataset.ending));
+  const wait = () => setTimeout(() => { warning.hidden = false; warning.querySelector('p').textContent = warning.dataset.text; }, Number(warning.dataset.ending));
   warning.querySelector('button').addEventListener('click', async () => {
     try {
       const answer = await fetch(warning.dataset.stay, {method: 'POST'});
@@ -39,7 +39,7 @@ for (const warning of all('[data-ending]')) {
 
 // Without a network nothing goes, and that is not the fault of the keys.
 const offline = document.querySelector('.offline');
-const reachable = () => { offline.hidden = navigator.onLine; };
+const reachable = () => { offline.textContent = navigator.onLine ? '' : offline.dataset.text; };
 addEventListener('online', reachable);
 addEventListener('offline', reachable);
 reachable();
@@ -87,6 +87,13 @@ for (const form of all('form[data-review]')) {
   const review = () => {
     const chosen = new Set([...new FormData(form)].filter(([name]) => name.startsWith('scope.')).flatMap(([, value]) => value.split(' ')));
     for (const item of items) (chosen.has(item.dataset.scope) ? can : cannot).append(item);
+    for (const item of items) {
+      item.querySelector('.added').hidden = item.parentElement === cannot || 'had' in item.dataset;
+      item.querySelector('.removed').hidden = item.parentElement === can || !('had' in item.dataset);
+    }
+    form.querySelector('.nothing').hidden = can.children.length > 0;
+    const only = form.querySelector('[data-only-chosen]');
+    for (const group of all('fieldset.group', form)) group.classList.toggle('left-out', only.checked && !all('input:checked', group).some((choice) => choice.value));
     for (const e of all('[data-chosen]', form)) e.textContent = filled(e.dataset.text, can.children.length);
     for (const e of all('[data-group]', form)) {
       const scopes = new Set(all(`[name="${e.dataset.group}"]`, form).flatMap((choice) => choice.value.split(' ')).filter(Boolean));
@@ -111,8 +118,8 @@ for (const date of all('[name=date]')) {
   date.form.addEventListener('change', (event) => { if (event.target.type === 'radio' && event.target.name === choice.name && event.target !== choice) date.value = ''; });
 }
 
-// A form whose answer shows a secret is sent once: the first answer would be lost.
-for (const form of all('form:has([name=request])')) {
+// A form that changes something is sent once: the first answer would be lost.
+for (const form of all('form[method=post]')) {
   let sent = false;
   form.addEventListener('submit', (event) => { if (sent) event.preventDefault(); sent = true; });
   addEventListener('pageshow', () => { sent = false; });
@@ -129,11 +136,23 @@ for (const link of all('[data-dialog]')) {
   for (const close of all('[data-close]', dialog)) close.addEventListener('click', (event) => { event.preventDefault(); dialog.close(); });
 }
 
+// The actions of a row close when somebody turns to something else.
+addEventListener('keydown', (event) => {
+  const menu = event.key === 'Escape' && document.querySelector('.menu details[open]');
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector('summary').focus();
+});
+addEventListener('click', (event) => {
+  for (const menu of all('.menu details[open]')) if (!menu.contains(event.target)) menu.open = false;
+});
+
 // While a revocation waits for its verifiers, the page that asked shows them.
 for (const form of all('[data-reach]')) {
   form.addEventListener('submit', () => {
     const reach = form.parentElement.querySelector('.reach');
     const list = reach.querySelector('ul');
+    reach.querySelector('h2').textContent = reach.dataset.text;
     const ask = async () => {
       try {
         const answer = await fetch(form.dataset.reach, {headers: {Accept: 'application/json'}});
@@ -149,7 +168,6 @@ for (const form of all('[data-reach]')) {
       } catch { /* the answer to the form says it all the same */ }
       setTimeout(ask, 300);
     };
-    reach.hidden = false;
     ask();
   });
 }
@@ -169,6 +187,7 @@ for (const button of all('[data-copy]')) {
       say(said.dataset.copied);
     } catch {
       const shown = document.getElementById(button.dataset.copy);
+      shown.textContent = text(button.dataset.copy);
       if (shown.closest('details')) shown.closest('details').open = true;
       getSelection().selectAllChildren(shown);
       say(said.dataset.refused);
@@ -194,8 +213,11 @@ for (const page of all('[data-once]')) {
   const forget = () => {
     forgotten = true;
     secret.textContent = '';
-    for (const e of all('.reveal, [data-copy="client-secret"], [data-download]', page)) e.hidden = true;
+    for (const e of all('.reveal, [data-copy="client-secret"], [data-copy^="format-"], [data-download], .stored', page)) e.hidden = true;
+    for (const e of all('pre', page)) e.textContent = '';
+    document.querySelector('[data-first-use]')?.closest('section').remove();
     page.querySelector('.blanked').hidden = false;
+    done.removeAttribute('aria-disabled');
   };
   setTimeout(forget, Number(page.dataset.blankAfter));
   addEventListener('pagehide', forget);
@@ -205,7 +227,7 @@ for (const page of all('[data-once]')) {
     if (stored.checked) done.removeAttribute('aria-disabled');
     else done.setAttribute('aria-disabled', 'true');
   });
-  done.addEventListener('click', (event) => { if (!stored.checked) { event.preventDefault(); stored.focus(); } });
+  done.addEventListener('click', (event) => { if (!stored.checked && !forgotten) { event.preventDefault(); stored.focus(); } });
 
   const first = document.querySelector('[data-first-use]');
   const ask = async () => {
@@ -232,7 +254,7 @@ for (const form of all('[data-decode]')) {
     clock.hidden = false;
   }
   field.addEventListener('input', () => {
-    looks.hidden = true;
+    looks.textContent = '';
     try {
       const parts = field.value.trim().split('.').slice(0, 2).map((part) => {
         const bytes = Uint8Array.from(atob(part.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));
@@ -243,7 +265,6 @@ for (const form of all('[data-decode]')) {
       if (Number.isFinite(exp)) {
         const left = exp - (Date.now() / 1000 - ahead);
         looks.textContent = filled(left > 0 ? looks.dataset.good : looks.dataset.expired, Math.ceil(Math.abs(left) / 60));
-        looks.hidden = false;
       }
     } catch {
       decoded.textContent = '';
