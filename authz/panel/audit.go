@@ -173,9 +173,26 @@ func (p *panel) eventRows(ctx context.Context, v *visitor, events []keys.Event) 
 		}
 		names[e.Target] = row.Name
 		for _, field := range slices.Sorted(maps.Keys(e.Changes)) {
-			row.Changes = append(row.Changes, changeRow{field, e.Changes[field]})
+			c := e.Changes[field]
+			row.Changes = append(row.Changes, changeRow{field, keys.Change{From: readable(members, c.From), To: readable(members, c.To)}})
 		}
 		list = append(list, row)
 	}
 	return list, nil
+}
+
+// readable is a value of a change as people read it: who for the id of a member, and times
+// to the minute.
+func readable(members []keys.Member, value string) string {
+	if m := named(members, value); m.ID != "" {
+		return m.Name
+	}
+	words := strings.Fields(value)
+	for i, word := range words {
+		if t, err := time.Parse(time.RFC3339Nano, word); err == nil {
+			words[i] = t.UTC().Format("2006-01-02 15:04 UTC")
+			value = strings.Join(words, " ")
+		}
+	}
+	return value
 }

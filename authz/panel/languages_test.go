@@ -75,7 +75,7 @@ func TestTextsAreThere(t *testing.T) {
 		have[id] = true
 		// Some are put together.
 		first, _, _ := strings.Cut(id, ".")
-		if !strings.Contains(source.String(), `"`+id+`"`) && !slices.Contains([]string{"state", "time", "error", "secret", "receipt", "outcome", "level", "form", "usage", "span", "finding", "role", "plan", "keys", "signing", "verifiers", "health", "org", "resource", "note"}, first) {
+		if !strings.Contains(source.String(), `"`+id+`"`) && !slices.Contains([]string{"state", "time", "error", "secret", "receipt", "outcome", "level", "form", "usage", "span", "finding", "role", "plan", "keys", "signing", "verifiers", "health", "org", "resource", "note", "event"}, first) {
 			t.Errorf("nothing asks for %s", id)
 		}
 	}
@@ -87,6 +87,11 @@ func TestTextsAreThere(t *testing.T) {
 	for _, problem := range problems {
 		if !have[problem.text+".title"] || !have[problem.text+".hint"] {
 			t.Errorf("there is no %s", problem.text)
+		}
+	}
+	for _, action := range keys.Actions() {
+		if name := string(action); !have["event."+name] && !strings.HasSuffix(name, ".read") && !strings.HasSuffix(name, ".list") {
+			t.Errorf("there is no event %s", name)
 		}
 	}
 	for _, state := range []keys.ReceiptState{keys.Confirmed, keys.LeaseEnded, keys.Waived} {

@@ -88,6 +88,7 @@ func (p *panel) speak(c catalogue) error {
 		"base":    func() string { return p.base },
 		"ago":     func(t time.Time) (string, error) { return c.ago(time.Now(), t) },
 		"now":     func() int64 { return time.Now().Unix() },
+		"event":   c.event,
 		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"span":    c.span,
 		"seconds": seconds,
@@ -212,6 +213,14 @@ func (c catalogue) span(d time.Duration) (string, error) {
 		}
 	}
 	return c.text("span.seconds", "n", int(d/time.Second))
+}
+
+// event is what an action of the audit log is in words; one that has none is itself.
+func (c catalogue) event(action keys.Action) string {
+	if text, err := c.text("event." + string(action)); err == nil {
+		return text
+	}
+	return string(action)
 }
 
 // seconds is a duration in them, to the millisecond and never too short.

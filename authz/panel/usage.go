@@ -43,11 +43,12 @@ type chart struct {
 }
 
 // A bar is an hour of a chart of one day, or a day of another. Positions are those of
-// the drawing, which is 100 high.
+// the drawing, in percent.
 type bar struct {
 	At                        time.Time
 	Issued, Refused           int
-	X, IssuedTop, RefusedTop  int
+	X                         string
+	IssuedTop, RefusedTop     int
 	IssuedHeight, RefusedHigh int
 }
 
@@ -56,12 +57,15 @@ type outcomeRow struct {
 	Count   int
 }
 
-// Width of a bar, with the space after it.
-const barWidth = 10
-
 func (c chart) Windows() []window { return windows }
-func (c chart) Width() int        { return len(c.Bars) * barWidth }
 func (c chart) Hourly() bool      { return c.Window.Days == 1 }
+func (c chart) First() bar        { return c.Bars[0] }
+func (c chart) Last() bar         { return c.Bars[len(c.Bars)-1] }
+
+// Width of a bar in percent: four fifths of its place.
+func (c chart) Width() string { return percent(80 / float64(len(c.Bars))) }
+
+func percent(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) }
 
 func (c chart) unit() time.Duration {
 	if c.Hourly() {
@@ -82,7 +86,7 @@ func (c chart) since(now time.Time) time.Time {
 func (c *chart) draw(rows []keys.UsageRow, now time.Time) {
 	begin := c.since(now)
 	for t := begin; !t.After(now); t = t.Add(c.unit()) {
-		c.Bars = append(c.Bars, bar{At: t, X: len(c.Bars) * barWidth})
+		c.Bars = append(c.Bars, bar{At: t})
 	}
 	outcomes := map[keys.Outcome]int{}
 	for _, row := range rows {
@@ -120,8 +124,9 @@ func (c *chart) draw(rows []keys.UsageRow, now time.Time) {
 	}
 	for i := range c.Bars {
 		b := &c.Bars[i]
+		b.X = percent(100 * float64(i) / float64(len(c.Bars)))
 		b.IssuedHeight, b.RefusedHigh = high(b.Issued), high(b.Refused)
-		b.IssuedTop = 104 - b.IssuedHeight
+		b.IssuedTop = 100 - b.IssuedHeight
 		b.RefusedTop = b.IssuedTop - b.RefusedHigh
 	}
 }
