@@ -167,7 +167,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 		}
 		for _, role := range []keys.Role{keys.Support, keys.Staff} {
 			got := w.ask(rt, fill(rt.path, w.ids["org"]), w.token("staff", everything+" operator"), "mem_staff_"+string(role))
-			may := keys.Actor{MemberID: "x", Role: role}.May(rt.action) == nil
+			may := keys.Actor{MemberID: "x", Role: role}.May(rt.action) == nil && rt.action != "key.rotate" // which is for the operator's own keys
 			if may == (got.Code == 403) && got.json["code"] != "scope_not_grantable" {
 				t.Errorf("%s %s as %s: %d %s", rt.method, rt.path, role, got.Code, got.Body)
 			}

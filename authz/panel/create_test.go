@@ -407,6 +407,20 @@ func TestTwoEditors(t *testing.T) {
 		b.open("/panel/o/acme/keys/" + k.ID + "/edit")
 	}
 	bob.accessible("edit")
+	seen := func(selector string) string {
+		text, err := chromedp.Run(bob.ctx, chromedp.Evaluate[string](`document.querySelector('`+selector+`').innerText`))
+		s.must(err)
+		return text
+	}
+	bob.do(chromedp.Click(`input[value="alerts:read alerts:write"]`))
+	if can := seen(".can"); !strings.Contains(can, "(new)") || strings.Contains(can, "(taken away)") {
+		t.Errorf("the review of the change: %q", can)
+	}
+	bob.do(chromedp.Click(`input[name="scope.0"][value=""]`))
+	if cannot := seen(".cannot"); !strings.Contains(cannot, "(taken away)") || strings.Contains(cannot, "(new)") {
+		t.Errorf("the review of the change: %q", cannot)
+	}
+	bob.do(chromedp.Click(`input[name="scope.0"][value="alerts:read"]`))
 	bob.do(chromedp.SetValue("#field-description", "Bob's words"))
 	bob.goes(chromedp.Click("button.main"))
 	bob.says("Bob's words")

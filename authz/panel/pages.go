@@ -82,7 +82,7 @@ func (p *panel) speak(c catalogue) error {
 		"wrong": func(field string, problems []problem) bool {
 			return slices.ContainsFunc(problems, func(p problem) bool { return p.Field == field })
 		},
-		"had":     func(was *keyForm, scope string) bool { return was == nil || slices.Contains(was.Scopes, scope) },
+		"had":     func(was *keyForm, scope string) bool { return slices.Contains(was.Scopes, scope) },
 		"join":    func(words []string) string { return strings.Join(words, " ") },
 		"t":       c.text,
 		"base":    func() string { return p.base },

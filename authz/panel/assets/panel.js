@@ -87,10 +87,6 @@ for (const form of all('form[data-review]')) {
   const review = () => {
     const chosen = new Set([...new FormData(form)].filter(([name]) => name.startsWith('scope.')).flatMap(([, value]) => value.split(' ')));
     for (const item of items) (chosen.has(item.dataset.scope) ? can : cannot).append(item);
-    for (const item of items) {
-      item.querySelector('.added').hidden = item.parentElement === cannot || 'had' in item.dataset;
-      item.querySelector('.removed').hidden = item.parentElement === can || !('had' in item.dataset);
-    }
     form.querySelector('.nothing').hidden = can.children.length > 0;
     const only = form.querySelector('[data-only-chosen]');
     for (const group of all('fieldset.group', form)) group.classList.toggle('left-out', only.checked && !all('input:checked', group).some((choice) => choice.value));
