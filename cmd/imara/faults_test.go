@@ -222,7 +222,7 @@ func TestKillNineLosesNothingAcknowledged(t *testing.T) {
 // 503, what was there works, nothing is half-made, and room mends it (F-18).
 func TestFullDiskChangesNothing(t *testing.T) {
 	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", dir).CombinedOutput(); err != nil {
 		t.Logf("no file system of its own (%v: %s): a limit on file sizes stands in", err, bytes.TrimSpace(out))
 		fillByLimit(t, dir)
 		return
@@ -254,7 +254,7 @@ func TestFullDiskChangesNothing(t *testing.T) {
 
 // fillByLimit runs the server under ulimit -f: no file of it may grow beyond.
 func fillByLimit(t *testing.T, dir string) {
-	server := serveDemo(t, filepath.Join(dir, "data"), address(t), "bash", "-c", `ulimit -f 400; exec "$@"`, "--")
+	server := serveDemo(t, filepath.Join(dir, "data"), address(t), "bash", "-c", `ulimit -f 800; exec "$@"`, "--")
 	full(t, server, func() {})
 }
 
