@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/text/feature/plural"
@@ -68,13 +69,34 @@ var languages = []language.Tag{language.English, language.German, language.Arabi
 
 var matcher = language.NewMatcher(languages)
 
-// A face is the panel in one language.
+// A face is the panel in one language. A page is parsed when somebody first looks at it:
+// all of them in every language are 20 MB.
 type face struct {
 	catalogue
+	layout *template.Template
+
+	mu    sync.Mutex
 	pages map[string]*template.Template
 }
 
-// speak parses every template with the functions that it may call, in a language.
+func (f *face) page(name string) (*template.Template, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.pages[name]; t != nil {
+		return t, nil
+	}
+	t, err := f.layout.Clone()
+	if err == nil {
+		t, err = t.ParseFS(templates, "templates/"+name+".html")
+	}
+	if err == nil {
+		f.pages[name] = t
+	}
+	return t, err
+}
+
+// speak parses what every page has, with the functions that templates may call, in a
+// language.
 func (p *panel) speak(c catalogue) error {
 	functions := template.FuncMap{
 		"languages": p.languages,
@@ -95,23 +117,11 @@ func (p *panel) speak(c catalogue) error {
 		"date":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 		"day":     func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	}
-	files, err := templates.ReadDir("templates")
+	layout, err := template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html")
 	if err != nil {
 		return err
 	}
-	f := face{c, map[string]*template.Template{}}
-	for _, file := range files {
-		name, _ := strings.CutSuffix(file.Name(), ".html")
-		if name == "layout" {
-			continue
-		}
-		t, err := template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/"+file.Name())
-		if err != nil {
-			return err
-		}
-		f.pages[name] = t
-	}
-	p.faces[c.tag.String()] = f
+	p.faces[c.tag.String()] = &face{catalogue: c, layout: layout, pages: map[string]*template.Template{}}
 	return nil
 }
 
@@ -167,7 +177,7 @@ func (p *panel) prefer(w http.ResponseWriter, r *http.Request, v *visitor) error
 		return err
 	}
 	chosen := v.taste
-	if l := r.PostForm.Get("language"); p.faces[l].pages != nil {
+	if l := r.PostForm.Get("language"); p.faces[l] != nil {
 		chosen.Language = l
 	}
 	if theme := r.PostForm.Get("theme"); theme == "" || theme == "light" || theme == "dark" {
@@ -232,11 +242,14 @@ func seconds(d time.Duration) string {
 // show writes a page. It is rendered whole before a byte of it is sent.
 func (p *panel) show(w http.ResponseWriter, v *visitor, name string, status int, data any) {
 	var b bytes.Buffer
-	err := p.faces[v.taste.Language].pages[name].Execute(&b, struct {
-		Visitor *visitor
-		Back    string // for the form of the preferences
-		Data    any
-	}{v, p.back(v.path), data})
+	page, err := p.faces[v.taste.Language].page(name)
+	if err == nil {
+		err = page.Execute(&b, struct {
+			Visitor *visitor
+			Back    string // for the form of the preferences
+			Data    any
+		}{v, p.back(v.path), data})
+	}
 	if err != nil {
 		p.Logger.Error("page not rendered", "page", name, "error", err)
 		http.Error(w, "The server failed.", http.StatusInternalServerError)

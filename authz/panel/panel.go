@@ -34,9 +34,9 @@ type Config struct {
 
 type panel struct {
 	Config
-	base  string          // path of the panel, without a slash at the end
-	faces map[string]face // by language
-	pages *http.ServeMux  // by method and path
+	base  string           // path of the panel, without a slash at the end
+	faces map[string]*face // by language
+	pages *http.ServeMux   // by method and path
 
 	providers []*provider
 	reports   reports
@@ -55,7 +55,7 @@ func New(config Config) (http.Handler, error) {
 }
 
 func parse(config Config) (*panel, error) {
-	p := &panel{Config: config, base: authz.IssuerPath(config.Issuer) + "/panel", faces: map[string]face{}}
+	p := &panel{Config: config, base: authz.IssuerPath(config.Issuer) + "/panel", faces: map[string]*face{}}
 	if err := p.newProviders(); err != nil {
 		return nil, err
 	}

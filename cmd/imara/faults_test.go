@@ -254,7 +254,7 @@ func TestFullDiskChangesNothing(t *testing.T) {
 
 // fillByLimit runs the server under ulimit -f: no file of it may grow beyond.
 func fillByLimit(t *testing.T, dir string) {
-	server := serveDemo(t, filepath.Join(dir, "data"), address(t), "bash", "-c", `ulimit -f 800; exec "$@"`, "--")
+	server := serveDemo(t, filepath.Join(dir, "data"), address(t), "bash", "-c", `ulimit -f 1200; exec "$@"`, "--")
 	full(t, server, func() {})
 }
 
