@@ -205,6 +205,19 @@ func TestTheSameFormMakesOneKey(t *testing.T) {
 			t.Errorf("%q: %d", request, answer.StatusCode)
 		}
 	}
+	// In a browser, whose first answer was lost.
+	b := newBrowser(t, s.origin)
+	b.enter(s.session("ann@example.com"))
+	b.open("/panel/o/acme/keys/new")
+	request, err := chromedp.Run(b.ctx, chromedp.Value("[name=request]", chromedp.NodeReady))
+	s.must(err)
+	s.post("/panel/o/acme/keys/new", b.cookie(), "same-origin", url.Values{"request": {request}, "name": {"Lost"}, "owner": {"mem_acme_ann"}, "scope": {"alerts:read"}, "expires": {"90d"}})
+	b.do(chromedp.SendKeys("#field-name", "Lost"), chromedp.Click(`input[name="scope.0"][value="alerts:read"]`))
+	if status := b.goes(chromedp.Click("button.main")); status != 409 {
+		t.Errorf("%d", status)
+	}
+	b.says("The secret was shown once and is gone")
+	b.accessible("secret-gone")
 }
 
 // TestTheFormSaysWhatIsWrong, keeps what was given, and creates nothing.
