@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,10 +96,10 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	stopped := make(chan struct{})
-	go func() { defer close(stopped); verifier.Run(ctx) }()
-	defer func() { cancel(); <-stopped }()
-	go announceReady(ctx, verifier, cmd.OutOrStdout(), listener.Addr())
+	var running sync.WaitGroup
+	running.Go(func() { verifier.Run(ctx) })
+	running.Go(func() { announceReady(ctx, verifier, cmd.OutOrStdout(), listener.Addr()) })
+	defer func() { cancel(); running.Wait() }()
 
 	mux := http.NewServeMux()
 	mux.Handle("/verify/", gateway.New(resources))
