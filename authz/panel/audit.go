@@ -190,7 +190,7 @@ func readable(members []keys.Member, value string) string {
 	words := strings.Fields(value)
 	for i, word := range words {
 		if t, err := time.Parse(time.RFC3339Nano, word); err == nil {
-			words[i] = t.UTC().Format("2006-01-02 15:04 UTC")
+			words[i] = date(t)
 			value = strings.Join(words, " ")
 		}
 	}

@@ -153,7 +153,7 @@ func differences(k *keys.Key, f *keyForm, a keys.Access, members []keys.Member) 
 		if t.IsZero() {
 			return "–"
 		}
-		return t.UTC().Format("2006-01-02 15:04 UTC")
+		return date(t)
 	}
 	add("form.name_label", theirs.Name, f.Name)
 	add("form.description_label", theirs.Description, f.Description)

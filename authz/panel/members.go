@@ -74,20 +74,28 @@ func (p *panel) editMember(w http.ResponseWriter, r *http.Request, v *visitor) e
 
 // membersChanged shows the members after a change, with what was wrong with it.
 func (p *panel) membersChanged(w http.ResponseWriter, r *http.Request, v *visitor, page memberPage, err error) error {
+	switch page.Problem = memberProblem(err); {
+	case page.Problem != "":
+		return p.members(w, r, v, page, http.StatusUnprocessableEntity)
+	case err != nil:
+		return err
+	}
+	return p.savedAt(w, r, "/o/"+v.org.ID+"/members")
+}
+
+// memberProblem is what a person can mend of a change of a member, as an id in the
+// catalogue; empty for other errors, and for none.
+func memberProblem(err error) string {
 	var input *keys.InputError
 	switch {
 	case errors.Is(err, keys.ErrExists):
-		page.Problem = "members.exists"
+		return "members.exists"
 	case errors.Is(err, keys.ErrLastOwner):
-		page.Problem = "members.last_owner"
+		return "members.last_owner"
 	case errors.As(err, &input):
-		page.Problem = "members.bad"
-	case err != nil:
-		return err
-	default:
-		return p.savedAt(w, r, "/o/"+v.org.ID+"/members")
+		return "members.bad"
 	}
-	return p.members(w, r, v, page, http.StatusUnprocessableEntity)
+	return ""
 }
 
 // askRemove shows which keys a member leaves behind, and to whom they can go.

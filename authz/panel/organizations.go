@@ -181,12 +181,9 @@ func (p *panel) addCustomer(w http.ResponseWriter, r *http.Request, v *visitor) 
 	form := r.PostForm
 	_, err := p.Registry.AddMember(r.Context(), v.by, keys.Member{OrganizationID: r.PathValue("org"), Name: strings.TrimSpace(form.Get("name")),
 		Email: strings.TrimSpace(form.Get("email")), Role: keys.Role(form.Get("role"))})
-	var input *keys.InputError
-	switch {
-	case errors.Is(err, keys.ErrExists):
-		return p.organization(w, r, v, organizationPage{Problem: "members.exists"}, http.StatusUnprocessableEntity)
-	case errors.As(err, &input):
-		return p.organization(w, r, v, organizationPage{Problem: "members.bad"}, http.StatusUnprocessableEntity)
+	switch problem := memberProblem(err); {
+	case problem != "":
+		return p.organization(w, r, v, organizationPage{Problem: problem}, http.StatusUnprocessableEntity)
 	case err != nil:
 		return err
 	}

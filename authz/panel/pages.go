@@ -114,7 +114,7 @@ func (p *panel) speak(c catalogue) error {
 		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"span":    c.span,
 		"seconds": seconds,
-		"date":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		"date":    date,
 		"day":     func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	}
 	layout, err := template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html")
@@ -232,6 +232,9 @@ func (c catalogue) event(action keys.Action) string {
 	}
 	return string(action)
 }
+
+// date is a time to the minute.
+func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 // seconds is a duration in them, to the millisecond and never too short.
 func seconds(d time.Duration) string {

@@ -134,7 +134,7 @@ func (c *chart) draw(rows []keys.UsageRow, now time.Time) {
 // When a bar is.
 func (c chart) When(b bar) string {
 	if c.Hourly() {
-		return b.At.Format("2006-01-02 15:04 UTC")
+		return date(b.At)
 	}
 	return b.At.Format(time.DateOnly)
 }
