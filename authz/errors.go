@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/imara/apikeys/keys"
@@ -64,7 +65,7 @@ var serverErrors = []struct {
 }{
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot decide at the moment. Try again."},
 	{tokens.ErrStale, http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot decide at the moment. Try again."},
-	{context.Canceled, 499, "temporarily_unavailable", "The request was cancelled."},
+	{context.Canceled, http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot decide at the moment. Try again."},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot decide at the moment. Try again."},
 	{keys.ErrNotFound, http.StatusNotFound, "not_found", "There is no such session."},
 	{errHistory, http.StatusGone, "gone", "The session followed another log. Join again."},
@@ -92,7 +93,8 @@ func explain(err error) (answer oauthError, challenge, known bool) {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	answer, challenge, known := explain(err)
 	if !known || answer.status == http.StatusServiceUnavailable {
-		s.config.Logger.Error("request failed", "route", r.Pattern, "request_id", w.Header().Get("X-Request-Id"), "error", err)
+		s.config.Logger.Log(r.Context(), LevelOf(err), "request failed",
+			"route", r.Pattern, "request_id", w.Header().Get("X-Request-Id"), "error", err)
 	}
 	Observe(w, "outcome", answer.code)
 	if challenge {
@@ -106,6 +108,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}{answer.code, answer.description})
+}
+
+// LevelOf is how loud a failed request is logged. A client that went away cannot be
+// told from a request that was given up, and is nobody's fault.
+func LevelOf(err error) slog.Level {
+	if errors.Is(err, context.Canceled) {
+		return slog.LevelInfo
+	}
+	return slog.LevelError
 }
 
 // writeJSON answers with a body that no cache may keep.

@@ -203,7 +203,8 @@ func (s *Server) livez(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+	// Not the request's context: what became of a connection says nothing of the server.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), time.Second)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
 		w.Header().Set("Retry-After", "1")

@@ -84,7 +84,7 @@ var problems = []struct {
 	{errSignature, http.StatusUnauthorized, "invalid_signature", "The report is not signed as it must be", ""},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again. Nothing is half-done."},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again."},
-	{context.Canceled, 499, "cancelled", "The request was cancelled", ""},
+	{context.Canceled, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again."},
 }
 
 // These have no error of their own in the table.
@@ -141,7 +141,7 @@ func (s *server) explain(ctx context.Context, route, requestID string, err error
 	p := explain(err)
 	p.Type, p.RequestID = authz.ManagementAudience(s.Issuer)+"/errors/"+p.Code, requestID
 	if p.Status >= http.StatusInternalServerError {
-		s.Logger.ErrorContext(ctx, "request failed", "route", route, "request_id", requestID, "error", err)
+		s.Logger.Log(ctx, authz.LevelOf(err), "request failed", "route", route, "request_id", requestID, "error", err)
 	}
 	return p
 }

@@ -161,8 +161,10 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 	op := huma.Operation{
 		OperationID: rt.id, Method: rt.method, Path: s.base + "/v1" + rt.path, Summary: rt.summary, DefaultStatus: rt.status,
 		Tags: []string{strings.Split(string(rt.action), ".")[0]}, SkipValidateBody: true, MaxBodyBytes: maxBody + 2,
-		Responses:   s.responses(rt),
-		Middlewares: huma.Middlewares{s.guard(rt, bodyOf(reflect.TypeFor[I]()))},
+		// The listener bounds it: the library would leave its deadline on the connection.
+		BodyReadTimeout: -1,
+		Responses:       s.responses(rt),
+		Middlewares:     huma.Middlewares{s.guard(rt, bodyOf(reflect.TypeFor[I]()))},
 	}
 	if rt.scope != "" {
 		op.Security = []map[string][]string{{"token": {rt.scope}}}

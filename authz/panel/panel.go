@@ -351,7 +351,7 @@ var problems = []struct {
 	{errForm, http.StatusBadRequest, "error.form"},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "error.unavailable"},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "error.unavailable"},
-	{context.Canceled, 499, "error.unavailable"},
+	{context.Canceled, http.StatusServiceUnavailable, "error.unavailable"},
 }
 
 // fail shows an error page.
@@ -365,7 +365,7 @@ func (p *panel) fail(w http.ResponseWriter, r *http.Request, v *visitor, err err
 	}
 	reference := w.Header().Get("X-Request-Id")
 	if status >= http.StatusInternalServerError {
-		p.Logger.Error("request failed", "route", r.Pattern, "request_id", reference, "error", err)
+		p.Logger.Log(r.Context(), authz.LevelOf(err), "request failed", "route", r.Pattern, "request_id", reference, "error", err)
 	}
 	authz.Observe(w, "outcome", text)
 	p.show(w, v, "error", status, struct {
