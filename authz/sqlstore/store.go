@@ -3,15 +3,11 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"strings"
 	"time"
-
-	"github.com/pressly/goose/v3"
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
@@ -37,35 +33,8 @@ type Store struct {
 	closers  []func() error
 }
 
-//go:embed migrations
-var migrations embed.FS
-
-var (
-	// errRetry: the engine gave up this transaction in favour of another.
-	errRetry = errors.New("transaction gave way to another")
-	// errNoSchema: the tables, or the first row of the log, are not there yet.
-	errNoSchema = errors.New("no schema")
-)
-
-// migrate brings the schema up to date over db, and starts the log.
-func (s *Store) migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, options ...goose.ProviderOption) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(dialect, db, files, options...)
-	if err != nil {
-		return err
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	// Positions stand in tokens. A random beginning does not tell how many
-	// changes there were, and a new database does not repeat an old one's.
-	_, err = s.write.ExecContext(ctx,
-		`INSERT INTO feed (one, seq, floor) VALUES (1, $1, $1) ON CONFLICT (one) DO NOTHING`, 1+rand.Int64N(1<<40))
-	return err
-}
+// errRetry: the engine gave up this transaction in favour of another.
+var errRetry = errors.New("transaction gave way to another")
 
 // Restored makes a database that was put back from a backup safe to serve. What
 // happened after the backup is lost to it, revocations among it, but tokens of

@@ -1,0 +1,39 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// errNoSchema: the tables, or the first row of the log, are not there yet.
+var errNoSchema = errors.New("no schema")
+
+// migrate brings the schema up to date over db, and starts the log.
+func (s *Store) migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, options ...goose.ProviderOption) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(dialect, db, files, options...)
+	if err != nil {
+		return err
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	// Positions stand in tokens. A random beginning does not tell how many
+	// changes there were, and a new database does not repeat an old one's.
+	_, err = s.write.ExecContext(ctx,
+		`INSERT INTO feed (one, seq, floor) VALUES (1, $1, $1) ON CONFLICT (one) DO NOTHING`, 1+rand.Int64N(1<<40))
+	return err
+}
