@@ -1,0 +1,52 @@
+package sqlstore
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// TestCommittedMigrationsStayAsTheyAre: a migration runs once in each database. One
+// that is changed afterwards makes two kinds of databases of one version.
+func TestCommittedMigrationsStayAsTheyAre(t *testing.T) {
+	frozen := map[string]string{
+		"migrations/00001_init.sql":         "018816d57a0bdb2155e3f5627f9b53fe0b4d1f18af3ddee4c79bb63d35041bce",
+		"migrations/00002_accept_stale.sql": "ddd283f38e1b619d602002173029d20700221050da3cb3c3d871840895d29cc1",
+		"migrations/00003_audit.sql":        "7723089f5e210d8645e76d2c96cfed7920f965d17dc69bb8dd84f808de42a3f1",
+		"migrations/00004_rules.sql":        "993ce01d56260d83acac291c270144c1f77132ad9e7409ee181bb98612e63bab",
+		"migrations/00005_usage.sql":        "eb6ab9cb0c9ba81c159d9e82b7dae7e9d873abf93a36256900958c9f257c3eb2",
+		"migrations/00006_webhooks.sql":     "645013d0f4c9d639265ed223618ee58d0abc4637881d071864c0c0442d6dca74",
+		"migrations/00007_accounts.sql":     "c29f0dde91f75647473ae97e4cad0589a476467d2a15eaca526b687cb9fa3d3d",
+		"migrations/00008_sessions.sql":     "1d0490e9cae0eebc0a9e0b2098dbd6724792d58bc954198de62f8f8b7d2020ed",
+	}
+	files, err := filepath.Glob("migrations/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inGo, err := filepath.Glob("migration_*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, inGo...)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch sum := fmt.Sprintf("%x", sha256.Sum256(text)); frozen[file] {
+		case sum:
+		case "":
+			t.Errorf("%s is new. Once it is committed it stays as it is: add the line\n\t\t%q: %q,", file, file, sum)
+		default:
+			t.Errorf("%s was changed, and there are databases in which it has run: put it back, and add a file with the next number instead", file)
+		}
+	}
+	for file := range frozen {
+		if !slices.Contains(files, file) {
+			t.Errorf("%s is gone, and there are databases in which it has run: put it back", file)
+		}
+	}
+}
