@@ -18,8 +18,28 @@ var migrations embed.FS
 // errNoSchema: the tables, or the first row of the log, are not there yet.
 var errNoSchema = errors.New("no schema")
 
-// migrate brings the schema up to date over db, and starts the log.
-func (s *Store) migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, options ...goose.ProviderOption) error {
+// migrate brings the schema up to date over db, refuses one in which something is
+// missing all the same, and starts the log.
+func (s *Store) migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect,
+	options ...goose.ProviderOption) error {
+	if err := upgrade(ctx, db, dialect, options...); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := s.checkSchema(ctx, s.write); err != nil {
+		return err
+	}
+	// Positions stand in tokens. A random beginning does not tell how many
+	// changes there were, and a new database does not repeat an old one's.
+	_, err := s.write.ExecContext(ctx,
+		`INSERT INTO feed (one, seq, floor) VALUES (1, $1, $1) ON CONFLICT (one) DO NOTHING`,
+		1+rand.Int64N(1<<40))
+	return err
+}
+
+// upgrade runs the migrations that have not run. Each is a transaction that ends with
+// the row that says so: one that is ended half-way has changed nothing.
+func upgrade(ctx context.Context, db *sql.DB, dialect goose.Dialect,
+	options ...goose.ProviderOption) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
@@ -28,12 +48,6 @@ func (s *Store) migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, 
 	if err != nil {
 		return err
 	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	// Positions stand in tokens. A random beginning does not tell how many
-	// changes there were, and a new database does not repeat an old one's.
-	_, err = s.write.ExecContext(ctx,
-		`INSERT INTO feed (one, seq, floor) VALUES (1, $1, $1) ON CONFLICT (one) DO NOTHING`, 1+rand.Int64N(1<<40))
+	_, err = provider.Up(ctx)
 	return err
 }

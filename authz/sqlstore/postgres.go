@@ -29,7 +29,8 @@ const (
 // OpenPostgres opens the store in a database, given as a URL or a list of
 // key=value pairs, and brings its schema up to date; any number of servers may
 // do so at once. It refuses a standby, whose answers are late, a connection
-// without TLS to another machine, and settings under which a statement is text.
+// without TLS to another machine, settings under which a statement is text, and with
+// [ErrSchema] a database in which something is missing.
 func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -47,9 +48,10 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 			config.RuntimeParams[name] = value
 		}
 	}
-	s := &Store{classify: classifyPostgres, present: func() error { return nil }, lock: " FOR UPDATE", patient: "SET LOCAL statement_timeout = 0", primary: " AND NOT pg_is_in_recovery()"}
+	s := &Store{classify: classifyPostgres, present: func() error { return nil }, lock: " FOR UPDATE", patient: "SET LOCAL statement_timeout = 0",
+		primary: " AND NOT pg_is_in_recovery()", columns: postgresColumns}
 	s.write, s.read = s.pool(config, writers), s.pool(config, readers)
-	if err := s.Ping(ctx); err != nil && !errors.Is(err, errNoSchema) {
+	if err := s.answer(ctx); err != nil && !errors.Is(err, errNoSchema) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", config.Database, err), s.Close())
 	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))

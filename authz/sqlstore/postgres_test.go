@@ -148,7 +148,8 @@ func TestStandbyIsRefused(t *testing.T) {
 		t.Errorf("a standby: %v", err)
 	}
 	// A store whose connections are to a standby all the same answers nothing.
-	behind := &Store{read: s.read, write: s.write, classify: classifyPostgres, present: s.present, primary: " AND pg_is_in_recovery()"}
+	behind := &Store{read: s.read, write: s.write, classify: classifyPostgres, present: s.present,
+		primary: " AND pg_is_in_recovery()", columns: s.columns}
 	if _, err := behind.Read(t.Context(), 0, 1); !errors.Is(err, keys.ErrUnavailable) {
 		t.Errorf("read: %v", err)
 	}

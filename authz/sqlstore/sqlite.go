@@ -18,8 +18,8 @@ import (
 )
 
 // OpenSQLite opens the store in a directory, and makes both when they are not
-// there. It refuses a directory that another process has open, and a database
-// file that is damaged.
+// there. It refuses a directory that another process has open, a database file that
+// is damaged, and with [ErrSchema] one in which something is missing.
 func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{classify: classifySQLite, closers: []func() error{lock.Close}}
+	s := &Store{classify: classifySQLite, columns: sqliteColumns, closers: []func() error{lock.Close}}
 	path := filepath.Join(dir, "imara.db")
 	pragmas := url.Values{
 		"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(1)", "cache_size(-8000)"},

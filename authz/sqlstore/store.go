@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -23,6 +24,10 @@ type Store struct {
 	patient string
 	// primary is a condition that only the database that takes writes fulfils.
 	primary string
+	// columns is the query of the tables and columns that there are, and compared what
+	// it last said of them.
+	columns  string
+	compared atomic.Pointer[comparison]
 	// present returns an error when the database that is open is no longer the one
 	// that the next start would find; nil when that cannot be.
 	present func() error
@@ -63,8 +68,17 @@ func (s *Store) Restored(ctx context.Context) error {
 	return err
 }
 
-// Ping returns nil when the store answers and takes writes.
+// Ping returns nil when the store answers, takes writes and has the schema that the
+// code needs; else [ErrSchema].
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.checkSchema(ctx, s.read); err != nil {
+		return err
+	}
+	return s.answer(ctx)
+}
+
+// answer returns nil when the store answers and takes writes.
+func (s *Store) answer(ctx context.Context) error {
 	if err := s.present(); err != nil {
 		return err
 	}
@@ -196,7 +210,7 @@ func (s *Store) fail(err error) error {
 		return keys.ErrNotFound
 	}
 	switch known := s.classify(err); {
-	case known == keys.ErrUnavailable:
+	case known == keys.ErrUnavailable, known == errNoSchema: // which table is not there
 		return fmt.Errorf("%w: %w", known, err)
 	case known != nil:
 		return known
