@@ -19,6 +19,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if task := os.Getenv(mortalVariable); task != "" {
+		if err := migrateUntilKilled(task); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	sqlstoretest.Stop()
 	os.Exit(code)
@@ -75,10 +82,13 @@ func TestLimitIsExactOverThreeReplicas(t *testing.T) {
 }
 
 // TestReplicasMayMigrateAtOnce: eight servers start on an empty database.
-func TestReplicasMayMigrateAtOnce(t *testing.T) {
-	url := sqlstoretest.URL(t)
+func TestReplicasMayMigrateAtOnce(t *testing.T) { openAtOnce(t, sqlstoretest.URL(t), 8) }
+
+// openAtOnce opens a database from as many servers as are said.
+func openAtOnce(t *testing.T, url string, servers int) {
+	t.Helper()
 	var all sync.WaitGroup
-	for range 8 {
+	for range servers {
 		all.Go(func() {
 			s, err := OpenPostgres(context.Background(), url)
 			if err != nil {
