@@ -47,3 +47,15 @@ func (s *Server) canSign() (err error) {
 	}
 	return err
 }
+
+// tellInterval is between two lines of the log that say that the server is not ready.
+const tellInterval = 10 * time.Second
+
+// tellUnready says in the log why the server is not ready. Probes ask often; an answer
+// to one holds no reason, since anybody may ask.
+func (s *Server) tellUnready(reason error) {
+	last, now := s.told.Load(), time.Now().UnixNano()
+	if now-last >= int64(tellInterval) && s.told.CompareAndSwap(last, now) {
+		s.config.Logger.Warn("not ready", "error", reason)
+	}
+}

@@ -37,6 +37,7 @@ type Server struct {
 	clients   *clients
 	verifier  *tokens.Verifier // of the management audience
 	catalogue atomic.Pointer[catalogue]
+	told      atomic.Int64 // when tellUnready last did, in nanoseconds since 1970
 }
 
 // catalogue is the resources as of a position of the log.
@@ -207,6 +208,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), time.Second)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
+		s.tellUnready(err)
 		w.Header().Set("Retry-After", "1")
 		return writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
 	}
