@@ -36,25 +36,6 @@ type Event struct {
 	Receipt      *Receipt     `json:"receipt,omitempty" doc:"How far a cut has reached. It came later and is not in the hash."`
 }
 
-// A Receipt says how far a revocation has reached.
-type Receipt struct {
-	ClientID  string    `json:"client_id,omitempty"`
-	RevokedAt time.Time `json:"revoked_at"`
-	Position  uint64    `json:"position"`
-	State     string    `json:"state" enum:"confirmed,lease_ended,waived"`
-	Confirmed int       `json:"confirmed"`
-	Total     int       `json:"total"`
-	WaitedMS  float64   `json:"waited_ms"`
-	By        string    `json:"by,omitempty" doc:"The key or member that revoked."`
-	Reason    string    `json:"reason,omitempty"`
-}
-
-func ShowReceipt(r keys.Receipt) *Receipt {
-	return &Receipt{ClientID: r.ClientID, RevokedAt: r.RevokedAt, Position: r.Position, State: string(r.State),
-		Confirmed: r.Confirmed, Total: r.Total, WaitedMS: float64(r.Waited.Microseconds()) / 1000,
-		By: r.By, Reason: r.Reason}
-}
-
 // ShowEvent is an event for programs.
 func ShowEvent(e keys.Event) Event {
 	shown := Event{ID: e.ID(), Position: e.Position, At: e.At, Organization: e.OrganizationID, Action: string(e.Action), Target: e.Target,
@@ -62,7 +43,6 @@ func ShowEvent(e keys.Event) Event {
 		Kind: string(e.Kind), Subject: string(e.Subject), Hash: hex.EncodeToString(e.Hash)}
 	if e.Receipt != nil {
 		shown.Receipt = ShowReceipt(*e.Receipt)
-		shown.Receipt.RevokedAt = e.At
 	}
 	return shown
 }

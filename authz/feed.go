@@ -116,7 +116,7 @@ func (r *Relay) poll(ctx context.Context, session, clientID string, after, head 
 		return httpfeed.Page{}, keys.ErrNotFound
 	}
 	r.followers[session].polled = true
-	r.advance(session, after)
+	r.advance(session, keys.Ack{Position: after, Head: head})
 	r.mu.Unlock()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

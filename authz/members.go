@@ -20,6 +20,7 @@ type follower struct {
 	clientID string // who joined; empty for this server itself
 	polled   bool   // at least once
 	position uint64 // applied up to here
+	head     uint64 // of the entry there
 	reported uint64 // of that, what the other servers were told
 	// current is when it last made progress, or had none to make. A session whose
 	// polls arrive but whose answers are lost is as silent as a dead one.
@@ -50,15 +51,14 @@ func ended(session string, cuts []tokens.Entry) bool {
 }
 
 // advance records what a follower has applied. It is called with mu held.
-func (r *Relay) advance(session string, position uint64) {
+func (r *Relay) advance(session string, ack keys.Ack) {
 	f := r.followers[session]
-	if position > f.position || position >= r.tip {
+	if ack.Position > f.position || ack.Position >= r.tip {
 		f.current = time.Now()
 	}
-	if position > f.position {
-		f.position = position
-		close(r.acked)
-		r.acked = make(chan struct{})
+	if ack.Position > f.position {
+		f.position, f.head = ack.Position, ack.Head
+		r.waits.wake()
 		select {
 		case r.reporting <- struct{}{}:
 		default:
@@ -70,12 +70,12 @@ func (r *Relay) advance(session string, position uint64) {
 // applied, at once, and that this server lives, each second.
 func (r *Relay) report(ctx context.Context) {
 	for {
-		applied := make(map[string]uint64)
+		applied := make(map[string]keys.Ack)
 		r.mu.Lock()
 		server := r.session
 		for id, f := range r.followers {
 			if f.position > f.reported && f.position != left {
-				applied[id] = f.position
+				applied[id] = keys.Ack{Position: f.position, Head: f.head}
 			}
 		}
 		r.mu.Unlock()
@@ -92,9 +92,9 @@ func (r *Relay) report(ctx context.Context) {
 			r.Logger.Warn("other servers not told what verifiers have applied", "error", err)
 		} else {
 			r.mu.Lock()
-			for id, position := range applied {
+			for id, ack := range applied {
 				if f := r.followers[id]; f != nil {
-					f.reported = max(f.reported, position)
+					f.reported = max(f.reported, ack.Position)
 				}
 			}
 			r.mu.Unlock()
@@ -145,7 +145,7 @@ func (r *Relay) end(ctx context.Context, session string) error {
 	}
 	r.mu.Lock()
 	if r.followers[session] != nil {
-		r.advance(session, left)
+		r.advance(session, keys.Ack{Position: left})
 	}
 	r.mu.Unlock()
 	if r.Publisher != nil {
@@ -221,6 +221,9 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 	if err != nil {
 		return
 	}
+	if slices.ContainsFunc(sessions, func(s keys.Session) bool { return s.AcceptStale > 0 }) {
+		r.waiverAt.Store(time.Now().UnixMicro())
+	}
 	knows := r.overRedis(ctx, sessions)
 	maps.DeleteFunc(r.cutAt, func(id string, _ time.Time) bool {
 		return !slices.ContainsFunc(sessions, func(s keys.Session) bool { return s.ID == id })
@@ -238,7 +241,7 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
 			return
 		}
 	}
-	if _, err := r.Confirm(ctx, last); err != nil {
+	if receipt, err := r.Confirm(ctx, last); err != nil || !receipt.Settled() {
 		return
 	}
 	for _, s := range gone {

@@ -58,13 +58,13 @@ func (r *Relay) publishRound(ctx context.Context, published *uint64) error {
 // database when the commit is the next entry. It asks Redis nothing: a round finds
 // out what is not as it was.
 func (r *Relay) appendNew(ctx context.Context, published *uint64, commit keys.Commit) error {
-	if *published == 0 || commit.Position <= *published {
+	if *published == 0 || commit.Through <= *published {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
-	if commit.Position == *published+1 && commit.Subject != "" {
-		if err := r.Publisher.Append(ctx, []tokens.Entry{commit}); err != nil {
+	if alone := commit.Through == commit.Position; alone && commit.Position == *published+1 && commit.Subject != "" {
+		if err := r.Publisher.Append(ctx, []tokens.Entry{commit.Entry}); err != nil {
 			return err
 		}
 		*published = commit.Position

@@ -43,11 +43,13 @@ type Relay struct {
 	// resources is the newest position at which any resource changed.
 	resources atomic.Uint64
 	kick      chan struct{}
-	reporting chan struct{}     // wakes the reporter
-	committed chan keys.Commit  // for the publisher
-	receipts  chan keys.Receipt // to be stored
-	retired   atomic.Bool       // our own session has ended, says the store
-	deaf      atomic.Bool       // acknowledgements cannot be read from Redis
+	reporting chan struct{}    // wakes the reporter
+	committed chan keys.Commit // for the publisher
+	waits     *waits
+	stop      func()       // tells those who wait that the server ends
+	retired   atomic.Bool  // our own session has ended, says the store
+	deaf      atomic.Bool  // acknowledgements cannot be read from Redis
+	waiverAt  atomic.Int64 // when a session with a waiver was last listed, in microseconds
 	// cutAt is when silent sessions that may accept a stale view were cut.
 	cutAt map[string]time.Time
 
@@ -55,11 +57,11 @@ type Relay struct {
 	session   string // our own
 	head      uint64 // of the entry at the watermark
 	tail      []tokens.Entry
+	base      uint64 // head of the entry before the tail
 	tip       uint64
 	floor     uint64
 	fresh     time.Time     // the tip was read at or after
 	advanced  chan struct{} // closed when tail or fresh changes
-	acked     chan struct{} // closed when a follower's position changes
 	followers map[string]*follower
 }
 
@@ -71,16 +73,17 @@ const (
 
 // NewRelay starts nothing: run [Relay.Run].
 func NewRelay(config RelayConfig) *Relay {
+	waits := newWaits()
 	return &Relay{
 		RelayConfig: config,
+		waits:       waits,
+		stop:        sync.OnceFunc(func() { close(waits.stopping) }),
 		revocations: tokens.NewRevocations(config.Lease),
 		changes:     tokens.NewPositions(),
 		kick:        make(chan struct{}, 1),
 		reporting:   make(chan struct{}, 1),
 		committed:   make(chan keys.Commit, 1000),
-		receipts:    make(chan keys.Receipt, 1000),
 		advanced:    make(chan struct{}),
-		acked:       make(chan struct{}),
 		cutAt:       make(map[string]time.Time),
 	}
 }
@@ -92,7 +95,7 @@ func (r *Relay) Revocations() *tokens.Revocations { return r.revocations }
 func (r *Relay) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { r.keepHouse(ctx) })
-	background.Go(func() { r.storeReceipts(ctx) })
+	background.Go(func() { r.settle(ctx) })
 	if !r.Alone {
 		background.Go(func() { r.report(ctx) })
 	}
@@ -100,6 +103,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		background.Go(func() { r.publish(ctx) })
 	}
 	err := r.follow(ctx)
+	r.stop()
 	background.Wait()
 	r.revocations.Forget()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -171,7 +175,7 @@ func (r *Relay) begin(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.session, r.head, r.tail = session.ID, snapshot.Head, nil
+	r.session, r.head, r.tail, r.base = session.ID, snapshot.Head, nil, snapshot.Head
 	r.tip, r.floor, r.fresh = snapshot.Watermark, snapshot.Floor, time.Time{}
 	// Whoever followed through the session before attaches again.
 	r.followers = map[string]*follower{session.ID: {current: time.Now()}}
@@ -242,6 +246,7 @@ func (r *Relay) apply(page keys.LogPage, read time.Time) error {
 		r.head = page.Entries[n-1].Head
 		r.tail = append(r.tail, page.Entries...)
 		if over := len(r.tail) - tailLimit; over > tailLimit/2 {
+			r.base = r.tail[over-1].Head
 			r.tail = append([]tokens.Entry(nil), r.tail[over:]...)
 		}
 	}
@@ -251,8 +256,21 @@ func (r *Relay) apply(page keys.LogPage, read time.Time) error {
 	}
 	close(r.advanced)
 	r.advanced = make(chan struct{})
-	r.advance(r.session, watermark)
+	r.advance(r.session, keys.Ack{Position: watermark, Head: r.head})
 	return nil
+}
+
+// holds tells whether the log that our session follows has an entry with a head at a
+// position, as far as it is in memory. It is called with mu held.
+func (r *Relay) holds(position, head uint64) bool {
+	first := r.tip - uint64(len(r.tail))
+	switch {
+	case position == first:
+		return head == r.base
+	case position < first, position > r.tip:
+		return false
+	}
+	return r.tail[position-first-1].Head == head
 }
 
 func (r *Relay) own() string {

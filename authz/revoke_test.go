@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
@@ -93,14 +95,12 @@ func TestNoVerifierAcceptsAfterRevokeReturns(t *testing.T) {
 	}
 	receipts := raceAll(t, s, apis, 40, func(int) {})
 	for _, r := range receipts {
-		var stored keys.Receipt
-		eventually(t, "the receipt is stored", func() (ok bool) {
-			var err error
-			stored, err = s.store.Receipt(context.Background(), r.Position)
-			return err == nil
-		})
-		if r.State != keys.Confirmed || r.Confirmed != 9 || r.Total != 9 || stored.Confirmed != 9 {
-			t.Fatalf("receipt %+v, stored %+v", r, stored)
+		stored, err := s.store.Receipt(context.Background(), r.Position)
+		if err != nil || !cmp.Equal(stored, r) {
+			t.Fatalf("stored %v, and it says %s", err, cmp.Diff(stored, r))
+		}
+		if r.State != keys.Confirmed || r.Confirmed != 9 || r.Total != 9 {
+			t.Fatalf("receipt %+v", r)
 		}
 	}
 }
@@ -283,20 +283,6 @@ func (d *detour) RoundTrip(r *http.Request) (*http.Response, error) {
 	return d.RoundTripper.RoundTrip(r)
 }
 
-// TestCutOfADeadServerIsConfirmedByTheNext: killed between commit and receipt.
-func TestCutOfADeadServerIsConfirmedByTheNext(t *testing.T) {
-	h := newHouse(t)
-	commit, err := h.store.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Client("client")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.start(0)
-	eventually(t, "the cut has its receipt", func() bool {
-		r, err := h.store.Receipt(context.Background(), commit.Position)
-		return err == nil && r.State == keys.Confirmed
-	})
-}
-
 // lagging is a store whose log stands still for one server.
 type lagging struct {
 	*sqlstore.Store
@@ -458,38 +444,6 @@ func TestRestoredDatabaseRefusesWhatItCannotKnow(t *testing.T) {
 	if _, err := after.Verify(fresh); !errors.Is(err, tokens.ErrRevoked) {
 		t.Errorf("revoked: %v", err)
 	}
-}
-
-// TestReceiptThatCannotBeStoredIsNotTriedForEver: housekeeping goes on.
-func TestReceiptThatCannotBeStoredIsNotTriedForEver(t *testing.T) {
-	h := newHouse(t)
-	store := &forgetful{Store: h.sql}
-	h.store = store
-	for range 3 {
-		if _, err := h.sql.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: "c:x"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := h.start(0)
-	eventually(t, "it was tried", func() bool { return store.tries.Load() > 0 })
-	c := s.demoKey()
-	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {
-		t.Errorf("%+v, %v", receipt, err)
-	}
-	if n := store.tries.Load(); n > 3 {
-		t.Errorf("%d tries", n)
-	}
-}
-
-// forgetful cannot store receipts.
-type forgetful struct {
-	*sqlstore.Store
-	tries atomic.Int64
-}
-
-func (f *forgetful) Confirmed(context.Context, ...keys.Receipt) error {
-	f.tries.Add(1)
-	return keys.ErrUnavailable
 }
 
 // TestResumedKeyWorksAtOnceAndOldTokensStayDead: rv needs no un-revocation (H9).

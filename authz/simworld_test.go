@@ -164,16 +164,38 @@ func (l *simLog) Sessions(ctx context.Context) ([]keys.Session, error) {
 	if err := l.trouble(ctx); err != nil {
 		return nil, err
 	}
-	sessions, err := l.Log.Sessions(ctx)
+	return l.Log.Sessions(ctx)
+}
+
+func (l *simLog) Roll(ctx context.Context, positions ...uint64) (keys.Roll, error) {
+	if err := l.trouble(ctx); err != nil {
+		return keys.Roll{}, err
+	}
+	roll, err := l.Log.Roll(ctx, positions...)
 	if l.s.redis.lie == membersAreOld {
 		l.s.mu.Lock()
 		defer l.s.mu.Unlock()
 		if time.Since(l.s.membersRead) < 3*time.Second {
-			return slices.Clone(l.s.members), nil
+			roll.Sessions = slices.Clone(l.s.members)
+			return roll, nil
 		}
-		l.s.members, l.s.membersRead = slices.Clone(sessions), time.Now()
+		l.s.members, l.s.membersRead = slices.Clone(roll.Sessions), time.Now()
 	}
-	return sessions, err
+	return roll, err
+}
+
+func (l *simLog) Receipt(ctx context.Context, position uint64) (keys.Receipt, error) {
+	if err := l.trouble(ctx); err != nil {
+		return keys.Receipt{}, err
+	}
+	return l.Log.Receipt(ctx, position)
+}
+
+func (l *simLog) PutReceipts(ctx context.Context, receipts []keys.Receipt) ([]keys.Receipt, error) {
+	if err := l.trouble(ctx); err != nil {
+		return nil, err
+	}
+	return l.Log.PutReceipts(ctx, receipts)
 }
 
 func (l *simLog) Join(ctx context.Context, s keys.Session) error {
@@ -190,7 +212,7 @@ func (l *simLog) Leave(ctx context.Context, id string) error {
 	return l.Log.Leave(ctx, id)
 }
 
-func (l *simLog) Report(ctx context.Context, server string, applied map[string]uint64) error {
+func (l *simLog) Report(ctx context.Context, server string, applied map[string]keys.Ack) error {
 	if err := l.trouble(ctx); err != nil {
 		return err
 	}
@@ -407,6 +429,9 @@ func (s *simulation) revoke(relay *Relay, id string) string {
 	receipt, err := relay.Confirm(ctx, commit)
 	if err != nil {
 		return "no receipt"
+	}
+	if !receipt.Settled() {
+		return "waiting" // it promises nothing yet
 	}
 	s.history.Returned(id, time.Now())
 	return string(receipt.State)

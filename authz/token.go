@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-oauth2/oauth2/v4"
@@ -85,30 +86,6 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*
 	return p, err
 }
 
-// revoke answers POST /oauth2/revoke (RFC 7009): it cuts one access token of the
-// calling client, whenever any verifier may still accept it. What cannot be such
-// a token is revoked already.
-func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
-	p, raw, err := s.aboutToken(w, r)
-	if err != nil {
-		return err
-	}
-	claims, err := s.verifier.VerifySignature(raw)
-	switch {
-	case err != nil || time.Now().After(claims.Expires().Add(tokens.MaxLeeway)):
-	case claims.ClientID != p.record.Key.ClientID:
-		return &oauthError{http.StatusBadRequest, "invalid_grant", "This token belongs to another client."}
-	default:
-		Observe(w, "jti", claims.ID)
-		if _, err := s.config.Registry.RevokeToken(r.Context(), keys.Actor{ClientID: claims.ClientID, RequestID: w.Header().Get("X-Request-Id"), Address: Address(r)}, claims.Organization, claims.ID); err != nil {
-			return err
-		}
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	return nil
-}
-
 // introspectScope lets a resource server ask about tokens for its resources.
 const introspectScope = "tokens:introspect"
 
@@ -162,7 +139,7 @@ func (s *Server) aboutToken(w http.ResponseWriter, r *http.Request) (*principal,
 	if err != nil {
 		return nil, "", err
 	}
-	raw := f.get("token")
+	raw := strings.TrimSpace(f.get("token"))
 	if raw == "" {
 		err = invalidRequest("token is required.")
 	}

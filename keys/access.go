@@ -15,6 +15,11 @@ type KeyEdit struct {
 	Access
 }
 
+// same tells whether a key is as e would have it.
+func (e *KeyEdit) same(k *Key) bool {
+	return k.Name == e.Name && k.Description == e.Description && k.OwnerID == e.OwnerID && k.Access.equal(e.Access)
+}
+
 // attempts of a change that meets others.
 const attempts = 5
 
@@ -23,7 +28,8 @@ var errAgain = fmt.Errorf("%w: too many changes at once", ErrUnavailable)
 
 // Edit lets edit change a key. It adds no restricted scope that the key does not
 // have. If anything is taken away, every token it has is cut and the receipt says
-// how far that has reached; otherwise the receipt is zero. Extending an expired key
+// how far that has reached; otherwise the receipt is zero. An edit that changes nothing
+// may be the repetition of one that cut, and has its receipt for a day. Extending an expired key
 // takes a free slot. Errors: [ErrNotFound], [ErrRevoked], [ErrChanged],
 // [LimitError], [ErrNameTaken], [ErrScope], [ErrLifetime], [ErrForbidden], an
 // [InputError].
@@ -33,7 +39,7 @@ func (r *Registry) Edit(ctx context.Context, by Actor, organizationID, id string
 		key, receipt, err := r.edit(ctx, by, organizationID, id, edit)
 		again := errors.Is(err, errAgain) || errors.Is(err, ErrChanged) && asked == ""
 		if !again || attempt == attempts {
-			return key, receipt, err
+			return key, recentCut(receipt), err
 		}
 	}
 }
@@ -88,6 +94,9 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 		if !k.Access.within(e.Access) {
 			entry.Kind = tokens.Cut
 		}
+		if e.same(k) {
+			return errAlready
+		}
 		k.Name, k.Description, k.OwnerID, k.Access = e.Name, e.Description, e.OwnerID, e.Access
 		return nil
 	})
@@ -135,12 +144,24 @@ func (r *Registry) change(ctx context.Context, by Actor, action Action, organiza
 		would = *k
 		return entry, by.trial()
 	})
-	if errors.Is(err, errTrial) {
+	switch {
+	case errors.Is(err, errTrial):
 		return would, Receipt{}, nil
-	}
-	if err != nil {
+	case errors.Is(err, errAlready):
+		return r.unchanged(ctx, by, organizationID, id)
+	case err != nil:
 		return Key{}, Receipt{}, err
 	}
-	receipt, err := r.settle(ctx, commit, key.ClientID)
+	receipt, err := r.settle(ctx, by, commit)
+	return key, receipt, err
+}
+
+// unchanged is the answer to a change of a key that asked for what is so.
+func (r *Registry) unchanged(ctx context.Context, by Actor, organizationID, id string) (Key, Receipt, error) {
+	key, err := r.config.Store.Key(ctx, organizationID, id)
+	if err != nil || by.DryRun {
+		return key, Receipt{}, err
+	}
+	receipt, err := r.already(ctx, by, tokens.Client(key.ClientID))
 	return key, receipt, err
 }

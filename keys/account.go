@@ -133,7 +133,7 @@ func (r *Registry) addLink(ctx context.Context, by Actor, email string) (token s
 	if err != nil {
 		return "", Link{}, err
 	}
-	_, err = r.settle(ctx, commit, "")
+	_, err = r.settle(ctx, by, commit)
 	return token, l, err
 }
 
@@ -176,7 +176,7 @@ func (r *Registry) setPassword(ctx context.Context, by Actor, l Link, hash strin
 	if err != nil {
 		return "", err
 	}
-	if _, err := r.settle(ctx, commit, ""); err != nil {
+	if _, err := r.settle(ctx, by, commit); err != nil {
 		return "", err
 	}
 	if session, err = r.beginSession(ctx, by, Account{l.Email, hash}, now()); err != nil {

@@ -37,6 +37,9 @@ type Actor struct {
 	IfMatch string
 	// DryRun: everything is checked, nothing is stored.
 	DryRun bool
+	// Wait is how long the actor waits for the receipt of a cut: 0 is until it is settled,
+	// and less is not at all. The cut itself goes on in either case.
+	Wait time.Duration
 }
 
 // Program is the actor for what the program does by itself.

@@ -72,7 +72,7 @@ type Event struct {
 	Subject        tokens.Subject
 	// Hash is [Event.Sum]; empty when the entry is older than the chain.
 	Hash []byte
-	// Receipt of a cut, nil until it is confirmed. It comes later, and is not in the hash.
+	// Receipt of a cut, nil for a touch. It comes later, and is not in the hash.
 	Receipt *Receipt
 }
 
@@ -105,8 +105,8 @@ func diff(from, to map[string]string) Changes {
 }
 
 // NewEvent is the event of an entry that is committed at a position.
-func NewEvent(e Entry, at Commit, t time.Time) Event {
-	return Event{Position: at.Position, At: t.UTC().Truncate(time.Microsecond), OrganizationID: e.OrganizationID, Action: e.Action, Target: e.Target,
+func NewEvent(e Entry, position uint64, t time.Time) Event {
+	return Event{Position: position, At: t.UTC().Truncate(time.Microsecond), OrganizationID: e.OrganizationID, Action: e.Action, Target: e.Target,
 		ClientID: e.Actor.ClientID, MemberID: e.Actor.MemberID, RequestID: e.Actor.RequestID, Address: e.Actor.Address,
 		Reason: e.Reason, Changes: e.Changes, Kind: e.Kind, Subject: e.Subject}
 }
@@ -155,39 +155,18 @@ func (r *Registry) Note(ctx context.Context, by Actor, action Action, organizati
 	}
 	commit, err := r.config.Store.Append(ctx, by.did(action, organizationID, target, tokens.Touch, tokens.Organization(organizationID)))
 	if err == nil {
-		_, err = r.settle(ctx, commit, "")
+		_, err = r.settle(ctx, by, commit)
 	}
 	return err
 }
 
-// Reached returns how far an event that cut has reached, and waits for it if that
-// is not known yet. The receipt is zero for one that did not cut.
-func (r *Registry) Reached(ctx context.Context, by Actor, e Event) (receipt Receipt, err error) {
-	switch {
-	case e.Kind != tokens.Cut:
+// Reached returns how far an event that cut has reached, and waits for it as long as the
+// actor does. The receipt is zero for one that did not cut.
+func (r *Registry) Reached(ctx context.Context, by Actor, e Event) (Receipt, error) {
+	if e.Kind != tokens.Cut {
 		return Receipt{}, nil
-	case e.Receipt != nil:
-		receipt = *e.Receipt
-	default:
-		receipt, err = r.confirmAgain(ctx, by, e.Action, e.OrganizationID, e.Target, e.Subject, e.Position)
 	}
-	receipt.RevokedAt = e.At
-	return receipt, err
-}
-
-// again is the reason of an entry that repeats one.
-const again = "again"
-
-// confirmAgain waits for a cut of which it is not known whether it has reached every
-// place that it must. One more entry, after it, settles that.
-func (r *Registry) confirmAgain(ctx context.Context, by Actor, action Action, organizationID, target string, subject tokens.Subject, position uint64) (Receipt, error) {
-	by.IdempotencyKey = ""
-	entry := by.did(action, organizationID, target, tokens.Touch, subject)
-	entry.Reason = again
-	if _, err := r.config.Store.Append(ctx, entry); err != nil {
-		return Receipt{}, err
-	}
-	return r.config.Relay.Confirm(ctx, Commit{Position: position})
+	return r.reached(ctx, by, e.Position)
 }
 
 // IdempotencyTime is how long a repeated request is recognised.

@@ -116,7 +116,7 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 	if err != nil {
 		return Created{}, err
 	}
-	_, err = r.settle(ctx, commit, key.ClientID)
+	_, err = r.settle(ctx, by, commit)
 	return created, err
 }
 

@@ -53,6 +53,8 @@ var (
 	ErrScope = errors.New("the scope may not be granted")
 	// ErrBusy: too many passwords are being checked; the next second is better.
 	ErrBusy = errors.New("too many sign-ins at once")
+	// ErrLost: the store failed over to one that does not have the change. Make it again.
+	ErrLost error = fmt.Errorf("%w: the change was lost", ErrUnavailable)
 	// ErrUnavailable: the store cannot answer or write now; nothing was changed,
 	// or it is not known whether something was.
 	ErrUnavailable = errors.New("the store is not available")

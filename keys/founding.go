@@ -106,7 +106,7 @@ func (r *Registry) Found(ctx context.Context, by Actor, token string, f Founding
 	if err != nil {
 		return "", Created{}, err
 	}
-	if _, err := r.settle(ctx, commit, ""); err != nil {
+	if _, err := r.settle(ctx, by, commit); err != nil {
 		return "", Created{}, err
 	}
 	if session, err = r.beginSession(ctx, by, b.Account, now()); err != nil {

@@ -63,19 +63,5 @@ func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, wher
 		e.Kind = tokens.Cut
 		return nil
 	})
-	if errors.Is(err, errAlready) {
-		receipt, err = r.reportedBefore(ctx, by, key)
-		return Leak{key, receipt, kept}, err
-	}
 	return Leak{changed, receipt, kept}, err
-}
-
-// reportedBefore waits for the cut of an earlier report, if it is not known how far
-// that has reached.
-func (r *Registry) reportedBefore(ctx context.Context, by Actor, key Key) (Receipt, error) {
-	events, err := r.config.Store.Events(ctx, key.OrganizationID, EventPage{Action: "secret.leaked", Target: key.ID, Newest: true, Limit: 1})
-	if err != nil || len(events) == 0 {
-		return Receipt{}, err
-	}
-	return r.Reached(ctx, by, events[0])
 }

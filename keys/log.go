@@ -2,6 +2,8 @@ package keys
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -11,6 +13,8 @@ import (
 // Positions are gapless and in the order of the commits; a reader that sees the
 // tip n sees exactly the entries up to n that are above the floor.
 type Log interface {
+	Receipts
+
 	// Append commits one entry by itself.
 	Append(ctx context.Context, entry Entry) (Commit, error)
 	// Read returns at most limit entries after a position, oldest first, and the
@@ -26,25 +30,15 @@ type Log interface {
 	// their receipts they are the record of what was revoked.
 	RaiseFloor(ctx context.Context, t time.Time) error
 
-	// Receipt returns what Confirmed stored for a position, with the actor and the
-	// reason of the entry there.
-	Receipt(ctx context.Context, position uint64) (Receipt, error)
-	// Confirmed stores receipts for the cuts at their positions, all or none. One that
-	// is there already stays.
-	Confirmed(ctx context.Context, receipts ...Receipt) error
-	// Unconfirmed returns the oldest cuts from before t that have no receipt, at most
-	// a thousand, oldest first.
-	Unconfirmed(ctx context.Context, t time.Time) (positions []uint64, err error)
-
 	// Join stores a session. From its commit on, revocations wait for it.
 	Join(ctx context.Context, s Session) error
 	// Attach moves a session to another server; [ErrNotFound] when it has ended,
 	// or is another client's.
 	Attach(ctx context.Context, id, clientID, via string) error
-	// Report raises Applied of sessions, by id, and Beat of the server that says
-	// so. Sessions that have ended are passed over; [ErrNotFound] when the server's
+	// Report raises what sessions, by id, have applied, and Beat of the server that
+	// says so. Sessions that have ended are passed over; [ErrNotFound] when the server's
 	// own has.
-	Report(ctx context.Context, server string, applied map[string]uint64) error
+	Report(ctx context.Context, server string, applied map[string]Ack) error
 	// Leave removes a session; removing it again is no error.
 	Leave(ctx context.Context, id string) error
 	// Sessions returns all of them.
@@ -85,13 +79,23 @@ type Session struct {
 	AcceptStale time.Duration
 	JoinedAt    time.Time
 	// Applied is the position up to which it has applied the log, as its server
-	// last reported it to the others.
+	// last reported it to the others; 0 when that was another history of the log.
 	Applied uint64
 	// Beat of a server grows while it lives.
 	Beat uint64
 	// Poll is the last sign of life of one that follows over Redis. It is not stored.
 	Poll string
 }
+
+// PublicID names the session for people. Nobody can poll with it.
+func (s Session) PublicID() string {
+	sum := sha256.Sum256([]byte("verifier " + s.ID))
+	return "vfr_" + base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:15])
+}
+
+// An Ack says up to where somebody has applied the log, and the head of the entry there:
+// a position alone does not tell one history from another.
+type Ack struct{ Position, Head uint64 }
 
 // Server tells whether the session is a server's own.
 func (s Session) Server() bool { return s.Via == s.ID }
@@ -101,9 +105,11 @@ type Relay interface {
 	// Publish returns when this server has applied the log up to a commit, or does
 	// not get to it in about a second: then it will.
 	Publish(ctx context.Context, at Commit)
-	// Confirm returns when every session has applied the log up to a commit, or has
-	// been silent until its lease and a margin had passed since the call; the receipt
-	// says so when one of these may accept for longer. The receipt that it returns is
-	// stored soon after.
+	// Confirm returns the receipt of a cut that was just committed, once it is settled and
+	// stored. When ctx ends first, or this server is about to stop, the receipt is
+	// [Waiting], and the wait goes on without the caller. [ErrLost] when the store lost
+	// the change.
 	Confirm(ctx context.Context, at Commit) (Receipt, error)
+	// Reached is Confirm for a cut that was made before, here or elsewhere.
+	Reached(ctx context.Context, position uint64) (Receipt, error)
 }

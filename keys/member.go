@@ -85,7 +85,7 @@ func (r *Registry) AddMember(ctx context.Context, by Actor, m Member) (Member, e
 	if err != nil {
 		return Member{}, err
 	}
-	_, err = r.settle(ctx, commit, "")
+	_, err = r.settle(ctx, by, commit)
 	return m, err
 }
 
@@ -195,6 +195,6 @@ func (r *Registry) changeMember(ctx context.Context, by Actor, action Action, or
 	if err != nil {
 		return Member{}, err
 	}
-	_, err = r.settle(ctx, commit, "")
+	_, err = r.settle(ctx, by, commit)
 	return m, err
 }

@@ -114,7 +114,7 @@ func (r *Registry) CreateOrganization(ctx context.Context, by Actor, o Organizat
 	if err != nil {
 		return Organization{}, err
 	}
-	_, err = r.settle(ctx, commit, "")
+	_, err = r.settle(ctx, by, commit)
 	return o, err
 }
 
@@ -147,13 +147,26 @@ func (r *Registry) changeOrganization(ctx context.Context, by Actor, action Acti
 		would = *o
 		return entry, by.trial()
 	})
-	if errors.Is(err, errTrial) {
+	switch {
+	case errors.Is(err, errTrial):
 		return would, Receipt{}, nil
-	}
-	if err != nil {
+	case errors.Is(err, errAlready):
+		return r.samePlan(ctx, by, id)
+	case err != nil:
 		return Organization{}, Receipt{}, err
 	}
-	receipt, err := r.settle(ctx, at, "")
+	receipt, err := r.settle(ctx, by, at)
+	return o, receipt, err
+}
+
+// samePlan is the answer to a move to the plan that the organisation is on: if that has
+// no API access, with the receipt of the cut that took it.
+func (r *Registry) samePlan(ctx context.Context, by Actor, id string) (Organization, Receipt, error) {
+	o, err := r.config.Store.Organization(ctx, id)
+	if err != nil || by.DryRun || r.plans[o.Plan].APIAccess {
+		return o, Receipt{}, err
+	}
+	receipt, err := r.already(ctx, by, tokens.Organization(id))
 	return o, receipt, err
 }
 
@@ -181,6 +194,9 @@ func (r *Registry) SetPlan(ctx context.Context, by Actor, id, plan, reason strin
 		return Organization{}, Receipt{}, err
 	}
 	return r.changeOrganization(ctx, by, "plan.set", id, func(o *Organization, e *Entry) error {
+		if o.Plan == plan {
+			return errAlready
+		}
 		if r.plans[o.Plan].APIAccess && !r.plans[plan].APIAccess {
 			e.Kind = tokens.Cut
 		}

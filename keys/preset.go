@@ -106,7 +106,7 @@ func (r *Registry) changePresets(ctx context.Context, by Actor, action Action, p
 	entry.Changes = diff(old, p.fields())
 	at, err := store(entry)
 	if err == nil {
-		_, err = r.settle(ctx, at, "")
+		_, err = r.settle(ctx, by, at)
 	}
 	return err
 }

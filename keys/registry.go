@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-
-	"github.com/imara/apikeys/tokens"
 )
 
 // Config of a [Registry]. Store, Relay and Peppers are required.
@@ -55,19 +53,6 @@ func New(config Config) (*Registry, error) {
 		r.plans[p.Name] = p
 	}
 	return r, nil
-}
-
-// settle makes a committed entry known. A cut waits until no verifier accepts
-// what it cut; a touch until this server has read it.
-func (r *Registry) settle(ctx context.Context, at Commit, clientID string) (Receipt, error) {
-	if at.Kind != tokens.Cut {
-		r.config.Relay.Publish(ctx, at)
-		return Receipt{}, nil
-	}
-	cut := now()
-	receipt, err := r.config.Relay.Confirm(ctx, at)
-	receipt.ClientID, receipt.RevokedAt = clientID, cut
-	return receipt, err
 }
 
 // Key returns a key of the organisation, by its id or client id, or [ErrNotFound].

@@ -138,7 +138,7 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	if err != nil {
 		return Resource{}, err
 	}
-	_, err = r.settle(ctx, at, "")
+	_, err = r.settle(ctx, by, at)
 	return res, err
 }
 
@@ -166,7 +166,7 @@ func (r *Registry) RemoveResource(ctx context.Context, by Actor, id string) erro
 		return nil
 	}
 	if err == nil {
-		_, err = r.settle(ctx, at, "")
+		_, err = r.settle(ctx, by, at)
 	}
 	return err
 }

@@ -3,110 +3,76 @@ package keys
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/imara/apikeys/tokens"
 )
 
-// Revoke ends a key for good and frees its slot. When it returns a receipt, no
-// verifier accepts any token of the key: no request that reaches one afterwards
-// passes, wherever and whenever the token was minted. It returns as soon as every
-// verifier has confirmed, and at the latest one lease after the change is stored.
+// Revoke ends a key for good and frees its slot. When it returns a receipt that is
+// settled, no verifier accepts any token of the key: no request that reaches one
+// afterwards passes, wherever and whenever the token was minted. It returns as soon as
+// every verifier has confirmed, at the latest one lease after the change is stored, or
+// when the actor no longer waits: the receipt is [Waiting] then, and the wait goes on.
 //
-// Revoking a revoked key changes nothing and returns the same receipt. If only
-// the wait failed, because ctx ended, the key is revoked all the same and the
-// error says so; call again to wait again.
+// Revoking a revoked key changes nothing and returns the same receipt.
 func (r *Registry) Revoke(ctx context.Context, by Actor, organizationID, id, reason string) (Key, Receipt, error) {
 	if err := checkReason(reason); err != nil {
 		return Key{}, Receipt{}, err
 	}
-	key, receipt, err := r.change(ctx, by, "key.revoke", organizationID, id, func(_ Organization, _ int, k *Key, e *Entry) error {
+	return r.change(ctx, by, "key.revoke", organizationID, id, func(_ Organization, _ int, k *Key, e *Entry) error {
 		if !k.RevokedAt.IsZero() {
 			return errAlready
 		}
 		k.RevokedAt, k.RevokedReason = now(), reason
-		e.Kind, e.Reason = tokens.Cut, reason
+		e.Kind, e.At, e.Reason = tokens.Cut, k.RevokedAt, reason
 		return nil
 	})
-	if errors.Is(err, errAlready) {
-		return r.revokedBefore(ctx, by, organizationID, id)
-	}
-	if key.ID == "" {
-		return Key{}, Receipt{}, err
-	}
-	receipt.By, receipt.Reason = by.Name(), reason
-	return r.revoked(key, receipt, err)
 }
 
-// Receipt returns what the revocation of a key rests on, or [ErrNotFound] when it is
-// not revoked, or not confirmed yet.
-func (r *Registry) Receipt(ctx context.Context, key Key) (Receipt, error) {
+// RevokedReceipt returns how far the revocation of a key has reached by now, or
+// [ErrNotFound] when it is not revoked.
+func (r *Registry) RevokedReceipt(ctx context.Context, key Key) (Receipt, error) {
 	if key.RevokedAt.IsZero() {
 		return Receipt{}, ErrNotFound
 	}
-	receipt, err := r.config.Store.Receipt(ctx, key.RevokedPosition)
-	receipt.ClientID, receipt.RevokedAt = key.ClientID, key.RevokedAt
-	return receipt, err
+	return r.reached(ctx, Actor{Wait: -1}, key.RevokedPosition)
 }
 
-// errAlready ends the transaction of a second revoke without a change.
-var errAlready = errors.New("already revoked")
+// errAlready ends the transaction of a change that asks for what is so already.
+var errAlready = errors.New("it is so already")
 
-func (r *Registry) revokedBefore(ctx context.Context, by Actor, organizationID, id string) (Key, Receipt, error) {
-	key, err := r.config.Store.Key(ctx, organizationID, id)
-	if err != nil {
-		return Key{}, Receipt{}, err
-	}
-	receipt, err := r.config.Store.Receipt(ctx, key.RevokedPosition)
+// already answers a change that asked for what is so: with the receipt of the newest cut
+// of the subject, which made it so, or with none when nothing was ever cut. Nothing is
+// appended: one revocation is one entry, however often it is asked for.
+func (r *Registry) already(ctx context.Context, by Actor, subject tokens.Subject) (Receipt, error) {
+	position, err := r.config.Store.LastCut(ctx, subject)
 	if errors.Is(err, ErrNotFound) {
-		receipt, err = r.confirmAgain(ctx, by, "key.revoke", organizationID, key.ID, tokens.Client(key.ClientID), key.RevokedPosition)
+		return Receipt{}, nil
 	}
-	return r.revoked(key, receipt, err)
-}
-
-func (r *Registry) revoked(key Key, receipt Receipt, err error) (Key, Receipt, error) {
-	receipt.ClientID, receipt.RevokedAt = key.ClientID, key.RevokedAt
-	if err != nil {
-		err = fmt.Errorf("the key is revoked, but it is not confirmed that every verifier knows: %w", err)
-	}
-	return key, receipt, err
-}
-
-// RevokeToken cuts a single access token of an organisation by its jti (RFC 7009).
-func (r *Registry) RevokeToken(ctx context.Context, by Actor, organizationID, jti string) (Receipt, error) {
-	commit, err := r.config.Store.Append(ctx, by.did("token.revoke", organizationID, jti, tokens.Cut, tokens.Token(jti)))
 	if err != nil {
 		return Receipt{}, err
 	}
-	return r.settle(ctx, commit, "")
+	return r.reached(ctx, by, position)
 }
 
-// A Receipt proves that a cut has reached every verifier.
-type Receipt struct {
-	ClientID  string
-	RevokedAt time.Time
-	// Position of the cut in the revocation log.
-	Position uint64
-	State    ReceiptState
-	// Confirmed of Total verifiers have applied the cut; each of the others was
-	// silent until its lease had ended, and refuses since.
-	Confirmed, Total int
-	Waited           time.Duration
-	// By and Reason are who revoked, and why. They stand in the log with the cut.
-	By     string
-	Reason string
+// RevokeToken cuts a single access token of an organisation by its jti (RFC 7009), once:
+// again, it returns the receipt of the first time.
+func (r *Registry) RevokeToken(ctx context.Context, by Actor, organizationID, jti string) (Receipt, error) {
+	subject := tokens.Token(jti)
+	by.IdempotencyKey = string(subject) // it outlives the token, which is when it may be forgotten
+	commit, err := r.config.Store.Append(ctx, by.did("token.revoke", organizationID, jti, tokens.Cut, subject))
+	switch {
+	case errors.Is(err, ErrRepeated):
+		return r.already(ctx, by, subject)
+	case err != nil:
+		return Receipt{}, err
+	}
+	return r.settle(ctx, by, commit)
 }
 
-// ReceiptState says what the receipt rests on.
-type ReceiptState string
-
-const (
-	// Confirmed: every verifier has said that it applied the cut.
-	Confirmed ReceiptState = "confirmed"
-	// LeaseEnded: some did not, and their leases have ended.
-	LeaseEnded ReceiptState = "lease_ended"
-	// Waived: some did not, and their owners let them accept a stale view for longer
-	// than their leases.
-	Waived ReceiptState = "waived"
-)
+// recentCut keeps the receipt of a cut that an edit may be the repetition of.
+func recentCut(receipt Receipt) Receipt {
+	if receipt.Settled() && now().Sub(receipt.RevokedAt) > IdempotencyTime {
+		return Receipt{}
+	}
+	return receipt
+}

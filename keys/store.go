@@ -210,9 +210,18 @@ type Entry struct {
 	Target         string
 	Reason         string
 	Changes        Changes
+	// At is when it happened, as what it changes says; zero is when it is committed.
+	At time.Time
 	// LimitReached: it took the last slot of the plan. For webhooks.
 	LimitReached bool
+	// With are entries that commit with this one and stand right after it.
+	With []Entry
 }
 
-// A Commit is an entry as the log has it.
-type Commit = tokens.Entry
+// A Commit is an entry as the log has it, and what committed with it.
+type Commit struct {
+	tokens.Entry
+	// Through is the position of the last entry that committed with it, its own when it
+	// was alone.
+	Through uint64
+}

@@ -9,7 +9,7 @@ import (
 )
 
 // Suspend stops a key until it is resumed: no new tokens, and every token it has
-// is cut. It keeps its slot of the plan. Suspending again cuts again.
+// is cut. It keeps its slot of the plan. Suspending again returns the same receipt.
 func (r *Registry) Suspend(ctx context.Context, by Actor, organizationID, id, reason string) (Key, Receipt, error) {
 	if err := checkReason(reason); err != nil {
 		return Key{}, Receipt{}, err
@@ -18,11 +18,14 @@ func (r *Registry) Suspend(ctx context.Context, by Actor, organizationID, id, re
 		if !k.RevokedAt.IsZero() {
 			return ErrRevoked
 		}
-		if k.SuspendedAt.IsZero() {
-			k.SuspendedAt = now()
+		hold := k.StaffHold || by.staff()
+		switch {
+		case k.SuspendedAt.IsZero():
+			k.SuspendedAt, e.Kind = now(), tokens.Cut
+		case k.StaffHold == hold:
+			return errAlready
 		}
-		k.StaffHold = k.StaffHold || by.staff()
-		e.Kind, e.Reason = tokens.Cut, reason
+		k.StaffHold, e.Reason = hold, reason
 		return nil
 	})
 }

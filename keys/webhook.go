@@ -90,7 +90,7 @@ func EventTypes() []string {
 // Types are what webhooks are told about an entry.
 func (e *Entry) Types() []string {
 	var types []string
-	if t, ok := eventTypes[e.Action]; ok && e.Reason != again {
+	if t, ok := eventTypes[e.Action]; ok {
 		types = append(types, t)
 	}
 	if e.LimitReached {
@@ -141,7 +141,7 @@ func (r *Registry) AddWebhook(ctx context.Context, by Actor, w Webhook) (Webhook
 	if err != nil {
 		return Webhook{}, err
 	}
-	_, err = r.settle(ctx, at, "")
+	_, err = r.settle(ctx, by, at)
 	return w, err
 }
 
@@ -189,7 +189,7 @@ func (r *Registry) RemoveWebhook(ctx context.Context, by Actor, organizationID, 
 	entry.Changes = diff(w.fields(), nil)
 	at, err := r.config.Store.RemoveWebhook(ctx, organizationID, id, entry)
 	if err == nil {
-		_, err = r.settle(ctx, at, "")
+		_, err = r.settle(ctx, by, at)
 	}
 	return err
 }
@@ -253,7 +253,7 @@ func (r *Registry) Tell(ctx context.Context) error {
 			}
 			commit, err := r.config.Store.Append(ctx, by.did(action, k.OrganizationID, k.ID, tokens.Touch, tokens.Client(k.ClientID)))
 			if err == nil {
-				_, err = r.settle(ctx, commit, "")
+				_, err = r.settle(ctx, by, commit)
 			}
 			if err != nil && !errors.Is(err, ErrRepeated) {
 				return err

@@ -108,7 +108,7 @@ func TestAuditPagesJoin(t *testing.T) {
 	}
 	w.problem("another filter", w.call("GET", "/v1/orgs/org/audit-events?limit=2"+cursor, token, ""), 400, "invalid_cursor")
 	cuts := w.call("GET", "/v1/orgs/org/revocations", token, "").json["data"].([]any)
-	if len(cuts) != 1 || cuts[0].(map[string]any)["receipt"].(map[string]any)["state"] != "confirmed" || cuts[0].(map[string]any)["reason"] != "unused" {
+	if len(cuts) != 2 || cuts[0].(map[string]any)["receipt"].(map[string]any)["state"] != "confirmed" || cuts[0].(map[string]any)["reason"] != "unused" {
 		t.Errorf("%v", cuts)
 	}
 	verdict := w.call("GET", "/v1/orgs/org/audit-events/verify", token, "")

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -26,6 +27,7 @@ type call struct {
 	claims       *tokens.Claims
 	url          *url.URL
 	w            http.ResponseWriter // for the request's line of log
+	jose         bool                // a signed answer is wanted
 }
 
 type callKey struct{}
@@ -92,6 +94,14 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 			return c, fmt.Errorf("%w: %s is there once and not empty, or not there", errHeader, name)
 		}
 	}
+	if c.jose = rt.signs && strings.HasPrefix(r.Header.Get("Accept"), "application/jose"); !c.jose {
+		r.Header.Del("Accept") // there is but one answer
+	}
+	wait := time.Duration(-1) // who reads is told at once
+	if r.Method != http.MethodGet {
+		wait = defaultWait
+	}
+	c.by.Wait = preferredWait(r.Header, wait)
 	matches := r.Header.Values("If-Match")
 	if len(matches) > 0 && matches[0] != "*" {
 		// Weak and unquoted tags, and lists of them, are not what anything has.

@@ -64,7 +64,7 @@ func (s *server) gitHubLeaks(ctx context.Context, c call, in *struct {
 	}
 	out := &answer[[]GitHubFeedback]{Body: []GitHubFeedback{}}
 	for _, match := range in.Body {
-		report, err := s.leaked(ctx, c, match.Token, "GitHub ("+checked(match.Source)+")")
+		report, _, err := s.leaked(ctx, c, match.Token, "GitHub ("+checked(match.Source)+")")
 		if err != nil {
 			return nil, err
 		}

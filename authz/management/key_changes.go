@@ -110,11 +110,12 @@ func (s *server) changed(ctx context.Context, c call, key keys.Key, receipt keys
 	if err != nil {
 		return nil, err
 	}
-	body := ChangedKey{Key: show(key), Limits: s.limits(ctx, c)}
+	changed := &answer[ChangedKey]{ETag: etag(key.Version()), Body: ChangedKey{Key: show(key), Limits: s.limits(ctx, c)}}
 	if receipt.Position != 0 {
-		body.Receipt = authz.ShowReceipt(receipt)
+		changed.Body.Receipt = authz.ShowReceipt(receipt)
+		changed.Status, changed.Location = s.waiting(receipt)
 	}
-	return &answer[ChangedKey]{ETag: etag(key.Version()), Body: body}, nil
+	return changed, nil
 }
 
 // keyRevoked answers again a request that revoked a key: as every second revoke, it
@@ -132,6 +133,5 @@ func (s *server) keyChanged(ctx context.Context, c call, e keys.Event) (*answer[
 		return nil, err
 	}
 	receipt, err := s.Registry.Reached(ctx, c.by, e)
-	receipt.ClientID = key.ClientID
 	return s.changed(ctx, c, key, receipt, err)
 }

@@ -104,8 +104,8 @@ func (s *server) keyRoutes() {
 	register(s, route{id: "list-keys", method: "GET", path: "/orgs/{org}/keys", scope: "keys:read", action: "key.read", summary: "List keys"}, s.listKeys, nil)
 	register(s, route{id: "create-key", method: "POST", path: "/orgs/{org}/keys", scope: "keys:write", action: "key.create", summary: "Create a key", status: 201}, s.createKey, s.secretShown)
 	register(s, route{id: "show-key", method: "GET", path: "/orgs/{org}/keys/{key}", scope: "keys:read", action: "key.read", summary: "Show a key"}, s.showKey, nil)
-	register(s, route{id: "edit-key", method: "PATCH", path: "/orgs/{org}/keys/{key}", scope: "keys:write", action: "key.edit", summary: "Change a key"}, s.editKey, nil)
-	register(s, route{id: "delete-key", method: "DELETE", path: "/orgs/{org}/keys/{key}", scope: "keys:write", action: "key.revoke", summary: "Revoke a key"},
+	register(s, route{id: "edit-key", cuts: true, method: "PATCH", path: "/orgs/{org}/keys/{key}", scope: "keys:write", action: "key.edit", summary: "Change a key"}, s.editKey, nil)
+	register(s, route{id: "delete-key", cuts: true, method: "DELETE", path: "/orgs/{org}/keys/{key}", scope: "keys:write", action: "key.revoke", summary: "Revoke a key"},
 		func(ctx context.Context, c call, in *struct {
 			KeyPath
 			Change
@@ -116,8 +116,8 @@ func (s *server) keyRoutes() {
 				Body *Reason
 			}{KeyPath: in.KeyPath})
 		}, nil)
-	register(s, route{id: "revoke-key", method: "POST", path: "/orgs/{org}/keys/{key}/revoke", scope: "keys:write", action: "key.revoke", summary: "Revoke a key"}, s.revokeKey, s.keyRevoked)
-	register(s, route{id: "suspend-key", method: "POST", path: "/orgs/{org}/keys/{key}/suspend", scope: "keys:write", action: "key.suspend", summary: "Suspend a key"}, s.suspendKey, s.keyChanged)
+	register(s, route{id: "revoke-key", cuts: true, method: "POST", path: "/orgs/{org}/keys/{key}/revoke", scope: "keys:write", action: "key.revoke", summary: "Revoke a key"}, s.revokeKey, s.keyRevoked)
+	register(s, route{id: "suspend-key", cuts: true, method: "POST", path: "/orgs/{org}/keys/{key}/suspend", scope: "keys:write", action: "key.suspend", summary: "Suspend a key"}, s.suspendKey, s.keyChanged)
 	register(s, route{id: "resume-key", method: "POST", path: "/orgs/{org}/keys/{key}/resume", scope: "keys:write", action: "key.resume", summary: "Resume a suspended key"}, s.resumeKey, s.keyChanged)
 	register(s, route{id: "approve-key", method: "POST", path: "/orgs/{org}/keys/{key}/approve", scope: "keys:write", action: "key.approve", summary: "Approve a key that waits"}, s.approveKey, s.keyChanged)
 }
@@ -160,7 +160,7 @@ func (s *server) showKey(ctx context.Context, c call, in *struct {
 		return nil, err
 	}
 	shown := show(key)
-	switch receipt, err := s.Registry.Receipt(ctx, key); {
+	switch receipt, err := s.Registry.RevokedReceipt(ctx, key); {
 	case err == nil:
 		shown.Receipt = authz.ShowReceipt(receipt)
 	case !errors.Is(err, keys.ErrNotFound):

@@ -111,7 +111,7 @@ func (s *server) organizationRoutes() {
 	register(s, route{id: "show-organization", method: "GET", path: "/orgs/{org}", scope: "org:read", action: "organization.read", summary: "Show an organisation"}, s.showOrganization, nil)
 	register(s, route{id: "rename-organization", method: "PATCH", path: "/orgs/{org}", scope: "org:write", action: "organization.rename", summary: "Rename an organisation"}, s.editOrganization, nil)
 	register(s, route{id: "show-limits", method: "GET", path: "/orgs/{org}/limits", scope: "org:read", action: "organization.read", summary: "Show how many keys are active, and may be"}, s.showLimits, nil)
-	register(s, route{id: "set-plan", method: "POST", path: "/orgs/{org}/plan", scope: "operator", action: "plan.set", summary: "Move an organisation to a plan"}, s.setPlan, s.planSet)
+	register(s, route{id: "set-plan", cuts: true, method: "POST", path: "/orgs/{org}/plan", scope: "operator", action: "plan.set", summary: "Move an organisation to a plan"}, s.setPlan, s.planSet)
 	register(s, route{id: "set-limit", method: "POST", path: "/orgs/{org}/limit", scope: "operator", action: "limit.set", summary: "Set a limit of active keys, and say why"}, s.setLimit, s.organizationMade)
 	register(s, route{id: "request-limit", method: "POST", path: "/orgs/{org}/limit-requests", scope: "org:write", action: "limit.request", summary: "Ask for another limit", status: 201}, s.requestLimit, s.organizationMade)
 	register(s, route{id: "answer-limit-request", method: "POST", path: "/orgs/{org}/limit-requests/answer", scope: "operator", action: "limit.answer", summary: "Answer the open request"}, s.answerLimit, s.organizationMade)
@@ -185,6 +185,7 @@ func (s *server) planAnswer(ctx context.Context, c call, o keys.Organization, re
 	a.Body.Limits.Max = s.Registry.Limit(o) // of a dry run, too
 	if receipt.Position != 0 {
 		a.Body.Receipt = authz.ShowReceipt(receipt)
+		a.Status, a.Location = s.waiting(receipt)
 	}
 	return a
 }

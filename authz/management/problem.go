@@ -77,6 +77,7 @@ var problems = []struct {
 	{keys.ErrOwnsKeys, http.StatusConflict, "member_owns_keys", "The member owns keys", `Name in "keys_go_to" who takes them over, or revoke them.`},
 	{keys.ErrInUse, http.StatusConflict, "in_use", "Active keys use it", "Revoke them, or take it from them first."},
 	{keys.ErrChanged, http.StatusPreconditionFailed, "precondition_failed", "It was changed meanwhile", "Read it again, and send its ETag as If-Match."},
+	{keys.ErrWaiting, http.StatusConflict, "receipt_waiting", "The receipt is not settled yet", "Ask again with Prefer: wait=60."},
 	{errPrecondition, http.StatusPreconditionRequired, "precondition_required", "If-Match is required", "Send the ETag of what you change as If-Match."},
 	{errMismatch, http.StatusUnprocessableEntity, "idempotency_mismatch", "The Idempotency-Key belongs to another request", "Use a new key for a new request."},
 	{errHeader, http.StatusBadRequest, "invalid_header", "A header cannot be read", ""},

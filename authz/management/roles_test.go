@@ -46,7 +46,11 @@ func newWorld(t *testing.T) *world {
 		if err != nil || len(deliveries) != 1 {
 			t.Fatalf("%d deliveries, %v", len(deliveries), err)
 		}
-		w.ids[org] = map[string]string{"webhook": hook.ID, "delivery": deliveries[0].ID, "org": org, "key": c.Key.ID, "secret": "sec_" + c.Secret.CredentialID(), "member": "mem_" + org + "_owner2"}
+		cut, err := a.registry.RevokeToken(ctx, by, org, "jti of "+org)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ids[org] = map[string]string{"position": fmt.Sprint(cut.Position), "webhook": hook.ID, "delivery": deliveries[0].ID, "org": org, "key": c.Key.ID, "secret": "sec_" + c.Secret.CredentialID(), "member": "mem_" + org + "_owner2"}
 	}
 	w.member("staff", keys.Support)
 	w.member("staff", keys.Staff)

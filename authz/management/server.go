@@ -1,6 +1,7 @@
 package management
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -62,7 +63,7 @@ func (s *server) handler() http.Handler {
 					ClientCredentials: &huma.OAuthFlow{TokenURL: s.Issuer + "/oauth2/token", Scopes: map[string]string{}}}}},
 			},
 		},
-		Formats:                      map[string]huma.Format{"application/json": format, "json": format},
+		Formats:                      map[string]huma.Format{"application/json": format, "json": format, "application/jose": jose},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{s.transform},
@@ -79,6 +80,7 @@ func (s *server) handler() http.Handler {
 	s.usageRoutes()
 	s.operationRoutes()
 	s.leakRoutes()
+	s.receiptRoutes()
 	s.webhookRoutes()
 	document := s.document()
 	public(mux, s.base+"/v1/openapi.json", "application/openapi+json", func(string) []byte { return document })
@@ -115,10 +117,15 @@ type route struct {
 	// media of the answer where it is not JSON.
 	media   []string
 	repeats bool // it knows what it did under an Idempotency-Key
+	cuts    bool // it may wait for a receipt, and answer 202
+	signs   bool // it answers with a JWS to who asks for application/jose
 }
 
 // An answer is what a handler returns.
 type answer[B any] struct {
+	// Status is that of the route unless it is set: 202 while a receipt waits.
+	Status   int
+	Location string `header:"Location"`
 	ETag     string `header:"ETag"`
 	Link     string `header:"Link"`
 	Replayed string `header:"Idempotency-Replayed"`
@@ -126,6 +133,8 @@ type answer[B any] struct {
 }
 
 func (a *answer[B]) replayed() { a.Replayed = "true" }
+
+func (a *answer[B]) statusOr(status int) { a.Status = cmp.Or(a.Status, status) }
 
 // nothing is the answer of a route that removes something.
 type nothing struct {
@@ -139,6 +148,7 @@ func (a *nothing) replayed() { a.Replayed = "true" }
 type Change struct {
 	DryRun  bool   `query:"dry_run" doc:"Check everything, and change nothing."`
 	IfMatch string `header:"If-Match" doc:"The ETag that what is changed must have."`
+	Prefer  string `header:"Prefer" doc:"wait=N waits at most so many seconds for a receipt, 12 without (RFC 7240); then the answer is 202 with its Location."`
 	Caller
 }
 
@@ -169,10 +179,19 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 	if rt.scope != "" {
 		op.Security = []map[string][]string{{"token": {rt.scope}}}
 	}
+	if rt.cuts {
+		body, _ := reflect.TypeFor[O]().FieldByName("Body")
+		schema := s.api.OpenAPI().Components.Schemas.Schema(body.Type, true, "")
+		op.Responses["202"] = &huma.Response{Description: "It is done, and the receipt still waits: see Location.",
+			Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		c, _ := ctx.Value(callKey{}).(call)
 		out, err := once(ctx, s, c, func() (*O, error) { return handle(ctx, c, in) },
 			func(e keys.Event) (*O, error) { return replay(ctx, c, e) })
+		if a, ok := any(out).(interface{ statusOr(int) }); ok && err == nil {
+			a.statusOr(cmp.Or(rt.status, http.StatusOK))
+		}
 		return out, s.problem(ctx, rt, err)
 	})
 }

@@ -96,7 +96,7 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	if len(unused) > 0 && len(unused) < len(page.Scopes) {
 		page.Unneeded = url.Values{"without": unused}.Encode()
 	}
-	receipt, err := p.Registry.Receipt(ctx, k)
+	receipt, err := p.Registry.RevokedReceipt(ctx, k)
 	if err == nil {
 		page.Receipt = &receipt
 		page.RevokedBy = cmp.Or(named(members, receipt.By).Name, receipt.By)

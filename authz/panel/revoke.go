@@ -158,26 +158,7 @@ func (p *panel) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error
 		return err
 	case err != nil: // it is revoked; its page says that nobody knows how far
 		p.Logger.Error("revocation not confirmed", "client_id", revoked.ClientID, "request_id", v.by.RequestID, "error", err)
-	default:
-		p.awaitReceipt(r.Context(), revoked)
 	}
 	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
 	return nil
-}
-
-// awaitReceipt returns when the receipt of a revocation can be read on every server, or
-// does not appear in a second: it is stored soon after it is true.
-func (p *panel) awaitReceipt(ctx context.Context, k keys.Key) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	for {
-		if _, err := p.Registry.Receipt(ctx, k); !errors.Is(err, keys.ErrNotFound) {
-			return
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return
-		}
-	}
 }

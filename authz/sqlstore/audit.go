@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -9,22 +8,27 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 )
 
-const eventColumns = `l.seq, l.at, l.organization_id, l.action, l.target, l.actor, l.member_id, l.request_id, l.address, l.reason, l.changes, l.kind, l.subject, l.hash, l.confirmed_at, l.state, l.confirmed, l.total, l.waited_us`
+// eventColumns are those of eventTables; an event that cut has its receipt with it.
+const (
+	eventColumns = receiptColumns + `, l.request_id, l.address, l.changes, l.kind, l.hash`
+	eventTables  = ` log l LEFT JOIN receipts r ON r.seq = l.seq`
+)
 
 // scanEvent reads columns, and eventColumns after them.
 func scanEvent(rows *sql.Rows, columns ...any) (e keys.Event, err error) {
-	var at, confirmed, waited int64
+	var r receiptRow
 	var changes string
-	var receipt keys.Receipt
-	err = rows.Scan(append(columns, &e.Position, &at, &e.OrganizationID, &e.Action, &e.Target, &e.ClientID, &e.MemberID, &e.RequestID, &e.Address,
-		&e.Reason, &changes, &e.Kind, &e.Subject, &e.Hash, &confirmed, &receipt.State, &receipt.Confirmed, &receipt.Total, &waited)...)
-	if confirmed > 0 {
-		receipt.Position, receipt.Waited, receipt.By, receipt.Reason = e.Position, time.Duration(waited)*time.Microsecond, cmp.Or(e.MemberID, e.ClientID), e.Reason
+	columns = append(append(columns, r.columns()...), &e.RequestID, &e.Address, &changes, &e.Kind, &e.Hash)
+	err = rows.Scan(columns...)
+	receipt := r.receipt()
+	e.Position, e.At, e.OrganizationID, e.Action, e.Target = r.Position, r.RevokedAt, r.OrganizationID, r.Action, r.Target
+	e.ClientID, e.MemberID, e.Reason, e.Subject = r.actor, r.member, r.Reason, r.Subject
+	if e.Kind == tokens.Cut {
 		e.Receipt = &receipt
 	}
-	e.At = time.UnixMicro(at).UTC()
 	if err == nil && changes != "" {
 		err = json.Unmarshal([]byte(changes), &e.Changes)
 	}
@@ -34,7 +38,7 @@ func scanEvent(rows *sql.Rows, columns ...any) (e keys.Event, err error) {
 func plainEvent(rows *sql.Rows) (keys.Event, error) { return scanEvent(rows) }
 
 // selected is what an EventPage selects, of the log as l.
-const selected = ` FROM log l
+const selected = ` FROM` + eventTables + `
 	WHERE l.organization_id = $1 AND l.seq > $2 AND l.seq < $3 AND l.at >= $4 AND l.at < $5
 	  AND ($6 = '' OR l.action = $6) AND ($7 = '' OR l.target = $7) AND ($8 = '' OR l.actor = $8 OR l.member_id = $8) AND ($9 = '' OR l.kind = $9)`
 
@@ -72,7 +76,7 @@ func (s *Store) CountEvents(ctx context.Context, organizationID string, page key
 
 // Heads implements keys.Audit.
 func (s *Store) Heads(ctx context.Context) ([]keys.Event, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l
+	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM`+eventTables+`
 		WHERE l.hash IS NOT NULL AND l.seq IN (SELECT MAX(seq) FROM log WHERE seq > (SELECT COALESCE(MAX(c.seq), 0) FROM checkpoints c, feed f WHERE c.seq <= f.seq) GROUP BY organization_id)
 		ORDER BY l.seq`)
 	events, err := collect(rows, err, plainEvent)
@@ -110,7 +114,7 @@ func repeated(ctx context.Context, q querier, clientID, key string, since time.T
 	if err != nil {
 		return keys.Event{}, "", err
 	}
-	rows, err := q.QueryContext(ctx, `SELECT `+eventColumns+` FROM log l WHERE l.seq = $1`, seq)
+	rows, err := q.QueryContext(ctx, `SELECT `+eventColumns+` FROM`+eventTables+` WHERE l.seq = $1`, seq)
 	events, err := collect(rows, err, plainEvent)
 	if err != nil || len(events) == 0 {
 		return keys.Event{}, "", err

@@ -21,6 +21,7 @@ func TestCommittedMigrationsStayAsTheyAre(t *testing.T) {
 		"migrations/00006_webhooks.sql":     "645013d0f4c9d639265ed223618ee58d0abc4637881d071864c0c0442d6dca74",
 		"migrations/00007_accounts.sql":     "c29f0dde91f75647473ae97e4cad0589a476467d2a15eaca526b687cb9fa3d3d",
 		"migrations/00008_sessions.sql":     "1d0490e9cae0eebc0a9e0b2098dbd6724792d58bc954198de62f8f8b7d2020ed",
+		"migrations/00010_receipts.sql":     "15e6cc85215e3aecfbfe1f52d05afb8b1e405f42033d2646e88efdd31c9b435a",
 		"migration_00009.go":                "bd13e50e4802044c08a69a7d7176fb4c96e4db66eb7259e6d1215079984484ca",
 	}
 	files, err := filepath.Glob("migrations/*")

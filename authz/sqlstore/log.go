@@ -18,32 +18,50 @@ import (
 // appendEntry is the last statement of a transaction that changes something. It
 // locks the counter until the commit: readers see positions in commit order and
 // without gaps, which a sequence would not give.
-func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, error) {
-	commit := keys.Commit{Kind: e.Kind, Subject: e.Subject, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
-	if err := tx.QueryRowContext(ctx, `UPDATE feed SET seq = seq + 1 WHERE one = 1 RETURNING seq`).Scan(&commit.Position); err != nil {
+func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (commit keys.Commit, err error) {
+	if commit.Entry, err = appendOne(ctx, tx, e); err != nil {
 		return keys.Commit{}, err
 	}
+	commit.Through = commit.Position
+	for _, other := range e.With {
+		also, err := appendOne(ctx, tx, other)
+		if err != nil {
+			return keys.Commit{}, err
+		}
+		commit.Through = also.Position
+	}
+	return commit, nil
+}
+
+func appendOne(ctx context.Context, tx *sql.Tx, e keys.Entry) (tokens.Entry, error) {
+	commit := tokens.Entry{Kind: e.Kind, Subject: e.Subject, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
+	if err := tx.QueryRowContext(ctx, `UPDATE feed SET seq = seq + 1 WHERE one = 1 RETURNING seq`).Scan(&commit.Position); err != nil {
+		return tokens.Entry{}, err
+	}
 	at := time.Now()
+	if !e.At.IsZero() {
+		at = e.At
+	}
 	if e.Actor.IdempotencyKey != "" {
 		// Under the lock: of two requests that run at once, the second finds the first.
 		if _, _, err := repeated(ctx, tx, e.Actor.ClientID, e.Actor.IdempotencyKey, at.Add(-keys.IdempotencyTime)); !errors.Is(err, sql.ErrNoRows) {
-			return keys.Commit{}, cmp.Or(err, error(keys.ErrRepeated))
+			return tokens.Entry{}, cmp.Or(err, error(keys.ErrRepeated))
 		}
 	}
 	var before []byte
 	err := tx.QueryRowContext(ctx, `SELECT hash FROM log WHERE organization_id = $1 AND hash IS NOT NULL ORDER BY seq DESC LIMIT 1`, e.OrganizationID).Scan(&before)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return keys.Commit{}, err
+		return tokens.Entry{}, err
 	}
 	changes := ""
 	if len(e.Changes) > 0 {
 		text, err := json.Marshal(e.Changes)
 		if err != nil {
-			return keys.Commit{}, err
+			return tokens.Entry{}, err
 		}
 		changes = string(text)
 	}
-	event := keys.NewEvent(e, commit, at)
+	event := keys.NewEvent(e, commit.Position, at)
 	_, err = tx.ExecContext(ctx,
 		`INSERT INTO log (seq, subject, kind, terminal, head, at, until, actor, reason, confirmed_at, state, confirmed, total, waited_us,
 		                  organization_id, action, target, member_id, request_id, address, changes, hash, idempotency_key, request_hash)
@@ -53,9 +71,9 @@ func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, er
 		e.OrganizationID, string(e.Action), e.Target, e.Actor.MemberID, e.Actor.RequestID, e.Actor.Address, changes, event.Sum(before),
 		e.Actor.IdempotencyKey, e.Actor.RequestHash)
 	if err != nil {
-		return keys.Commit{}, err
+		return tokens.Entry{}, err
 	}
-	return commit, deliver(ctx, tx, e, commit, at)
+	return commit, deliver(ctx, tx, e, commit.Position, at)
 }
 
 // Append implements keys.Log.
@@ -143,43 +161,10 @@ func (s *Store) RaiseFloor(ctx context.Context, t time.Time) error {
 	_, err := s.write.ExecContext(ctx,
 		`UPDATE feed SET floor = (SELECT seq FROM log WHERE until < $1 ORDER BY seq DESC LIMIT 1)
 		 WHERE floor < (SELECT seq FROM log WHERE until < $1 ORDER BY seq DESC LIMIT 1)`, micros(t))
-	return s.fail(err)
-}
-
-// Receipt implements keys.Log.
-func (s *Store) Receipt(ctx context.Context, position uint64) (r keys.Receipt, err error) {
-	var waited int64
-	err = s.read.QueryRowContext(ctx,
-		`SELECT seq, state, confirmed, total, waited_us, CASE WHEN member_id <> '' THEN member_id ELSE actor END, reason FROM log WHERE seq = $1 AND confirmed_at > 0`, position).
-		Scan(&r.Position, &r.State, &r.Confirmed, &r.Total, &waited, &r.By, &r.Reason)
-	r.Waited = time.Duration(waited) * time.Microsecond
-	return r, s.fail(err)
-}
-
-// Confirmed implements keys.Log.
-func (s *Store) Confirmed(ctx context.Context, receipts ...keys.Receipt) error {
-	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return s.fail(err)
 	}
-	defer tx.Rollback()
-	for _, r := range receipts {
-		_, err := tx.ExecContext(ctx,
-			`UPDATE log SET confirmed_at = $2, state = $3, confirmed = $4, total = $5, waited_us = $6 WHERE seq = $1 AND confirmed_at = 0`,
-			r.Position, time.Now().UnixMicro(), string(r.State), r.Confirmed, r.Total, r.Waited.Microseconds())
-		if err != nil {
-			return s.fail(err)
-		}
-	}
-	return s.fail(tx.Commit())
-}
-
-// Unconfirmed implements keys.Log.
-func (s *Store) Unconfirmed(ctx context.Context, t time.Time) ([]uint64, error) {
-	rows, err := s.read.QueryContext(ctx,
-		`SELECT seq FROM log WHERE kind = 'cut' AND confirmed_at = 0 AND at < $1 ORDER BY seq LIMIT 1000`, micros(t))
-	positions, err := collect(rows, err, func(rows *sql.Rows) (position uint64, err error) { return position, rows.Scan(&position) })
-	return positions, s.fail(err)
+	return s.raiseSettled(ctx, t.Add(-5*time.Minute))
 }
 
 // Join implements keys.Log.
@@ -197,14 +182,15 @@ func (s *Store) Attach(ctx context.Context, id, clientID, via string) error {
 }
 
 // Report implements keys.Log.
-func (s *Store) Report(ctx context.Context, server string, applied map[string]uint64) error {
+func (s *Store) Report(ctx context.Context, server string, applied map[string]keys.Ack) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return s.fail(err)
 	}
 	defer tx.Rollback()
 	for _, id := range slices.Sorted(maps.Keys(applied)) {
-		if _, err := tx.ExecContext(ctx, `UPDATE sessions SET applied = $2 WHERE id = $1 AND applied < $2`, id, applied[id]); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE sessions SET applied = $2, applied_head = $3 WHERE id = $1 AND applied < $2`,
+			id, applied[id].Position, applied[id].Head); err != nil {
 			return s.fail(err)
 		}
 	}
@@ -222,27 +208,52 @@ func (s *Store) Leave(ctx context.Context, id string) error {
 
 // Sessions implements keys.Log.
 func (s *Store) Sessions(ctx context.Context) ([]keys.Session, error) {
-	// The row of feed is there even when no session is: none at all is a standby,
-	// which may not know yet who has joined.
+	roll, err := s.Roll(ctx)
+	return roll.Sessions, err
+}
+
+// Roll implements keys.Receipts. The row of feed is there even when no session is: none
+// at all is a standby, which may not know yet who has joined.
+func (s *Store) Roll(ctx context.Context, positions ...uint64) (roll keys.Roll, err error) {
 	rows, err := s.read.QueryContext(ctx,
-		`SELECT s.id, s.name, s.client_id, s.via, s.lease_us, s.accept_stale_us, s.joined_at, s.applied, s.beat
+		`SELECT 0, COALESCE(s.id, ''), COALESCE(s.name, ''), COALESCE(s.client_id, ''), COALESCE(s.via, ''),
+		        COALESCE(s.lease_us, 0), COALESCE(s.accept_stale_us, 0), COALESCE(s.joined_at, 0) AS joined_at,
+		        CASE WHEN a.seq IS NULL THEN 0 ELSE s.applied END, COALESCE(s.beat, 0)
 		 FROM feed f LEFT JOIN sessions s ON s.id <> ''
-		 WHERE f.one = 1`+s.primary+` ORDER BY s.joined_at, s.id`)
-	sessions, err := collect(rows, err, func(rows *sql.Rows) (session keys.Session, err error) {
-		var id, name, client, via sql.NullString
-		var lease, acceptStale, joined, applied, beat sql.NullInt64
-		err = rows.Scan(&id, &name, &client, &via, &lease, &acceptStale, &joined, &applied, &beat)
-		return keys.Session{ID: id.String, Name: name.String, ClientID: client.String, Via: via.String,
-			Lease: time.Duration(lease.Int64) * time.Microsecond, AcceptStale: time.Duration(acceptStale.Int64) * time.Microsecond,
-			JoinedAt: instant(joined.Int64), Applied: uint64(applied.Int64), Beat: uint64(beat.Int64)}, err
-	})
-	switch {
-	case err != nil:
-		return nil, s.fail(err)
-	case len(sessions) == 0:
-		return nil, errStandby
-	case sessions[0].ID == "":
-		return nil, nil
+		      LEFT JOIN log a ON a.seq = s.applied AND a.head = s.applied_head
+		 WHERE f.one = 1`+s.primary+`
+		 UNION ALL
+		 SELECT 1, '', '', '', '', 0, 0, 0, seq, head FROM log WHERE seq IN (`+numbers(positions)+`)
+		 ORDER BY 1, 8, 2`)
+	if err != nil {
+		return keys.Roll{}, s.fail(err)
 	}
-	return sessions, nil
+	defer rows.Close()
+	roll.Heads = make(map[uint64]uint64, len(positions))
+	primary := false
+	for rows.Next() {
+		var part int
+		var lease, acceptStale, joined int64
+		var x keys.Session
+		if err := rows.Scan(&part, &x.ID, &x.Name, &x.ClientID, &x.Via, &lease, &acceptStale, &joined, &x.Applied, &x.Beat); err != nil {
+			return keys.Roll{}, err
+		}
+		switch {
+		case part == 1:
+			roll.Heads[x.Applied] = x.Beat
+			continue
+		case x.ID != "":
+			x.Lease, x.AcceptStale = time.Duration(lease)*time.Microsecond, time.Duration(acceptStale)*time.Microsecond
+			x.JoinedAt = instant(joined)
+			roll.Sessions = append(roll.Sessions, x)
+		}
+		primary = true
+	}
+	if err := rows.Err(); err != nil {
+		return keys.Roll{}, s.fail(err)
+	}
+	if !primary {
+		return keys.Roll{}, errStandby
+	}
+	return roll, nil
 }

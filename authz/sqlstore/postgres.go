@@ -49,7 +49,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 		}
 	}
 	s := &Store{classify: classifyPostgres, present: func() error { return nil }, lock: " FOR UPDATE", patient: "SET LOCAL statement_timeout = 0",
-		primary: " AND NOT pg_is_in_recovery()", columns: postgresColumns}
+		lazily: `, set_config('synchronous_commit', 'off', true)`, primary: " AND NOT pg_is_in_recovery()", columns: postgresColumns}
 	s.write, s.read = s.pool(config, writers), s.pool(config, readers)
 	if err := s.answer(ctx); err != nil && !errors.Is(err, errNoSchema) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", config.Database, err), s.Close())

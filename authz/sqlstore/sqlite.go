@@ -28,7 +28,8 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{classify: classifySQLite, columns: sqliteColumns, closers: []func() error{lock.Close}}
+	s := &Store{classify: classifySQLite, columns: sqliteColumns, closers: []func() error{lock.Close},
+		relax: `PRAGMA synchronous = NORMAL`, strict: `PRAGMA synchronous = FULL`}
 	path := filepath.Join(dir, "imara.db")
 	pragmas := url.Values{
 		"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(1)", "cache_size(-8000)"},

@@ -22,6 +22,10 @@ type Store struct {
 	// patient is what a transaction says before its commit, so that no timeout of
 	// the engine's ends the wait for a standby.
 	patient string
+	// relax makes the commits of a connection not wait for the disk, strict takes that
+	// back; lazily, behind a RETURNING, does the same for one statement. Each engine has
+	// one of the two.
+	relax, strict, lazily string
 	// primary is a condition that only the database that takes writes fulfils.
 	primary string
 	// columns is the query of the tables and columns that there are, and compared what

@@ -10,7 +10,7 @@ import (
 )
 
 // deliver stores a delivery for each webhook that wants an entry.
-func deliver(ctx context.Context, tx *sql.Tx, e keys.Entry, at keys.Commit, t time.Time) error {
+func deliver(ctx context.Context, tx *sql.Tx, e keys.Entry, position uint64, t time.Time) error {
 	for _, kind := range e.Types() {
 		// The id need not be random: it begins with what is, and is the webhook's own.
 		if _, err := tx.ExecContext(ctx,
@@ -18,7 +18,7 @@ func deliver(ctx context.Context, tx *sql.Tx, e keys.Entry, at keys.Commit, t ti
 			 SELECT $1 || '_' || id, id, $2, $3, 'pending', 0, $4, 0, 0, '' FROM webhooks
 			 WHERE organization_id = $5 AND (events = '' OR `+holds(`' ' || events || ' '`, `' ' || CAST($3 AS TEXT) || ' '`)+`)
 			   AND ($3 <> $6 OR id = $7) AND (SELECT COUNT(*) FROM deliveries p WHERE p.webhook_id = webhooks.id AND p.state = 'pending') < $8`,
-			"msg_"+rand.Text(), at.Position, kind, micros(t), e.OrganizationID, keys.TestType, e.Target, keys.MaxPending); err != nil {
+			"msg_"+rand.Text(), position, kind, micros(t), e.OrganizationID, keys.TestType, e.Target, keys.MaxPending); err != nil {
 			return err
 		}
 	}
@@ -93,7 +93,7 @@ func (s *Store) RemoveWebhook(ctx context.Context, organizationID, id string, en
 
 // selectDeliveries begins every query for deliveries, as d.
 const selectDeliveries = `SELECT d.id, d.type, d.state, d.attempts, d.next_at, d.tried_at, d.status, d.error, ` + webhookColumns + `, ` + eventColumns + `
-	FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN log l ON l.seq = d.seq `
+	FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN log l ON l.seq = d.seq LEFT JOIN receipts r ON r.seq = l.seq `
 
 func scanDelivery(rows *sql.Rows) (d keys.Delivery, err error) {
 	var next, tried int64

@@ -272,7 +272,7 @@ func BenchmarkRevoke(b *testing.B) {
 			r = c.revoke(operator, created.Key.ID)
 			whole += time.Since(begun)
 			var answer management.ChangedKey
-			if err := json.Unmarshal([]byte(r.body), &answer); err != nil || answer.Receipt.State != "confirmed" || answer.Receipt.Total != 2 {
+			if err := json.Unmarshal([]byte(r.body), &answer); err != nil || answer.Receipt.State != "confirmed" || *answer.Receipt.Total != 2 {
 				b.Fatalf("%d %s", r.status, r.body)
 			}
 			waited += answer.Receipt.WaitedMS

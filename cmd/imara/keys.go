@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/keys"
 )
@@ -286,7 +285,7 @@ func keysRevoke(f *remote) *cobra.Command {
 			return err
 		}
 		var revoked management.ChangedKey
-		if err := org.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/revoke", management.Reason{Reason: reason}, &revoked); err != nil {
+		if err := f.cut(cmd, org, http.MethodPost, "/keys/"+key.ID+"/revoke", management.Reason{Reason: reason}, &revoked, &revoked.Receipt); err != nil {
 			return err
 		}
 		if revoked.Receipt == nil { // a dry run has none
@@ -298,15 +297,4 @@ func keysRevoke(f *remote) *cobra.Command {
 	})
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
 	return cmd
-}
-
-func confirmed(r authz.Receipt) string {
-	text := fmt.Sprintf("%d of %d verifiers confirmed in %.3g ms", r.Confirmed, r.Total, r.WaitedMS)
-	switch keys.ReceiptState(r.State) {
-	case keys.LeaseEnded:
-		text += "; the leases of the others have ended, they refuse"
-	case keys.Waived:
-		text += "; of the others, some may accept for longer, as their owners configured them: see imara verifiers list"
-	}
-	return text
 }

@@ -63,7 +63,7 @@ func keysEdit(f *remote) *cobra.Command {
 // changeKey makes a change and says how far it has reached.
 func (f *remote) changeKey(cmd *cobra.Command, org *api, method, path string, request any, did string) error {
 	var changed management.ChangedKey
-	if err := org.do(cmd.Context(), method, path, request, &changed); err != nil {
+	if err := f.cut(cmd, org, method, path, request, &changed, &changed.Receipt); err != nil {
 		return err
 	}
 	return f.print(cmd, changed, func(w io.Writer) {

@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	})
 	root.AddCommand(serveCommand(), gatewayCommand(), loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(),
 		keysCommand(), secretsCommand(), tokenCommand(), scopesCommand(), resourcesCommand(), presetsCommand(), orgsCommand(), membersCommand(), accountsCommand(),
-		auditCommand(), webhooksCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand(),
+		auditCommand(), receiptCommand(), webhooksCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) }})
 	err := root.ExecuteContext(ctx)
 	if err == nil && checked.err != nil {

@@ -99,7 +99,7 @@ func orgsSetPlan(f *remote) *cobra.Command {
 			return err
 		}
 		var answer management.PlanAnswer
-		if err := org.do(cmd.Context(), http.MethodPost, "/plan", request, &answer); err != nil {
+		if err := f.cut(cmd, org, http.MethodPost, "/plan", request, &answer, &answer.Receipt); err != nil {
 			return err
 		}
 		return f.print(cmd, answer, func(w io.Writer) {

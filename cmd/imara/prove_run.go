@@ -171,7 +171,10 @@ func (p *proof) scratch(ctx context.Context) (keyID, raw string, err error) {
 
 func (p *proof) revoke(ctx context.Context, keyID string) (authz.Receipt, error) {
 	var revoked management.ChangedKey
-	err := p.server.do(ctx, http.MethodPost, "/keys/"+keyID+"/revoke", management.Reason{Reason: "imara prove"}, &revoked)
+	header, err := p.server.call(ctx, http.MethodPost, "/keys/"+keyID+"/revoke", management.Reason{Reason: "imara prove"}, &revoked)
+	if err == nil && header.Get("Location") != "" {
+		err = p.server.await(ctx, header.Get("Location"), &revoked.Receipt)
+	}
 	if err != nil {
 		return authz.Receipt{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,7 +21,19 @@ import (
 // connection is one keep-alive connection, as a proxy pools them.
 type connection struct {
 	net.Conn
-	read *bufio.Reader
+	read   *bufio.Reader
+	header http.Header
+}
+
+// prefer and accept set a header of the requests that follow; empty takes it away.
+func (c *connection) prefer(value string) *connection { return c.with("Prefer", value) }
+func (c *connection) accept(value string) *connection { return c.with("Accept", value) }
+
+func (c *connection) with(name, value string) *connection {
+	if c.header.Del(name); value != "" {
+		c.header.Set(name, value)
+	}
+	return c
 }
 
 func dial(t testing.TB, server string) *connection {
@@ -34,7 +47,7 @@ func dial(t testing.TB, server string) *connection {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &connection{c, bufio.NewReader(c)}
+	return &connection{c, bufio.NewReader(c), http.Header{}}
 }
 
 // do sends a request over this connection and no other. A status of 0 is no answer.
@@ -46,6 +59,7 @@ func (c *connection) do(method, path, authorization, contentType, body string) r
 	if body != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
+	maps.Copy(r.Header, c.header)
 	r.Header.Set("Authorization", authorization)
 	if err := r.Write(c); err != nil {
 		return reply{body: err.Error()}
@@ -62,11 +76,13 @@ func (c *connection) do(method, path, authorization, contentType, body string) r
 	return reply{answer.StatusCode, answer.Header, string(data)}
 }
 
-// silentGateway joins as a verifier with the default lease and is killed: kill -9.
-func silentGateway(t testing.TB, server *child) {
+// silentGateway joins as a verifier, with the default lease unless flags say another, and
+// is killed: kill -9.
+func silentGateway(t testing.TB, server *child, flags ...string) {
 	t.Helper()
 	listen := address(t)
-	gateway := exec.Command("imara", "gateway", "--listen", listen, "--resource", "alerts="+server.env()["API_AUDIENCE"])
+	flags = append([]string{"gateway", "--listen", listen, "--resource", "alerts=" + server.env()["API_AUDIENCE"]}, flags...)
+	gateway := exec.Command("imara", flags...)
 	gateway.Env = append(gateway.Environ(), environ(server.env())...)
 	if err := gateway.Start(); err != nil {
 		t.Fatal(err)
@@ -105,6 +121,7 @@ var cuttingRoutes = []struct {
 // verifier that was killed. Each route that cuts answers with success, and its
 // connection is good afterwards.
 func TestEveryCuttingRouteOutlastsASilentVerifier(t *testing.T) {
+	t.Parallel()
 	server := serveDemo(t, t.TempDir(), address(t))
 	operator := "Bearer " + server.operatorToken()
 	free := do("POST", server.url+"/v1/orgs", "application/json", operator, `{"name":"Free soon","plan":"Starter"}`)
@@ -143,7 +160,7 @@ func TestEveryCuttingRouteOutlastsASilentVerifier(t *testing.T) {
 			case r.status != 200 && r.status != 204:
 				t.Errorf("%s: %d %s", route.name, r.status, r.body)
 			case strings.Contains(q.path, "leaks"), strings.HasPrefix(q.path, "/oauth2/"):
-			case receipt == nil || receipt.State != "lease_ended" || receipt.Confirmed != 1 || receipt.Total != 2:
+			case receipt == nil || receipt.State != "lease_ended" || *receipt.Confirmed != 1 || *receipt.Total != 2:
 				t.Errorf("%s: receipt %+v in %s", route.name, receipt, r.body)
 			}
 			if r := line.do("GET", "/readyz", operator, "", ""); r.status != 200 {
@@ -155,4 +172,107 @@ func TestEveryCuttingRouteOutlastsASilentVerifier(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestCallerDecidesHowLongToWait: with a lease longer than the twelve seconds of a call,
+// each face says that it waits, promises nothing, and has the receipt for who asks again.
+func TestCallerDecidesHowLongToWait(t *testing.T) {
+	t.Parallel()
+	server := serveDemo(t, t.TempDir(), address(t))
+	operator := server.operatorToken()
+	var made []management.KeyWithSecret
+	for i := range 4 {
+		created, r := server.create(operator, fmt.Sprint("waits ", i))
+		if r.status != 201 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		made = append(made, created)
+	}
+	token, _ := server.tokenFor(made[1].Key.ClientID, made[1].Secret.Value)
+	silentGateway(t, server, "--lease", "20s")
+	var all sync.WaitGroup
+	all.Go(func() { server.waitsForAReceipt(operator, made[0].Key.ID) })
+	all.Go(func() {
+		ask := func() reply {
+			return do("POST", server.url+"/oauth2/revoke", "application/x-www-form-urlencoded",
+				basic(made[1].Key.ClientID, made[1].Secret.Value), "token=+"+token+"%0A")
+		}
+		if r := ask(); r.status != 503 || r.header.Get("Retry-After") == "" {
+			t.Errorf("RFC 7009 while it waits: %d %s", r.status, r.body)
+		}
+		if r := ask(); r.status != 200 {
+			t.Errorf("RFC 7009, asked again: %d %s", r.status, r.body)
+		}
+	})
+	all.Go(func() {
+		text := "export SECRET=\"" + made[2].Secret.Value + "\" # and " + made[2].Secret.Value
+		body, err := json.Marshal(management.ReportLeak{Secret: text})
+		if err != nil {
+			t.Error(err)
+		}
+		r := do("POST", server.url+"/v1/leaks", "application/json", "", string(body))
+		if r.status != 202 || r.header.Get("Location") != "" || !strings.Contains(r.body, `"ended":true`) {
+			t.Errorf("a leak: %d %v %s", r.status, r.header, r.body)
+		}
+	})
+	all.Go(func() {
+		code, out, talk := server.imara("", "keys", "revoke", made[3].Key.ID, "--yes")
+		if code != 0 || !strings.Contains(out, "1 of 2 verifiers confirmed") || !strings.Contains(talk, "Waiting for the receipt") {
+			t.Errorf("the command: %d %s %s", code, out, talk)
+		}
+	})
+	all.Wait()
+	r := server.ask("GET", "/revocations", operator, "")
+	var events management.List[authz.Event]
+	if err := json.Unmarshal([]byte(r.body), &events); err != nil {
+		t.Fatal(err)
+	}
+	if len(events.Data) != 4 {
+		t.Errorf("%d entries for four revocations: %s", len(events.Data), r.body)
+	}
+	for _, e := range events.Data {
+		if e.Receipt == nil || e.Receipt.State != "lease_ended" {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+// waitsForAReceipt revokes a key with a preference, and follows the receipt to its end.
+func (c *child) waitsForAReceipt(operator, keyID string) {
+	t, bearer := c.t, "Bearer "+operator
+	line := dial(t, c.url)
+	r := line.prefer("wait=1").do("POST", "/v1/orgs/org_demo/keys/"+keyID+"/revoke", bearer, "", "")
+	location := r.header.Get("Location")
+	var revoked management.ChangedKey
+	if err := json.Unmarshal([]byte(r.body), &revoked); err != nil || r.status != 202 || location == "" ||
+		revoked.Receipt.State != "waiting" || revoked.Receipt.Latest == nil || revoked.Key.Status != "revoked" {
+		t.Errorf("%d %s %s", r.status, location, r.body)
+		return
+	}
+	if r := line.do("GET", location, bearer, "", ""); r.status != 200 || !strings.Contains(r.body, `"state":"waiting"`) {
+		t.Errorf("at once: %d %s", r.status, r.body)
+	}
+	if r := line.accept("application/jose").do("GET", location, bearer, "", ""); r.status != 409 || !strings.Contains(r.body, "receipt_waiting") {
+		t.Errorf("signed, while it waits: %d %s", r.status, r.body)
+	}
+	var receipt authz.Receipt
+	r = line.accept("").prefer("wait=60").do("GET", location, bearer, "", "")
+	if err := json.Unmarshal([]byte(r.body), &receipt); err != nil || receipt.State != "lease_ended" || *receipt.Confirmed != 1 ||
+		*receipt.Total != 2 || len(receipt.Members) != 2 || receipt.SettledAt == nil || receipt.WaitedMS < 20000 {
+		t.Errorf("settled: %d %s", r.status, r.body)
+	}
+	code, signed, talk := c.imara("", "receipt", "show", fmt.Sprint(receipt.Position), "--signed")
+	if code != 0 || strings.Count(signed, ".") != 2 {
+		t.Errorf("signed: %d %q %s", code, signed, talk)
+		return
+	}
+	if code, out, talk := c.imara(signed, "receipt", "verify", "-"); code != 0 || !strings.Contains(out, receipt.Subject) {
+		t.Errorf("verified: %d %s %s", code, out, talk)
+	}
+	if code, _, _ := c.imara(signed[:len(signed)-10]+"AAAAAAAAA\n", "receipt", "verify", "-"); code != exitRefused {
+		t.Errorf("changed: %d", code)
+	}
+	if code, out, _ := c.imara("", "receipt", "list"); code != 0 || !strings.Contains(out, fmt.Sprint(receipt.Position)) {
+		t.Errorf("list: %d %s", code, out)
+	}
 }

@@ -33,6 +33,7 @@ type Memory struct {
 	floor         uint64
 	log           []logged
 	sessions      []keys.Session
+	applied       map[string]keys.Ack
 	accounts      map[string]keys.Account
 	links         []keys.Link
 	webSessions   []keys.WebSession
@@ -48,7 +49,7 @@ type logged struct {
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
 	return &Memory{organizations: map[string]keys.Organization{}, base: 1000, accounts: map[string]keys.Account{},
-		counts: map[keys.Tally]int64{}, attempts: map[keys.Attempt]keys.Tries{}, scopes: map[keys.ScopeUse]time.Time{}}
+		applied: map[string]keys.Ack{}, counts: map[keys.Tally]int64{}, attempts: map[keys.Attempt]keys.Tries{}, scopes: map[keys.ScopeUse]time.Time{}}
 }
 
 // counted returns how many keys of the organisation count at t, and whether one

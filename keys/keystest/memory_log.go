@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -14,8 +15,21 @@ import (
 )
 
 func (m *Memory) append(e keys.Entry) keys.Commit {
-	commit := keys.Commit{Position: m.tip() + 1, Subject: e.Subject, Kind: e.Kind, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
-	event := keys.NewEvent(e, commit, time.Now())
+	commit := keys.Commit{Entry: m.appendOne(e)}
+	for _, other := range e.With {
+		m.appendOne(other)
+	}
+	commit.Through = m.tip()
+	return commit
+}
+
+func (m *Memory) appendOne(e keys.Entry) tokens.Entry {
+	commit := tokens.Entry{Position: m.tip() + 1, Subject: e.Subject, Kind: e.Kind, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
+	at := time.Now()
+	if !e.At.IsZero() {
+		at = e.At
+	}
+	event := keys.NewEvent(e, commit.Position, at)
 	var before []byte
 	for _, other := range m.log {
 		if other.event.OrganizationID == e.OrganizationID {
@@ -49,7 +63,7 @@ func (m *Memory) repeated(clientID, key string, since time.Time) (keys.Event, st
 	for _, e := range slices.Backward(m.log) {
 		if key != "" && e.actor.ClientID == clientID && e.actor.IdempotencyKey == key && !e.event.At.Before(since) {
 			found := e.event
-			found.Receipt = e.receipt
+			found.Receipt = m.receiptOf(e)
 			return found, e.actor.RequestHash, nil
 		}
 	}
@@ -86,7 +100,7 @@ func (m *Memory) Events(_ context.Context, organizationID string, page keys.Even
 			page.Kind != "" && e.Kind != page.Kind || e.At.Before(page.Since) || !page.Until.IsZero() && !e.At.Before(page.Until) {
 			continue
 		}
-		e.Receipt = l.receipt
+		e.Receipt = m.receiptOf(l)
 		list = append(list, e)
 	}
 	if page.Newest {
@@ -184,39 +198,88 @@ func (m *Memory) RaiseFloor(_ context.Context, t time.Time) error {
 	return nil
 }
 
+// receiptOf is that of a cut, as it is stored; nil for a touch.
+func (m *Memory) receiptOf(l logged) *keys.Receipt {
+	if l.Kind != tokens.Cut {
+		return nil
+	}
+	r := keys.Receipt{State: keys.Waiting}
+	if l.receipt != nil {
+		r = *l.receipt
+	}
+	r.Position, r.Head, r.Subject, r.RevokedAt = l.Position, l.Head, l.Subject, l.event.At
+	r.OrganizationID, r.Action, r.Target = l.event.OrganizationID, l.event.Action, l.event.Target
+	r.By, r.Reason = l.actor.Name(), l.event.Reason
+	if id, ok := strings.CutPrefix(string(l.Subject), "c:"); ok {
+		r.ClientID = id
+	}
+	return &r
+}
+
 func (m *Memory) Receipt(_ context.Context, position uint64) (keys.Receipt, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.head(position) == 0 || m.log[position-m.base-1].receipt == nil {
+	if m.head(position) == 0 {
 		return keys.Receipt{}, keys.ErrNotFound
 	}
-	return *m.log[position-m.base-1].receipt, nil
+	if r := m.receiptOf(m.log[position-m.base-1]); r != nil {
+		return *r, nil
+	}
+	return keys.Receipt{}, keys.ErrNotFound
 }
 
-func (m *Memory) Confirmed(_ context.Context, receipts ...keys.Receipt) error {
+func (m *Memory) PutReceipts(_ context.Context, receipts []keys.Receipt) (stored []keys.Receipt, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range receipts {
-		if m.head(r.Position) == 0 {
+		if r.Head == 0 || m.head(r.Position) != r.Head {
 			continue
 		}
-		if e := &m.log[r.Position-m.base-1]; e.receipt == nil {
-			e.receipt = &keys.Receipt{Position: r.Position, State: r.State, Confirmed: r.Confirmed, Total: r.Total, Waited: r.Waited,
-				By: e.actor.Name(), Reason: e.event.Reason}
+		l := &m.log[r.Position-m.base-1]
+		if l.receipt == nil || !l.receipt.Settled() {
+			l.receipt = &r
 		}
+		stored = append(stored, *m.receiptOf(*l))
 	}
-	return nil
+	return stored, nil
 }
 
-func (m *Memory) Unconfirmed(_ context.Context, t time.Time) (positions []uint64, err error) {
+func (m *Memory) cuts(wanted func(keys.Receipt) bool) (list []keys.Receipt) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, e := range m.log {
-		if e.Kind == tokens.Cut && e.receipt == nil && e.event.At.Before(t) && len(positions) < 1000 {
-			positions = append(positions, e.Position)
+	for _, l := range m.log {
+		if r := m.receiptOf(l); r != nil && wanted(*r) {
+			r.Members = nil
+			list = append(list, *r)
 		}
 	}
-	return positions, nil
+	return list
+}
+
+func (m *Memory) Receipts(_ context.Context, organizationID string, page keys.ReceiptPage) ([]keys.Receipt, error) {
+	list := m.cuts(func(r keys.Receipt) bool {
+		return r.OrganizationID == organizationID && (page.Before == 0 || r.Position < page.Before) &&
+			(page.Target == "" || r.Target == page.Target) && (page.State == "" || r.State == page.State) &&
+			!r.RevokedAt.Before(page.Since) && (page.Until.IsZero() || r.RevokedAt.Before(page.Until))
+	})
+	slices.Reverse(list)
+	if page.Limit > 0 && len(list) > page.Limit {
+		list = list[:page.Limit]
+	}
+	return list, nil
+}
+
+func (m *Memory) Unsettled(_ context.Context, t time.Time) ([]keys.Receipt, error) {
+	list := m.cuts(func(r keys.Receipt) bool { return !r.Settled() && r.RevokedAt.Before(t) })
+	return list[:min(len(list), 1000)], nil
+}
+
+func (m *Memory) LastCut(_ context.Context, subject tokens.Subject) (uint64, error) {
+	list := m.cuts(func(r keys.Receipt) bool { return r.Subject == subject })
+	if len(list) == 0 {
+		return 0, keys.ErrNotFound
+	}
+	return list[len(list)-1].Position, nil
 }
 
 func (m *Memory) Join(_ context.Context, s keys.Session) error {
@@ -238,7 +301,7 @@ func (m *Memory) Attach(_ context.Context, id, clientID, via string) error {
 	return keys.ErrNotFound
 }
 
-func (m *Memory) Report(_ context.Context, server string, applied map[string]uint64) error {
+func (m *Memory) Report(_ context.Context, server string, applied map[string]keys.Ack) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	err := keys.ErrNotFound
@@ -250,7 +313,9 @@ func (m *Memory) Report(_ context.Context, server string, applied map[string]uin
 	for i := range m.sessions {
 		s := &m.sessions[i]
 		if err == nil {
-			s.Applied = max(s.Applied, applied[s.ID])
+			if ack := applied[s.ID]; ack.Position > m.applied[s.ID].Position {
+				m.applied[s.ID] = ack
+			}
 		}
 		if s.ID == server {
 			s.Beat++
@@ -266,10 +331,26 @@ func (m *Memory) Leave(_ context.Context, id string) error {
 	return nil
 }
 
-func (m *Memory) Sessions(context.Context) ([]keys.Session, error) {
+func (m *Memory) Sessions(ctx context.Context) ([]keys.Session, error) {
+	roll, err := m.Roll(ctx)
+	return roll.Sessions, err
+}
+
+func (m *Memory) Roll(_ context.Context, positions ...uint64) (keys.Roll, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.sessions), nil
+	roll := keys.Roll{Sessions: slices.Clone(m.sessions), Heads: map[uint64]uint64{}}
+	for i, s := range roll.Sessions {
+		if ack := m.applied[s.ID]; ack.Position > 0 && m.head(ack.Position) == ack.Head {
+			roll.Sessions[i].Applied = ack.Position
+		}
+	}
+	for _, p := range positions {
+		if head := m.head(p); head != 0 {
+			roll.Heads[p] = head
+		}
+	}
+	return roll, nil
 }
 
 // Publish implements [keys.Relay].
@@ -277,6 +358,19 @@ func (m *Memory) Publish(context.Context, keys.Commit) {}
 
 // Confirm implements [keys.Relay].
 func (m *Memory) Confirm(ctx context.Context, at keys.Commit) (keys.Receipt, error) {
-	r := keys.Receipt{Position: at.Position, State: keys.Confirmed}
-	return r, m.Confirmed(ctx, r)
+	r := keys.Receipt{Position: at.Position, Head: at.Head, State: keys.Confirmed, SettledAt: time.Now()}
+	stored, err := m.PutReceipts(ctx, []keys.Receipt{r})
+	if err != nil || len(stored) == 0 {
+		return keys.Receipt{}, cmp.Or(err, keys.ErrLost)
+	}
+	return stored[0], nil
+}
+
+// Reached implements [keys.Relay].
+func (m *Memory) Reached(ctx context.Context, position uint64) (keys.Receipt, error) {
+	r, err := m.Receipt(ctx, position)
+	if err != nil || r.Settled() {
+		return r, err
+	}
+	return m.Confirm(ctx, keys.Commit{Entry: tokens.Entry{Position: position, Head: r.Head}})
 }

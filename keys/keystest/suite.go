@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(*testing.T) keys.Store) {
 		{"FloorRisesToWhatCannotMatter", floor},
 		{"ReadKnowsTheHistory", readHeads},
 		{"ReceiptsAreKeptOnce", receipts},
+		{"EntriesThatCommitTogetherStandTogether", together},
 		{"SessionsComeAndGo", sessions},
 		{"ResourcesAreReplacedByAudience", resources},
 		{"ResourcesInUseStay", resourcesInUse},

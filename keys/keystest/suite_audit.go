@@ -49,7 +49,7 @@ func chain(t *testing.T, s *suite) {
 	if got.At.IsZero() || len(got.Hash) != 32 {
 		t.Errorf("%+v", got)
 	}
-	want := keys.NewEvent(full, commit, got.At)
+	want := keys.NewEvent(full, commit.Position, got.At)
 	want.Hash = got.Hash
 	s.same(got, want)
 

@@ -134,39 +134,96 @@ func readHeads(t *testing.T, s *suite) {
 	s.same(len(slices.Compact(heads)), 5)
 }
 
+// receipts: one that waits is replaced, one that is settled stays, and a cut that the
+// log does not have gets none.
 func receipts(t *testing.T, s *suite) {
 	start := now().Add(time.Second)
-	one, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:1", Actor: keys.Actor{ClientID: "ann"}, Reason: "it leaked"})
-	s.must(err)
-	_, err = s.Append(s.ctx, keys.Entry{Kind: tokens.Touch, Subject: "c:2"})
-	s.must(err)
-	two, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "c:3"})
-	s.must(err)
-	_, err = s.Receipt(s.ctx, one.Position)
-	s.want(err, keys.ErrNotFound)
-	waiting := func(want ...uint64) {
+	cut := func(subject tokens.Subject) keys.Commit {
 		t.Helper()
-		got, err := s.Unconfirmed(s.ctx, start)
+		at, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: subject, OrganizationID: "org_receipts",
+			Target: "target of " + string(subject), Actor: keys.Actor{ClientID: "ann"}, Reason: "it leaked"})
 		s.must(err)
+		return at
+	}
+	one := cut("c:1")
+	touch, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Touch, Subject: "c:2"})
+	s.must(err)
+	two := cut("c:3")
+	_, err = s.Receipt(s.ctx, touch.Position)
+	s.want(err, keys.ErrNotFound)
+	unsettled := func(want ...uint64) {
+		t.Helper()
+		list, err := s.Unsettled(s.ctx, start)
+		s.must(err)
+		var got []uint64
+		for _, r := range list {
+			got = append(got, r.Position)
+		}
 		s.same(got, want)
 	}
-	waiting(one.Position, two.Position)
-	r := keys.Receipt{Position: one.Position, State: keys.LeaseEnded, Confirmed: 3, Total: 4, Waited: 1500 * time.Microsecond}
-	s.must(s.Confirmed(s.ctx, r))
-	other := r
-	other.Confirmed, other.State = 4, keys.Confirmed
-	s.must(s.Confirmed(s.ctx, other))
-	got, err := s.Receipt(s.ctx, one.Position)
+	put := func(r keys.Receipt) keys.Receipt {
+		t.Helper()
+		stored, err := s.PutReceipts(s.ctx, []keys.Receipt{r})
+		s.must(err)
+		s.same(len(stored), 1)
+		again, err := s.Receipt(s.ctx, r.Position)
+		s.must(err)
+		s.same(stored[0], again)
+		return again
+	}
+	unsettled(one.Position, two.Position)
+	nothing, err := s.Receipt(s.ctx, one.Position)
 	s.must(err)
-	r.By, r.Reason = "ann", "it leaked"
-	s.same(got, r)
-	waiting(two.Position)
-	r.Position = two.Position
-	s.must(s.Confirmed(s.ctx, r))
-	waiting()
-	none, err := s.Unconfirmed(s.ctx, now().Add(-time.Hour))
+	want := keys.Receipt{Position: one.Position, Head: one.Head, OrganizationID: "org_receipts", Target: "target of c:1",
+		Subject: "c:1", ClientID: "1", By: "ann", Reason: "it leaked", State: keys.Waiting, RevokedAt: nothing.RevokedAt}
+	s.same(nothing, want)
+	silent := keys.Session{ID: "ver_a", Name: "a", ClientID: "client", Via: "ver_b", Lease: 10 * time.Second, AcceptStale: time.Minute}
+	member := keys.ReceiptMember{ID: silent.PublicID(), Name: "a", State: keys.Waiting, Session: silent}
+	want.Latest, want.Members = now().Add(10*time.Second), []keys.ReceiptMember{member}
+	s.same(put(want), want)
+	unsettled(one.Position, two.Position)
+	member.State, member.At = keys.LeaseEnded, now().Add(10*time.Second)
+	want.Latest, want.Members = time.Time{}, []keys.ReceiptMember{member}
+	want.State, want.Confirmed, want.Total, want.Waited, want.SettledAt = keys.LeaseEnded, 3, 4, 1500*time.Microsecond, now()
+	s.same(put(want), want)
+	unsettled(two.Position)
+	other := want
+	other.State, other.Confirmed, other.SettledAt = keys.Confirmed, 4, now().Add(time.Second)
+	s.same(put(other), want)
+	other.Position, other.Head = two.Position, two.Head+1
+	stored, err := s.PutReceipts(s.ctx, []keys.Receipt{other})
 	s.must(err)
-	s.same(none, []uint64(nil))
+	s.same(len(stored), 0)
+	unsettled(two.Position)
+	list, err := s.Receipts(s.ctx, "org_receipts", keys.ReceiptPage{})
+	s.must(err)
+	want.Members = nil
+	s.same(list[1], want)
+	s.same([]uint64{list[0].Position, uint64(len(list))}, []uint64{two.Position, 2})
+	list, err = s.Receipts(s.ctx, "org_receipts", keys.ReceiptPage{Target: "target of c:3", State: keys.Waiting, Limit: 1})
+	s.must(err)
+	s.same(len(list), 1)
+	newest, err := s.LastCut(s.ctx, "c:3")
+	s.must(err)
+	s.same(newest, two.Position)
+	_, err = s.LastCut(s.ctx, "c:2")
+	s.want(err, keys.ErrNotFound)
+	early, err := s.Unsettled(s.ctx, now().Add(-time.Hour))
+	s.must(err)
+	s.same(len(early), 0)
+}
+
+// together: entries that commit with another stand right after it.
+func together(t *testing.T, s *suite) {
+	at, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "s:1", With: []keys.Entry{
+		{Kind: tokens.Touch, Subject: "c:1"}, {Kind: tokens.Cut, Subject: "v:1"}}})
+	s.must(err)
+	var subjects []tokens.Subject
+	for _, e := range s.after(at.Position - 1) {
+		subjects = append(subjects, e.Subject)
+	}
+	s.same(subjects, []tokens.Subject{"s:1", "c:1", "v:1"})
+	s.same(at.Through, at.Position+2)
 }
 
 func sessions(t *testing.T, s *suite) {
@@ -182,10 +239,23 @@ func sessions(t *testing.T, s *suite) {
 	s.must(s.Join(s.ctx, b))
 	listed(a, b)
 	s.same([]bool{a.Server(), b.Server()}, []bool{false, true})
-	s.must(s.Report(s.ctx, "ver_b", map[string]uint64{"ver_a": 7, "ver_b": 9, "ver_gone": 1}))
-	s.must(s.Report(s.ctx, "ver_b", map[string]uint64{"ver_a": 5}))
-	s.want(s.Report(s.ctx, "ver_gone", map[string]uint64{"ver_a": 99}), keys.ErrNotFound)
-	a.Applied, b.Applied, b.Beat = 7, 9, 2
+	var acks []keys.Ack
+	for range 3 {
+		at, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Touch, Subject: "c:1"})
+		s.must(err)
+		acks = append(acks, keys.Ack{Position: at.Position, Head: at.Head})
+	}
+	s.must(s.Report(s.ctx, "ver_b", map[string]keys.Ack{"ver_a": acks[1], "ver_b": acks[2], "ver_gone": acks[0]}))
+	s.must(s.Report(s.ctx, "ver_b", map[string]keys.Ack{"ver_a": acks[0]}))
+	s.want(s.Report(s.ctx, "ver_gone", map[string]keys.Ack{"ver_a": acks[2]}), keys.ErrNotFound)
+	a.Applied, b.Applied, b.Beat = acks[1].Position, acks[2].Position, 2
+	listed(a, b)
+	roll, err := s.Roll(s.ctx, acks[0].Position, acks[2].Position+100)
+	s.must(err)
+	s.same(roll.Heads, map[uint64]uint64{acks[0].Position: acks[0].Head})
+	// An acknowledgement of another history counts for nothing.
+	s.must(s.Report(s.ctx, "ver_b", map[string]keys.Ack{"ver_a": {Position: acks[2].Position, Head: acks[2].Head + 1}}))
+	a.Applied, b.Beat = 0, 3
 	listed(a, b)
 	s.must(s.Attach(s.ctx, "ver_a", "client", "ver_c"))
 	a.Via = "ver_c"
