@@ -12,8 +12,8 @@ import (
 // Type is the typ header of an access token (RFC 9068 §2.1).
 const Type = "at+jwt"
 
-// Claims of an access token, RFC 9068 §2.2 and two of ours. All are required
-// but scope.
+// Claims of an access token, RFC 9068 §2.2 and three of ours. All are required
+// but scope and crd.
 type Claims struct {
 	Issuer   string   `json:"iss"`
 	Subject  string   `json:"sub"`
@@ -27,6 +27,9 @@ type Claims struct {
 	Scope string `json:"scope,omitempty"`
 	// Organization owns the API key.
 	Organization string `json:"org"`
+	// Credential is the id of the secret that the token was bought with. Tokens of
+	// older servers have none.
+	Credential string `json:"crd,omitempty"`
 	// Position in the revocation log that the minting server had applied.
 	Position uint64 `json:"rv"`
 }

@@ -13,14 +13,15 @@
 // # What a token is
 //
 // An RFC 9068 JWT, signed by one key of one algorithm. Besides the registered
-// claims it carries org, the organisation of the API key, and rv, the position
-// in the revocation log that the minting server had applied.
+// claims it carries org, the organisation of the API key, rv, the position in the
+// revocation log that the minting server had applied, and crd, the id of the secret
+// that it was bought with.
 //
 // # How revocation is decided
 //
 // The issuer keeps a log with gapless positions. An [Entry] cuts a subject: an
-// API key (client), an organisation, one token (jti), a signing key (kid) or the
-// whole issuer. A token is refused when any of its subjects has a cut at a
+// API key (client), an organisation, one token (jti), a secret (crd), a signing key
+// (kid) or the whole issuer. A token is refused when any of its subjects has a cut at a
 // position above its rv. Positions need no clock, so neither skew nor a second
 // shared by two events can let a token through, and a key that is resumed or
 // narrowed needs no exception: its next token has a higher rv.

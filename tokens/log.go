@@ -30,6 +30,9 @@ func Organization(id string) Subject { return Subject("o:" + id) }
 // Token is the subject of a single access token.
 func Token(jti string) Subject { return Subject("j:" + jti) }
 
+// Credential is the subject of the access tokens that were bought with one secret of a key.
+func Credential(id string) Subject { return Subject("s:" + id) }
+
 // SigningKey is the subject of every token that a signing key signed.
 func SigningKey(kid string) Subject { return Subject("k:" + kid) }
 

@@ -194,6 +194,7 @@ func (r *Revocations) check(c *Claims, kid string, acceptUntil time.Duration) (s
 	revoked := v.cuts.newest('c', c.ClientID) > rv ||
 		v.cuts.newest('o', c.Organization) > rv ||
 		v.cuts.newest('j', c.ID) > rv ||
+		c.Credential != "" && v.cuts.newest('s', c.Credential) > rv ||
 		v.cuts.newest('k', kid) > rv ||
 		v.cuts.newest('*', "") > rv ||
 		rv < v.floor.Load()

@@ -11,13 +11,14 @@ import (
 )
 
 func claimsAt(rv uint64) *tokens.Claims {
-	return &tokens.Claims{ClientID: "client", Organization: "org", ID: "jti", Position: rv}
+	return &tokens.Claims{ClientID: "client", Organization: "org", ID: "jti", Credential: "secret", Position: rv}
 }
 
-// TestAnyCutOfAnySubjectDenies tries every subset of the five dimensions: cuts
+// TestAnyCutOfAnySubjectDenies tries every subset of the six dimensions: cuts
 // combine by or, never by precedence.
 func TestAnyCutOfAnySubjectDenies(t *testing.T) {
-	subjects := []tokens.Subject{tokens.Everything, tokens.Organization("org"), tokens.Client("client"), tokens.Token("jti"), tokens.SigningKey("kid")}
+	subjects := []tokens.Subject{tokens.Everything, tokens.Organization("org"), tokens.Client("client"), tokens.Token("jti"),
+		tokens.Credential("secret"), tokens.SigningKey("kid")}
 	const start = 100
 	for subset := range 1 << len(subjects) {
 		r := tokens.NewRevocations(time.Minute)
@@ -35,10 +36,10 @@ func TestAnyCutOfAnySubjectDenies(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Confirm(time.Now(), 1)
-		for rv := uint64(start - 1); rv <= start+6; rv++ {
+		for rv := uint64(start - 1); rv <= start+7; rv++ {
 			err := r.Check(claimsAt(rv), "kid")
 			if want := newest > rv; errors.Is(err, tokens.ErrRevoked) != want || !want && err != nil {
-				t.Fatalf("subset %05b rv %d: %v, want revoked %v", subset, rv, err, want)
+				t.Fatalf("subset %06b rv %d: %v, want revoked %v", subset, rv, err, want)
 			}
 		}
 	}
@@ -52,10 +53,16 @@ func TestCutOfAnotherIdDoesNotDeny(t *testing.T) {
 		{Position: 50, Subject: tokens.Client("org"), Kind: tokens.Cut},
 		{Position: 51, Subject: tokens.Organization("client"), Kind: tokens.Cut},
 		{Position: 52, Subject: tokens.Token("other"), Kind: tokens.Cut},
+		{Position: 53, Subject: tokens.Credential("client"), Kind: tokens.Cut},
+		{Position: 54, Subject: tokens.Credential(""), Kind: tokens.Cut},
 	}, 60, 1)
 	r.Confirm(time.Now(), 1)
-	if err := r.Check(claimsAt(10), "kid"); err != nil {
-		t.Error(err)
+	old := claimsAt(10)
+	old.Credential = ""
+	for _, c := range []*tokens.Claims{claimsAt(10), old} {
+		if err := r.Check(c, "kid"); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

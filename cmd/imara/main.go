@@ -14,11 +14,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
 // version of the program.
-const version = "0.2.0"
+const version = tokens.Version
 
 func main() {
 	redisfeed.Quiet()
