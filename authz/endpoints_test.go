@@ -49,7 +49,13 @@ func TestRevocationEndpoint(t *testing.T) {
 		{"token of another client", revoke(stranger.Key.ClientID, stranger.Secret.Reveal(), "token", raw), 400, "invalid_grant"},
 		{"garbage", revoke(id, secret, "token", "garbage"), 200, nil},
 		{"empty JWT", revoke(id, secret, "token", "e30.e30.e30"), 200, nil},
-		{"line break", revoke(id, secret, "token", raw+"\n"), 200, nil},
+		{"Bearer before it", revoke(id, secret, "token", "Bearer "+raw), 400, "invalid_request"},
+		{"in quotes", revoke(id, secret, "token", `"`+raw+`"`), 400, "invalid_request"},
+		{"in JSON", revoke(id, secret, "token", `{"access_token":"`+raw+`"}`), 400, "invalid_request"},
+		{"padded", revoke(id, secret, "token", raw+"=="), 400, "invalid_request"},
+		{"letters behind it", revoke(id, secret, "token", raw+"abc"), 400, "invalid_request"},
+		{"letters before it", revoke(id, secret, "token", "abc"+raw), 400, "invalid_request"},
+		{"twice", revoke(id, secret, "token", raw+" "+raw), 400, "invalid_request"},
 	} {
 		if row.a.status != row.status || row.a.json["error"] != row.code || row.a.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %s %v", row.name, row.a.status, row.a.body, row.a.header)
@@ -59,7 +65,7 @@ func TestRevocationEndpoint(t *testing.T) {
 		t.Fatalf("refused requests revoked something: %v", err)
 	}
 	for range 2 {
-		if a := revoke(id, secret, "token", raw, "token_type_hint", "refresh_token", "callback", "x"); a.status != 200 || a.body != "" {
+		if a := revoke(id, secret, "token", " \t"+raw+"\r\n", "token_type_hint", "refresh_token", "callback", "x"); a.status != 200 || a.body != "" {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 		if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrRevoked) {
@@ -112,7 +118,7 @@ func TestIntrospectionEndpoint(t *testing.T) {
 		return a
 	}
 	for name, who := range map[string]keys.Created{"the client itself": c, "a resource server": reader} {
-		a := ask(who, raw)
+		a := ask(who, "\n"+raw+" ")
 		want := map[string]any{"active": true, "token_type": "Bearer", "iss": s.issuer, "sub": c.Key.ClientID, "client_id": c.Key.ClientID,
 			"aud": demoAPI, "scope": "alerts:read", "org": "org"}
 		for member, value := range want {
@@ -126,7 +132,7 @@ func TestIntrospectionEndpoint(t *testing.T) {
 		"another client":             ask(stranger, raw),
 		"server of another resource": ask(elsewhere, raw),
 		"garbage":                    ask(reader, "garbage"),
-		"re-spelled":                 ask(reader, raw+"\n"),
+		"re-spelled":                 ask(reader, raw+"="),
 		"truncated":                  ask(reader, raw[:len(raw)-1]),
 	} {
 		if a.body != inactive {

@@ -67,7 +67,7 @@ func (s *Server) newEngine() *server.Server {
 }
 
 // ttl is the life of the token in whole seconds: no longer than its key or the
-// secret that it was bought with.
+// secret that it was bought with. It is 0 in the last second of these.
 func (x *exchange) ttl(now time.Time) time.Duration {
 	ttl := x.grant.ttl
 	for _, end := range []time.Time{x.record.Key.ExpiresAt, x.credential.EndsAt} {
@@ -75,7 +75,7 @@ func (x *exchange) ttl(now time.Time) time.Duration {
 			ttl = min(ttl, end.Sub(now))
 		}
 	}
-	return max(ttl.Truncate(time.Second), time.Second)
+	return max(ttl.Truncate(time.Second), 0)
 }
 
 // authenticated is the engine's client store: the client of the exchange.
@@ -118,6 +118,7 @@ func (m mint) Token(ctx context.Context, data *oauth2.GenerateBasic, _ bool) (ac
 		ClientID:     x.record.Key.ClientID,
 		Scope:        x.grant.scope,
 		Organization: x.record.Organization.ID,
+		Credential:   x.credential.ID,
 		Position:     x.position,
 	}
 	access, err = m.server.config.Ring.Sign(x.grant.algorithm, x.claims)

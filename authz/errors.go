@@ -56,6 +56,17 @@ var clientErrors = []struct {
 	{keys.ErrNoAPIAccess, "unauthorized_client", "The plan of this organization does not include API access."},
 }
 
+// refusal is the answer to a client that gets no token, in words if it is the client's
+// matter.
+func refusal(err error, inHeader bool) error {
+	for _, e := range clientErrors {
+		if errors.Is(err, e.err) {
+			return failedClient(inHeader && e.code == "invalid_client", e.code, e.description)
+		}
+	}
+	return err
+}
+
 // serverErrors is what is not the client's fault. What stands nowhere is a 500.
 var serverErrors = []struct {
 	err         error

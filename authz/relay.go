@@ -341,5 +341,8 @@ func (r *Relay) position(record *keys.Record) (rv uint64, current bool) {
 		r.changes.Newest(tokens.Organization(record.Organization.ID)) <= q &&
 		r.changes.Newest(tokens.Everything) <= q &&
 		r.oldest.Load() <= q
+	for i := range record.Key.Credentials {
+		current = current && r.changes.Newest(tokens.Credential(record.Key.Credentials[i].ID)) <= q
+	}
 	return max(rv, q), current
 }

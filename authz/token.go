@@ -42,6 +42,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	x := &exchange{principal: p, grant: g}
+	if x.ttl(time.Now()) == 0 {
+		return ending(p)
+	}
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	r.Form = map[string][]string{"grant_type": {"client_credentials"}}
 	r.PostForm = r.Form
@@ -57,6 +60,16 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		ExpiresIn   int64  `json:"expires_in"`
 		Scope       string `json:"scope,omitempty"`
 	}{info.GetAccess(), "Bearer", x.claims.ExpiresAt - x.claims.IssuedAt, x.claims.Scope})
+}
+
+// ending is the answer in the last second of a key, or of a secret: a token lives for whole
+// seconds, and outlives neither.
+func ending(p *principal) error {
+	err := keys.ErrSecretEnded
+	if end := p.record.Key.ExpiresAt; !end.IsZero() && (p.credential.EndsAt.IsZero() || end.Before(p.credential.EndsAt)) {
+		err = keys.ErrExpired
+	}
+	return refusal(err, false)
 }
 
 // mint runs the engine.
@@ -78,12 +91,10 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*
 		Observe(w, "client_id", c.id)
 	}
 	p, err := s.clients.authenticate(r.Context(), c.id, c.secret, Address(r))
-	for _, e := range clientErrors {
-		if errors.Is(err, e.err) {
-			return nil, failedClient(c.inHeader && e.code == "invalid_client", e.code, e.description)
-		}
+	if err != nil {
+		return nil, refusal(err, c.inHeader)
 	}
-	return p, err
+	return p, nil
 }
 
 // introspectScope lets a resource server ask about tokens for its resources.

@@ -341,6 +341,16 @@ func TestNewSecretAndNewScopeWorkAtOnce(t *testing.T) {
 	api := s.follow("api", 0)
 	c := s.demoKey()
 	live := s.token(c)
+	rotated, err := s.registry.Rotate(context.Background(), keys.Program("test"), "org", c.Key.ID, keys.Overlap{Max: keys.MaxTokenTTL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Secret = rotated.Secret
+	s.token(c)
+	if _, err := api.Verify(live); err != nil {
+		t.Errorf("rotation refused a live token: %v", err)
+	}
+	live = s.token(c)
 	for range 20 {
 		rotated, err := s.registry.Rotate(context.Background(), keys.Program("test"), "org", c.Key.ID, keys.Overlap{})
 		if err != nil {
@@ -349,7 +359,8 @@ func TestNewSecretAndNewScopeWorkAtOnce(t *testing.T) {
 		c.Secret = rotated.Secret
 		s.token(c)
 	}
-	_, _, err := s.registry.Edit(context.Background(), keys.Program("test"), "org", c.Key.ID, func(e *keys.KeyEdit) {
+	live = s.token(c)
+	_, _, err = s.registry.Edit(context.Background(), keys.Program("test"), "org", c.Key.ID, func(e *keys.KeyEdit) {
 		e.Access = keys.Access{Scopes: []string{"alerts:read", "alerts:write", "invoices:read"}}
 	})
 	if err != nil {
@@ -357,7 +368,7 @@ func TestNewSecretAndNewScopeWorkAtOnce(t *testing.T) {
 	}
 	s.token(c, "scope", "invoices:read")
 	if _, err := api.Verify(live); err != nil {
-		t.Errorf("rotation refused a live token: %v", err)
+		t.Errorf("a wider scope refused a live token: %v", err)
 	}
 }
 

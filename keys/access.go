@@ -95,7 +95,7 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 			entry.Kind = tokens.Cut
 		}
 		if e.same(k) {
-			return errAlready
+			return already(tokens.Client(k.ClientID))
 		}
 		k.Name, k.Description, k.OwnerID, k.Access = e.Name, e.Description, e.OwnerID, e.Access
 		return nil
@@ -128,6 +128,7 @@ func (r *Registry) checkEdit(ctx context.Context, by Actor, o Organization, e *K
 // change runs one change of a key and settles its entry.
 func (r *Registry) change(ctx context.Context, by Actor, action Action, organizationID, id string, f func(o Organization, active int, k *Key, e *Entry) error) (Key, Receipt, error) {
 	var would Key
+	var so *alreadyError
 	key, commit, err := r.config.Store.ChangeKey(ctx, organizationID, id, func(o Organization, active int, k *Key) (Entry, error) {
 		if err := by.MayKey(action, k); err != nil {
 			return Entry{}, err
@@ -135,10 +136,13 @@ func (r *Registry) change(ctx context.Context, by Actor, action Action, organiza
 		if err := by.agree(k.Version()); err != nil {
 			return Entry{}, err
 		}
-		before := k.fields()
+		before, secrets, at := k.fields(), slices.Clone(k.Credentials), now()
 		entry := by.did(action, organizationID, k.ID, tokens.Touch, tokens.Client(k.ClientID))
 		if err := f(o, active, k, &entry); err != nil {
 			return Entry{}, err
+		}
+		if early := endedEarly(secrets, k.Credentials, at); len(early) > 0 && entry.Kind == tokens.Touch {
+			entry.cutSecrets(k, early)
 		}
 		entry.Changes = diff(before, k.fields())
 		would = *k
@@ -147,8 +151,8 @@ func (r *Registry) change(ctx context.Context, by Actor, action Action, organiza
 	switch {
 	case errors.Is(err, errTrial):
 		return would, Receipt{}, nil
-	case errors.Is(err, errAlready):
-		return r.unchanged(ctx, by, organizationID, id)
+	case errors.As(err, &so):
+		return r.unchanged(ctx, by, organizationID, id, so.subject)
 	case err != nil:
 		return Key{}, Receipt{}, err
 	}
@@ -156,12 +160,16 @@ func (r *Registry) change(ctx context.Context, by Actor, action Action, organiza
 	return key, receipt, err
 }
 
-// unchanged is the answer to a change of a key that asked for what is so.
-func (r *Registry) unchanged(ctx context.Context, by Actor, organizationID, id string) (Key, Receipt, error) {
+// unchanged is the answer to a change of a key that asked for what is so: with the receipt
+// of the newest cut of the subject, or of the key where that has none.
+func (r *Registry) unchanged(ctx context.Context, by Actor, organizationID, id string, subject tokens.Subject) (Key, Receipt, error) {
 	key, err := r.config.Store.Key(ctx, organizationID, id)
 	if err != nil || by.DryRun {
 		return key, Receipt{}, err
 	}
-	receipt, err := r.already(ctx, by, tokens.Client(key.ClientID))
+	receipt, err := r.lastReceipt(ctx, by, subject)
+	if err == nil && receipt.Position == 0 {
+		receipt, err = r.lastReceipt(ctx, by, tokens.Client(key.ClientID))
+	}
 	return key, receipt, err
 }

@@ -2,9 +2,10 @@ package keys
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
+
+	"github.com/imara/apikeys/tokens"
 )
 
 // A Record is all that decides whether a client may have a token, as one moment
@@ -62,11 +63,17 @@ func (r *Registry) FirstUse(ctx context.Context, k Key, credentialID string, t t
 	_, _, err := r.change(ctx, Program("server"), "secret.first_use", k.OrganizationID, k.ID, func(_ Organization, _ int, k *Key, e *Entry) error {
 		e.Reason = "secret " + credentialID
 		if !k.Awaits(credentialID) {
-			return errAlready
+			return already(tokens.Credential(credentialID))
 		}
+		// No token that an old secret bought until now outlives it.
+		earliest := now().Add(MaxTokenTTL)
 		for i := range k.Credentials {
 			old := &k.Credentials[i]
-			if end := t.Add(old.EndsAfterUse).Truncate(time.Microsecond); old.ID != credentialID && old.EndsAfterUse > 0 {
+			end := t.Add(old.EndsAfterUse).Truncate(time.Microsecond)
+			if end.Before(earliest) {
+				end = earliest
+			}
+			if old.ID != credentialID && old.EndsAfterUse > 0 {
 				old.EndsAfterUse = 0
 				if end.Before(old.EndsAt) {
 					old.EndsAt = end
@@ -75,9 +82,6 @@ func (r *Registry) FirstUse(ctx context.Context, k Key, credentialID string, t t
 		}
 		return nil
 	})
-	if errors.Is(err, errAlready) {
-		return nil
-	}
 	return err
 }
 

@@ -28,6 +28,8 @@ type Created struct {
 	Secret Secret
 	// Active keys that the organisation has with this one, of how many.
 	Active, Limit int
+	// Receipt of a rotation that cut what the old secrets had bought.
+	Receipt Receipt
 }
 
 // Create makes a key with its first secret, or without one when the

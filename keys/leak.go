@@ -16,8 +16,8 @@ type Leak struct {
 }
 
 // ReportLeak ends a secret that somebody found. To have it is enough: who holds a
-// secret can do worse with it. Every token of its key is cut; another secret of
-// the key goes on working. Where says where it was found. Reporting again, or a
+// secret can do worse with it. Every token that was bought with it is cut; another
+// secret of the key goes on working, with its tokens. Where says where it was found. Reporting again, or a
 // secret that ended so long ago that no token of it is alive, changes nothing: an
 // old secret is no switch to stop a key with. [ErrNotFound] when the secret is not
 // one of this server's.
@@ -52,7 +52,7 @@ func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, wher
 		kept = o.Policy.KeepLeaked && c.Live(at)
 		told := !c.LeakedAt.IsZero() && (kept || !c.Live(at))
 		if told || !k.RevokedAt.IsZero() || !c.Live(at.Add(-Retention)) {
-			return errAlready
+			return already(tokens.Credential(c.ID))
 		}
 		if c.LeakedAt = at; kept {
 			return nil
@@ -60,7 +60,7 @@ func (r *Registry) ReportLeak(ctx context.Context, by Actor, secret Secret, wher
 		if c.Live(at) {
 			c.EndsAt = at
 		}
-		e.Kind = tokens.Cut
+		e.cutSecrets(k, []string{c.ID})
 		return nil
 	})
 	return Leak{changed, receipt, kept}, err

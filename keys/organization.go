@@ -134,6 +134,7 @@ func (r *Registry) changeOrganization(ctx context.Context, by Actor, action Acti
 		return Organization{}, Receipt{}, err
 	}
 	var would Organization
+	var so *alreadyError
 	o, at, err := r.config.Store.ChangeOrganization(ctx, id, func(o *Organization) (Entry, error) {
 		if err := by.agree(o.Version()); err != nil {
 			return Entry{}, err
@@ -150,7 +151,7 @@ func (r *Registry) changeOrganization(ctx context.Context, by Actor, action Acti
 	switch {
 	case errors.Is(err, errTrial):
 		return would, Receipt{}, nil
-	case errors.Is(err, errAlready):
+	case errors.As(err, &so):
 		return r.samePlan(ctx, by, id)
 	case err != nil:
 		return Organization{}, Receipt{}, err
@@ -166,7 +167,7 @@ func (r *Registry) samePlan(ctx context.Context, by Actor, id string) (Organizat
 	if err != nil || by.DryRun || r.plans[o.Plan].APIAccess {
 		return o, Receipt{}, err
 	}
-	receipt, err := r.already(ctx, by, tokens.Organization(id))
+	receipt, err := r.lastReceipt(ctx, by, tokens.Organization(id))
 	return o, receipt, err
 }
 
@@ -195,7 +196,7 @@ func (r *Registry) SetPlan(ctx context.Context, by Actor, id, plan, reason strin
 	}
 	return r.changeOrganization(ctx, by, "plan.set", id, func(o *Organization, e *Entry) error {
 		if o.Plan == plan {
-			return errAlready
+			return already(tokens.Organization(id))
 		}
 		if r.plans[o.Plan].APIAccess && !r.plans[plan].APIAccess {
 			e.Kind = tokens.Cut

@@ -114,6 +114,14 @@ func TestLifeOfAKey(t *testing.T) {
 	third, err := r.Rotate(ctx, keys.Program("test"), "org", id, keys.Overlap{})
 	step("rotate at once", tokens.Touch, err)
 	for _, s := range []keys.Secret{c.Secret, second.Secret} {
+		if got := entries(t, store, tokens.Credential(s.CredentialID())); !slices.Equal(got, []tokens.Kind{tokens.Cut}) {
+			t.Errorf("what an ended secret had bought: %v", got)
+		}
+	}
+	if third.Receipt.State != keys.Confirmed {
+		t.Errorf("rotated at once: %+v", third.Receipt)
+	}
+	for _, s := range []keys.Secret{c.Secret, second.Secret} {
 		if err := login(t, r, c.Key.ClientID, s.Reveal()); !errors.Is(err, keys.ErrSecretEnded) {
 			t.Errorf("an ended secret: %v", err)
 		}
@@ -141,12 +149,15 @@ func TestLifeOfAKey(t *testing.T) {
 	}
 	_, err = r.Resume(ctx, keys.Program("test"), "org", id)
 	step("resume", tokens.Touch, err)
-	step("resumed", tokens.Touch, func() error {
-		_, _, err := r.EndSecret(ctx, keys.Program("test"), "org", id, second.Secret.CredentialID(), false)
-		return errors.Join(err, login(t, r, c.Key.ClientID, third.Secret.Reveal()))
-	}())
+	_, _, err = r.EndSecret(ctx, keys.Program("test"), "org", id, second.Secret.CredentialID(), false)
+	if err := errors.Join(err, login(t, r, c.Key.ClientID, third.Secret.Reveal())); err != nil {
+		t.Errorf("resumed, and a secret ended again: %v", err)
+	}
 	_, _, err = r.EndSecret(ctx, keys.Program("test"), "org", id, third.Secret.CredentialID(), true)
-	step("leak", tokens.Cut, err)
+	step("leak", tokens.Touch, err)
+	if got := entries(t, store, tokens.Credential(third.Secret.CredentialID())); !slices.Equal(got, []tokens.Kind{tokens.Cut}) {
+		t.Errorf("what the leaked secret had bought: %v", got)
+	}
 	if err := login(t, r, c.Key.ClientID, third.Secret.Reveal()); !errors.Is(err, keys.ErrSecretEnded) {
 		t.Errorf("leaked: %v", err)
 	}

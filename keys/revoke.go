@@ -20,7 +20,7 @@ func (r *Registry) Revoke(ctx context.Context, by Actor, organizationID, id, rea
 	}
 	return r.change(ctx, by, "key.revoke", organizationID, id, func(_ Organization, _ int, k *Key, e *Entry) error {
 		if !k.RevokedAt.IsZero() {
-			return errAlready
+			return already(tokens.Client(k.ClientID))
 		}
 		k.RevokedAt, k.RevokedReason = now(), reason
 		e.Kind, e.At, e.Reason = tokens.Cut, k.RevokedAt, reason
@@ -37,13 +37,18 @@ func (r *Registry) RevokedReceipt(ctx context.Context, key Key) (Receipt, error)
 	return r.reached(ctx, Actor{Wait: -1}, key.RevokedPosition)
 }
 
-// errAlready ends the transaction of a change that asks for what is so already.
-var errAlready = errors.New("it is so already")
+// An alreadyError ends the transaction of a change that asks for what is so already, by a
+// cut of a subject.
+type alreadyError struct{ subject tokens.Subject }
 
-// already answers a change that asked for what is so: with the receipt of the newest cut
+func (e *alreadyError) Error() string { return "it is so already" }
+
+func already(subject tokens.Subject) error { return &alreadyError{subject} }
+
+// lastReceipt answers a change that asked for what is so: with the receipt of the newest cut
 // of the subject, which made it so, or with none when nothing was ever cut. Nothing is
 // appended: one revocation is one entry, however often it is asked for.
-func (r *Registry) already(ctx context.Context, by Actor, subject tokens.Subject) (Receipt, error) {
+func (r *Registry) lastReceipt(ctx context.Context, by Actor, subject tokens.Subject) (Receipt, error) {
 	position, err := r.config.Store.LastCut(ctx, subject)
 	if errors.Is(err, ErrNotFound) {
 		return Receipt{}, nil
@@ -62,7 +67,7 @@ func (r *Registry) RevokeToken(ctx context.Context, by Actor, organizationID, jt
 	commit, err := r.config.Store.Append(ctx, by.did("token.revoke", organizationID, jti, tokens.Cut, subject))
 	switch {
 	case errors.Is(err, ErrRepeated):
-		return r.already(ctx, by, subject)
+		return r.lastReceipt(ctx, by, subject)
 	case err != nil:
 		return Receipt{}, err
 	}

@@ -26,8 +26,9 @@ type Overlap struct {
 var DefaultOverlap = Overlap{Max: 7 * 24 * time.Hour, AfterUse: 24 * time.Hour}
 
 // Rotate adds a secret to a key. Those it has go on working for overlap, so that
-// no request fails while the new one is being deployed; no token is cut, and no
-// slot of the plan is taken. The first secret of a key that was approved is for who
+// no request fails while the new one is being deployed, and no slot of the plan is taken.
+// No token is cut, unless the overlap is shorter than [MaxTokenTTL]: then those that the
+// old secrets bought are, and the receipt says how far that has reached. The first secret of a key that was approved is for who
 // asked for it. Errors: [ErrNotFound], [ErrRevoked], [ErrExpired], [ErrPending],
 // [ErrRotating] when two secrets are live already and overlap is not zero,
 // [ErrForbidden], an [InputError].
@@ -47,7 +48,7 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 	}
 	secret := newSecret()
 	created := Created{Secret: secret}
-	key, _, err := r.change(ctx, by, "key.rotate", organizationID, id, func(o Organization, active int, k *Key, _ *Entry) error {
+	key, receipt, err := r.change(ctx, by, "key.rotate", organizationID, id, func(o Organization, active int, k *Key, _ *Entry) error {
 		at := now()
 		created.Active, created.Limit = active, r.Limit(o)
 		switch err := k.usable(at); {
@@ -78,6 +79,7 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 	if err != nil {
 		return Created{}, err
 	}
+	created.Receipt = receipt
 	if created.Key = key; by.DryRun {
 		created.Secret = Secret{}
 	}
@@ -104,21 +106,27 @@ func forgetEnded(list []Credential, t time.Time) []Credential {
 	})
 }
 
-// EndSecret ends one secret of a key now. If it leaked, every token of the key
-// is cut as well, and the receipt says how far that has reached; otherwise the
-// receipt is zero. Ending a secret again changes nothing but that.
+// EndSecret ends one secret of a key now, with every token that was bought with it; the
+// receipt says how far that has reached. The key's other secrets, and their tokens, live
+// on. Leaked is for the record. Ending a secret again changes nothing and returns the same
+// receipt.
 func (r *Registry) EndSecret(ctx context.Context, by Actor, organizationID, id, credentialID string, leaked bool) (Key, Receipt, error) {
 	return r.change(ctx, by, "secret.end", organizationID, id, func(_ Organization, _ int, k *Key, e *Entry) error {
 		c := k.credential(credentialID)
 		if c == nil {
 			return ErrNotFound
 		}
-		if at := now(); c.Live(at) {
-			c.EndsAt = at
+		at := now()
+		if !c.Live(at) && (!leaked || !c.LeakedAt.IsZero()) {
+			return already(tokens.Credential(c.ID))
 		}
 		if leaked {
-			e.Kind, e.Reason = tokens.Cut, "leaked"
+			c.LeakedAt, e.Reason = at, "leaked"
 		}
+		if c.Live(at) {
+			c.EndsAt = at
+		}
+		e.cutSecrets(k, []string{c.ID})
 		return nil
 	})
 }
@@ -126,9 +134,9 @@ func (r *Registry) EndSecret(ctx context.Context, by Actor, organizationID, id, 
 // KeepSecret moves the end of a secret that is live, because of a rotation or not,
 // to another time, at most [MaxOverlap] away; not of one that leaked. Errors as
 // [Registry.EndSecret], and [ErrScope].
-func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id, credentialID string, until time.Time) (Key, error) {
+func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id, credentialID string, until time.Time) (Key, Receipt, error) {
 	if left := time.Until(until); left <= 0 || left > MaxOverlap {
-		return Key{}, invalid("ends_at", "it must be between now and %v from now", MaxOverlap)
+		return Key{}, Receipt{}, invalid("ends_at", "it must be between now and %v from now", MaxOverlap)
 	}
 	return r.prolong(ctx, by, organizationID, id, func(k *Key) error {
 		c := k.credential(credentialID)
@@ -146,7 +154,7 @@ func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id,
 // CancelRotation ends the newest secret of a key that has two, and lets the older one
 // go on without an end. Errors: [ErrNotFound] when no rotation is going on, [ErrChanged]
 // when the newest is another secret, others as [Registry.KeepSecret].
-func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID, id, credentialID string) (Key, error) {
+func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID, id, credentialID string) (Key, Receipt, error) {
 	return r.prolong(ctx, by, organizationID, id, func(k *Key) error {
 		at := now()
 		var live []*Credential
@@ -170,15 +178,15 @@ func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID,
 }
 
 // prolong runs a change after which a secret works for longer: for who might hold the key.
-func (r *Registry) prolong(ctx context.Context, by Actor, organizationID, id string, f func(*Key) error) (Key, error) {
+func (r *Registry) prolong(ctx context.Context, by Actor, organizationID, id string, f func(*Key) error) (Key, Receipt, error) {
 	old, err := r.config.Store.Key(ctx, organizationID, id)
 	if err != nil {
-		return Key{}, err
+		return Key{}, Receipt{}, err
 	}
 	if err := r.mayHold(ctx, by, &old); err != nil {
-		return Key{}, err
+		return Key{}, Receipt{}, err
 	}
-	key, _, err := r.change(ctx, by, "secret.end", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
+	return r.change(ctx, by, "secret.end", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
 		switch {
 		case !k.RevokedAt.IsZero():
 			return ErrRevoked
@@ -187,7 +195,37 @@ func (r *Registry) prolong(ctx context.Context, by Actor, organizationID, id str
 		}
 		return f(k)
 	})
-	return key, err
+}
+
+// endedEarly returns the secrets that now end before every token may have that was bought
+// with them: tokens are made to end with their secret as it was then.
+func endedEarly(before, after []Credential, t time.Time) (early []string) {
+	for _, old := range before {
+		i := slices.IndexFunc(after, func(c Credential) bool { return c.ID == old.ID })
+		if i < 0 || !old.Live(t) || after[i].EndsAt.IsZero() {
+			continue
+		}
+		end := after[i].EndsAt
+		if (old.EndsAt.IsZero() || end.Before(old.EndsAt)) && end.Before(t.Add(MaxTokenTTL)) {
+			early = append(early, old.ID)
+		}
+	}
+	return early
+}
+
+// cutSecrets makes an entry the cut of what was bought with secrets of a key. The key is
+// touched with it: servers authenticate from memory, and would go on minting.
+func (e *Entry) cutSecrets(k *Key, ids []string) {
+	by := e.Actor
+	by.IdempotencyKey = ""
+	client := tokens.Client(k.ClientID)
+	e.Kind, e.Subject, e.Older = tokens.Cut, tokens.Credential(ids[0]), client
+	for _, id := range ids[1:] {
+		other := by.did(e.Action, "", e.Target, tokens.Cut, tokens.Credential(id))
+		other.Older = client
+		e.With = append(e.With, other)
+	}
+	e.With = append(e.With, by.did(e.Action, "", e.Target, tokens.Touch, client))
 }
 
 func (k *Key) credential(id string) *Credential {

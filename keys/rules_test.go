@@ -237,8 +237,11 @@ func TestFoundSecretEnds(t *testing.T) {
 	if login(t, r, c.Key.ClientID, c.Secret.Reveal()) == nil || login(t, r, c.Key.ClientID, second.Secret.Reveal()) != nil {
 		t.Error("not the secret that was found ended")
 	}
-	if got := entries(t, store, tokens.Client(c.Key.ClientID)); got[len(got)-1] != tokens.Cut {
+	if got := entries(t, store, tokens.Credential(c.Secret.CredentialID())); !slices.Equal(got, []tokens.Kind{tokens.Cut}) {
 		t.Errorf("its tokens live on: %v", got)
+	}
+	if got := entries(t, store, tokens.Credential(second.Secret.CredentialID())); len(got) > 0 {
+		t.Errorf("what the other secret bought is cut: %v", got)
 	}
 	before := len(entries(t, store, tokens.Client(c.Key.ClientID)))
 	for range 3 {
@@ -533,7 +536,7 @@ func TestLeakThatWasKeptEndsLater(t *testing.T) {
 	if first, second := report(), report(); !first.Kept || !second.Kept {
 		t.Errorf("%+v, %+v", first, second)
 	}
-	if _, err := r.KeepSecret(t.Context(), keys.Program("test"), "org", c.Key.ID, c.Secret.CredentialID(), time.Now().Add(time.Hour)); !errors.Is(err, keys.ErrSecretEnded) {
+	if _, _, err := r.KeepSecret(t.Context(), keys.Program("test"), "org", c.Key.ID, c.Secret.CredentialID(), time.Now().Add(time.Hour)); !errors.Is(err, keys.ErrSecretEnded) {
 		t.Errorf("a leaked secret is extended: %v", err)
 	}
 	policy(t, r, keys.Policy{})

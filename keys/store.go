@@ -202,6 +202,9 @@ type Entry struct {
 	Kind     tokens.Kind
 	Subject  tokens.Subject
 	Terminal bool
+	// Older, unless empty, is the subject in place of Subject while there may be verifiers
+	// that do not know its dimension.
+	Older tokens.Subject
 	// The others are for the audit log. OrganizationID is whose log it is; empty is
 	// the server's own.
 	Actor          Actor

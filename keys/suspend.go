@@ -23,7 +23,7 @@ func (r *Registry) Suspend(ctx context.Context, by Actor, organizationID, id, re
 		case k.SuspendedAt.IsZero():
 			k.SuspendedAt, e.Kind = now(), tokens.Cut
 		case k.StaffHold == hold:
-			return errAlready
+			return already(tokens.Client(k.ClientID))
 		}
 		k.StaffHold, e.Reason = hold, reason
 		return nil

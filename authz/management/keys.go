@@ -77,6 +77,9 @@ type KeyWithSecret struct {
 	// SecretDeliveredAt says when it was shown, in the answer to a repeated request.
 	SecretDeliveredAt *time.Time `json:"secret_delivered_at,omitempty"`
 	Limits            Limits     `json:"limits"`
+	// Receipt says how far the cut of the old secrets' tokens has reached, when the rotation
+	// ended these early.
+	Receipt *authz.Receipt `json:"receipt,omitempty"`
 }
 
 type OrgPath struct {
@@ -195,16 +198,21 @@ func (s *server) createKey(ctx context.Context, c call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return withSecret(created), nil
+	return s.withSecret(created), nil
 }
 
 // withSecret shows a new secret.
-func withSecret(created keys.Created) *answer[KeyWithSecret] {
+func (s *server) withSecret(created keys.Created) *answer[KeyWithSecret] {
 	body := KeyWithSecret{Key: show(created.Key), Limits: Limits{created.Active, created.Limit}}
 	if value := created.Secret.Reveal(); value != "" {
 		body.Secret = &Secret{ID: body.Key.Secrets[0].ID, Value: value, Hint: created.Secret.Hint()}
 	}
-	return &answer[KeyWithSecret]{ETag: etag(created.Key.Version()), Body: body}
+	made := &answer[KeyWithSecret]{ETag: etag(created.Key.Version()), Body: body}
+	if created.Receipt.Position != 0 {
+		made.Body.Receipt = authz.ShowReceipt(created.Receipt)
+		made.Status, made.Location = s.waiting(created.Receipt)
+	}
+	return made
 }
 
 // secretShown answers again a request that made a secret, which nobody has any more.

@@ -26,10 +26,10 @@ type SecretPath struct {
 
 func (s *server) secretRoutes() {
 	register(s, route{id: "list-secrets", method: "GET", path: "/orgs/{org}/keys/{key}/secrets", scope: "keys:read", action: "key.read", summary: "List the secrets of a key"}, s.listSecrets, nil)
-	register(s, route{id: "rotate-key", method: "POST", path: "/orgs/{org}/keys/{key}/secrets", scope: "keys:write", action: "key.rotate", summary: "Rotate: make a new secret", status: 201}, s.rotateKey, s.secretShown)
-	register(s, route{id: "edit-secret", method: "PATCH", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.end", summary: "Move the end of a secret"}, s.editSecret, nil)
-	register(s, route{id: "end-secret", cuts: true, method: "DELETE", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.end", summary: "End a secret now"}, s.endSecret, nil)
-	register(s, route{id: "cancel-rotation", method: "POST", path: "/orgs/{org}/keys/{key}/secrets/{secret}/cancel", scope: "keys:write", action: "secret.end", summary: "Cancel a rotation: end its new secret, and let the old one go on"}, s.cancelRotation, nil)
+	register(s, route{id: "rotate-key", cuts: true, method: "POST", path: "/orgs/{org}/keys/{key}/secrets", scope: "keys:write", action: "key.rotate", summary: "Rotate: make a new secret", status: 201}, s.rotateKey, s.secretShown)
+	register(s, route{id: "edit-secret", cuts: true, method: "PATCH", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.end", summary: "Move the end of a secret"}, s.editSecret, nil)
+	register(s, route{id: "end-secret", cuts: true, method: "DELETE", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.end", summary: "End a secret now, and every token that was bought with it"}, s.endSecret, nil)
+	register(s, route{id: "cancel-rotation", cuts: true, method: "POST", path: "/orgs/{org}/keys/{key}/secrets/{secret}/cancel", scope: "keys:write", action: "secret.end", summary: "Cancel a rotation: end its new secret, and let the old one go on"}, s.cancelRotation, nil)
 }
 
 func (s *server) listSecrets(ctx context.Context, c call, in *struct {
@@ -56,7 +56,7 @@ func (s *server) rotateKey(ctx context.Context, c call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return withSecret(created), nil
+	return s.withSecret(created), nil
 }
 
 func parseOverlap(r RotateKey) (keys.Overlap, error) {
@@ -97,14 +97,14 @@ func (s *server) editSecret(ctx context.Context, c call, in *struct {
 	Change
 	Body EditSecret
 }) (*answer[ChangedKey], error) {
-	key, err := s.Registry.KeepSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Body.EndsAt)
-	return s.changed(ctx, c, key, keys.Receipt{}, err)
+	key, receipt, err := s.Registry.KeepSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Body.EndsAt)
+	return s.changed(ctx, c, key, receipt, err)
 }
 
 func (s *server) endSecret(ctx context.Context, c call, in *struct {
 	SecretPath
 	Change
-	Leaked bool `query:"leaked" doc:"Cut every token of the key, too."`
+	Leaked bool `query:"leaked" doc:"It was found where it does not belong; for the record."`
 }) (*answer[ChangedKey], error) {
 	key, receipt, err := s.Registry.EndSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Leaked)
 	return s.changed(ctx, c, key, receipt, err)
@@ -114,8 +114,8 @@ func (s *server) cancelRotation(ctx context.Context, c call, in *struct {
 	SecretPath
 	Change
 }) (*answer[ChangedKey], error) {
-	key, err := s.Registry.CancelRotation(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"))
-	return s.changed(ctx, c, key, keys.Receipt{}, err)
+	key, receipt, err := s.Registry.CancelRotation(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"))
+	return s.changed(ctx, c, key, receipt, err)
 }
 
 func showSecret(k *keys.Key, c keys.Credential, now time.Time) Secret {

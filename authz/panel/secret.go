@@ -212,9 +212,9 @@ func (p *panel) changeSecret(w http.ResponseWriter, r *http.Request, v *visitor)
 		_, _, err = p.Registry.EndSecret(r.Context(), by, v.org.ID, k.ID, c.ID, false)
 	case "keep":
 		until := now.Add(min(max(time.Until(c.EndsAt), 0)+day, keys.MaxOverlap-time.Minute))
-		_, err = p.Registry.KeepSecret(r.Context(), by, v.org.ID, k.ID, c.ID, until)
+		_, _, err = p.Registry.KeepSecret(r.Context(), by, v.org.ID, k.ID, c.ID, until)
 	case "cancel":
-		_, err = p.Registry.CancelRotation(r.Context(), by, v.org.ID, k.ID, c.ID)
+		_, _, err = p.Registry.CancelRotation(r.Context(), by, v.org.ID, k.ID, c.ID)
 	}
 	if err != nil {
 		return err

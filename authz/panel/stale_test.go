@@ -42,7 +42,7 @@ func TestStaleSecretForms(t *testing.T) {
 		return secrets, hidden(page, "version")
 	}
 	secrets, version := rotated()
-	_, err := s.registry.CancelRotation(t.Context(), tester, "acme", k.ID, secrets[0])
+	_, _, err := s.registry.CancelRotation(t.Context(), tester, "acme", k.ID, secrets[0])
 	s.must(err)
 	for do, secret := range map[string]string{"keep": secrets[1], "end": secrets[1], "cancel": secrets[0]} {
 		if answer := s.post(path+"/secrets/"+secret, session, "same-origin", url.Values{"do": {do}, "version": {version}, "sure": {"yes"}}); answer.StatusCode != 409 {

@@ -35,8 +35,13 @@ func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (commit keys.Com
 
 func appendOne(ctx context.Context, tx *sql.Tx, e keys.Entry) (tokens.Entry, error) {
 	commit := tokens.Entry{Kind: e.Kind, Subject: e.Subject, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
-	if err := tx.QueryRowContext(ctx, `UPDATE feed SET seq = seq + 1 WHERE one = 1 RETURNING seq`).Scan(&commit.Position); err != nil {
+	var protocol int
+	if err := tx.QueryRowContext(ctx, `UPDATE feed SET seq = seq + 1 WHERE one = 1 RETURNING seq, protocol`).Scan(&commit.Position, &protocol); err != nil {
 		return tokens.Entry{}, err
+	}
+	if protocol < 2 && e.Older != "" {
+		// A verifier that does not know the subject would say that it applied the cut.
+		e.Subject, commit.Subject = e.Older, e.Older
 	}
 	at := time.Now()
 	if !e.At.IsZero() {

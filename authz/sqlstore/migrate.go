@@ -31,7 +31,7 @@ func (s *Store) migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect,
 	// Positions stand in tokens. A random beginning does not tell how many
 	// changes there were, and a new database does not repeat an old one's.
 	_, err := s.write.ExecContext(ctx,
-		`INSERT INTO feed (one, seq, floor) VALUES (1, $1, $1) ON CONFLICT (one) DO NOTHING`,
+		`INSERT INTO feed (one, seq, floor, protocol) VALUES (1, $1, $1, 2) ON CONFLICT (one) DO NOTHING`,
 		1+rand.Int64N(1<<40))
 	return err
 }

@@ -230,30 +230,34 @@ func (f *remote) withKey(use, short string, run func(cmd *cobra.Command, org *ap
 
 func keysRotate(f *remote) *cobra.Command {
 	var overlap days
-	var wait bool
+	var wait, now bool
 	var write secretFile
 	cmd := f.withKey("rotate KEY", "Add a secret; the old one ends a day after the new one is first used", func(cmd *cobra.Command, org *api, key management.Key) error {
 		if err := write.check(); err != nil {
 			return err
 		}
 		var request management.RotateKey
-		if cmd.Flags().Changed("overlap") {
+		if now {
+			request.OldEnds = "now"
+		} else if cmd.Flags().Changed("overlap") {
 			if request.OldEnds = "now"; overlap > 0 {
 				request.OldEnds = time.Now().Add(time.Duration(overlap)).UTC().Format(time.RFC3339)
 			}
 		}
 		var rotated management.KeyWithSecret
-		if err := org.do(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/secrets", request, &rotated); err != nil {
+		// The secret first, whatever becomes of the receipt: nobody shows it again.
+		header, err := org.preferring("wait=0").call(cmd.Context(), http.MethodPost, "/keys/"+key.ID+"/secrets", request, &rotated)
+		if err != nil {
 			var problem *refusal
 			if errors.As(err, &problem) && problem.Code == "rotation_in_progress" {
-				problem.Fix = "Wait for the old one to end, or end both now with --overlap 0."
+				problem.Fix = "Wait for the old one to end, or end both now with --now."
 			}
 			return err
 		}
 		if err := write.keep(&rotated); err != nil {
 			return err
 		}
-		err := f.print(cmd, rotated, func(w io.Writer) {
+		err = f.print(cmd, rotated, func(w io.Writer) {
 			fmt.Fprintln(w, "New secret")
 			write.show(w, rotated)
 			for _, s := range rotated.Key.Secrets {
@@ -266,13 +270,20 @@ func keysRotate(f *remote) *cobra.Command {
 				}
 			}
 		})
+		if err == nil && rotated.Receipt != nil {
+			if err = org.await(cmd.Context(), header.Get("Location"), &rotated.Receipt); err == nil && !f.quiet {
+				fmt.Fprintf(cmd.ErrOrStderr(), "What the old secrets had bought is cut: %s\n", confirmed(*rotated.Receipt))
+			}
+		}
 		if err != nil || !wait || f.dryRun {
 			return err
 		}
 		return f.awaitUse(cmd, org, rotated.Key.ID)
 	})
-	cmd.Flags().Var(&overlap, "overlap", "end the old secret after this long instead; 0 ends it now")
+	cmd.Flags().Var(&overlap, "overlap", "end the old secret after this long instead; below an hour, its live tokens end now")
 	cmd.Flags().Lookup("overlap").DefValue = ""
+	cmd.Flags().BoolVar(&now, "now", false, "end the old secret now, and every token that was bought with it")
+	cmd.MarkFlagsMutuallyExclusive("now", "overlap")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the first use of the new secret")
 	write.add(cmd.Flags())
 	return cmd

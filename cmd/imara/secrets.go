@@ -52,8 +52,8 @@ func (f *remote) withSecret(use, short string, run func(cmd *cobra.Command, org 
 
 func secretsEnd(f *remote) *cobra.Command {
 	var leaked bool
-	cmd := f.withSecret("end KEY SECRET", "End a secret now, named by its id or its last four characters", func(cmd *cobra.Command, org *api, key management.Key, s management.Secret) error {
-		question := fmt.Sprintf("End the secret …%s of %q?", s.Hint, key.Name)
+	cmd := f.withSecret("end KEY SECRET", "End a secret now, and every token that was bought with it", func(cmd *cobra.Command, org *api, key management.Key, s management.Secret) error {
+		question := fmt.Sprintf("End the secret …%s of %q, and every token that was bought with it?", s.Hint, key.Name)
 		if s.LastUsedAt != nil && time.Since(*s.LastUsedAt) < time.Hour {
 			question += fmt.Sprintf(" It was used %v ago from %s.", time.Since(*s.LastUsedAt).Round(time.Second), s.LastUsedFrom)
 		}
@@ -66,13 +66,13 @@ func secretsEnd(f *remote) *cobra.Command {
 		}
 		return f.changeKey(cmd, org, http.MethodDelete, path, nil, "Ended")
 	})
-	cmd.Flags().BoolVar(&leaked, "leaked", false, "cut every token of the key, too")
+	cmd.Flags().BoolVar(&leaked, "leaked", false, "it was found where it does not belong: for the record")
 	return cmd
 }
 
 func secretsExtend(f *remote) *cobra.Command {
 	var left days
-	cmd := f.withSecret("extend KEY SECRET", "Move the end of a secret that still works", func(cmd *cobra.Command, org *api, key management.Key, s management.Secret) error {
+	cmd := f.withSecret("extend KEY SECRET", "Move the end of a secret that still works; within an hour, its live tokens end now", func(cmd *cobra.Command, org *api, key management.Key, s management.Secret) error {
 		request := management.EditSecret{EndsAt: time.Now().Add(time.Duration(left)).UTC().Truncate(time.Second)}
 		return f.changeKey(cmd, org, http.MethodPatch, "/keys/"+key.ID+"/secrets/"+s.ID, request, "Ends "+date(&request.EndsAt))
 	})
