@@ -6,9 +6,16 @@
 //
 // # The exchange
 //
-//	POST   {url}/feed/sessions           {"name","lease_ms","accept_stale_ms"} → 201 [Joined]
+//	POST   {url}/feed/sessions           [Join] → 200 [Examined], or 201 [Joined]
 //	GET    {url}/feed/sessions/{session}?nonce=&after=&head=&wait_ms= → 200 [Page], 404 or 410: join again
 //	DELETE {url}/feed/sessions/{session} → 204
+//
+// PROTOCOL.md, beside package tokens, has it all for other languages.
+//
+// A join without verdicts stores nothing: the server answers with an [Examination]. The
+// same join with the verdicts of a verifier is answered with a session. What answers
+// here is a [tokens.Verifier] and what the feed does with pages, so that what is
+// examined is what decides later. A server that sends no examination is joined at once.
 //
 // The session is stored before the first poll is answered. A revocation that
 // commits later finds it in the list of those who must confirm; one that
@@ -17,8 +24,9 @@
 //
 // A poll sent at local time s, answered with everything up to the log's tip as
 // it was age before the poll arrived, proves completeness as of s - age. No
-// clock but the verifier's own monotonic one is involved. The answer repeats the
-// poll's nonce: a maintenance page, or an answer that a cache kept, proves nothing.
+// clock but the verifier's own is involved: the longer of what its monotonic and its
+// wall clock say, since the former stands still while a machine is suspended. The
+// answer repeats the poll's nonce: a maintenance page, or an answer that a cache kept, proves nothing.
 // "after" says what the verifier has applied, and so is its acknowledgement.
 //
 // The feed gets its own access tokens, and drops one that is refused: a token that

@@ -42,6 +42,7 @@ type Feed struct {
 	revocations *tokens.Revocations
 	// vouching is the session that the view comes from, newest the one joined last.
 	vouching, newest string
+	refused          time.Time // no join before it
 }
 
 // New returns a feed that knows nothing until [Feed.Run].
@@ -123,35 +124,6 @@ func rest(ctx context.Context, pause time.Duration) (time.Duration, error) {
 	}
 }
 
-// Join begins a session that follows over some way, "" being this one. The view of
-// the session before serves, and ages, until the new one's first Confirm.
-func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error) {
-	body, err := json.Marshal(Join{Name: f.config.Name, LeaseMS: f.config.Lease.Milliseconds(),
-		AcceptStaleMS: f.revocations.Waiver().Milliseconds(), Over: over})
-	if err != nil {
-		return Joined{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, JoinTimeout)
-	defer cancel()
-	err = f.do(ctx, http.MethodPost, "/feed/sessions", body, &joined)
-	if err == nil && (joined.Session == "" || joined.Watermark == 0) {
-		err = errors.New("the answer to the join is not a session")
-	}
-	for _, e := range joined.Cuts {
-		if e.Subject == tokens.Session(joined.Session) {
-			err = errSession // it was retired while the snapshot was on its way
-		}
-	}
-	if err != nil {
-		return Joined{}, err
-	}
-	if f.newest != "" && f.newest != f.vouching {
-		go f.leave(f.newest) // it never served
-	}
-	f.newest = joined.Session
-	return joined, nil
-}
-
 // Confirm renews the lease. The first one of a session ends the session before,
 // whose lease the view no longer needs.
 func (f *Feed) Confirm(fresh time.Time, floor uint64) {
@@ -211,27 +183,39 @@ func (f *Feed) follow(ctx context.Context, joined Joined) error {
 			}
 			continue
 		}
-		if page.AgeUS < 0 || page.AgeUS > maxAge.Microseconds() {
-			return fmt.Errorf("%w: an age of %d µs", errSession, page.AgeUS)
-		}
-		pause = firstPause
-		if err := f.revocations.Apply(page.Entries); err != nil {
+		fresh, err := take(f.revocations, joined.Session, page, sent)
+		if err != nil {
 			return err
 		}
-		wait = min(MaxWait, f.config.Lease/4)
+		pause, wait = firstPause, min(MaxWait, f.config.Lease/4)
 		if n := len(page.Entries); n > 0 {
 			// The next poll acknowledges these. It waits for more only when it is sent.
 			head = page.Entries[n-1].Head
 		}
-		for _, e := range page.Entries {
-			if e.Subject == tokens.Session(joined.Session) {
-				return errSession
-			}
-		}
-		if f.revocations.Watermark() >= page.Tip {
-			f.Confirm(sent.Add(-time.Duration(page.AgeUS)*time.Microsecond), page.Floor)
+		if !fresh.IsZero() {
+			f.Confirm(fresh, page.Floor)
 		}
 	}
+}
+
+// take makes the answer to a poll known to a view. It returns the moment as of which
+// the view is complete, zero while entries are missing, or why the session has ended.
+func take(view *tokens.Revocations, session string, page Page, sent time.Time) (fresh time.Time, err error) {
+	if page.AgeUS < 0 || page.AgeUS > maxAge.Microseconds() {
+		return time.Time{}, fmt.Errorf("%w: an age of %d µs", errSession, page.AgeUS)
+	}
+	if err := view.Apply(page.Entries); err != nil {
+		return time.Time{}, err
+	}
+	for _, e := range page.Entries {
+		if e.Subject == tokens.Session(session) {
+			return time.Time{}, errSession
+		}
+	}
+	if view.Watermark() < page.Tip {
+		return time.Time{}, nil
+	}
+	return sent.Add(-time.Duration(page.AgeUS) * time.Microsecond), nil
 }
 
 // maxAge is more than any answer can have and still matter.
@@ -315,6 +299,11 @@ func (f *Feed) call(ctx context.Context, method, path string, body []byte, answe
 	case http.StatusUnauthorized:
 		return fmt.Errorf("%w: %s", errToken, response.Header.Get("WWW-Authenticate"))
 	}
-	reason, _ := io.ReadAll(io.LimitReader(response.Body, 512))
-	return fmt.Errorf("%s: status %d: %q", path, response.StatusCode, reason)
+	reason, _ := io.ReadAll(io.LimitReader(response.Body, 1024))
+	err = fmt.Errorf("%s: status %d: %q", path, response.StatusCode, reason)
+	switch response.StatusCode {
+	case http.StatusConflict, http.StatusUpgradeRequired, http.StatusTooManyRequests:
+		return &refusal{err, retryAfter(response.Header)}
+	}
+	return err
 }

@@ -15,8 +15,13 @@ const (
 	JoinTimeout = 30 * time.Second
 )
 
+// Protocol is the number of this exchange. Before 2 nobody was examined.
+const Protocol = 2
+
 // Join asks for a session.
 type Join struct {
+	// Protocol is the newest that the verifier speaks; absent is 1.
+	Protocol int `json:"protocol,omitempty"`
 	// Name says to people which verifier this is; it need not be unique.
 	Name    string `json:"name"`
 	LeaseMS int64  `json:"lease_ms"`
@@ -25,6 +30,15 @@ type Join struct {
 	AcceptStaleMS int64 `json:"accept_stale_ms,omitempty"`
 	// Over says by which way the session follows: empty is this one.
 	Over string `json:"over,omitempty"`
+	// Implementation is the program that verifies, as name/version.
+	Implementation string `json:"implementation,omitempty"`
+	// Algorithms are those whose signatures it verifies.
+	Algorithms []string `json:"algorithms,omitempty"`
+	// Replaces is the session of the same verifier from which this one takes over.
+	Replaces string `json:"replaces,omitempty"`
+	// Ticket and Verdicts answer an examination; without them, one is asked for.
+	Ticket   string      `json:"ticket,omitempty"`
+	Verdicts [][]Verdict `json:"verdicts,omitempty"`
 }
 
 // OverRedis is the way of package redisfeed.
@@ -38,6 +52,9 @@ type Joined struct {
 	Watermark uint64         `json:"watermark"`
 	Floor     uint64         `json:"floor"`
 	Head      uint64         `json:"head"` // of the entry at Watermark
+	// Unproved are the rules of the examination that the verifier broke. The issuer
+	// lets it join all the same, and says so to its operator.
+	Unproved []string `json:"unproved,omitempty"`
 }
 
 // Page is the answer to a poll.
