@@ -1,0 +1,226 @@
+package examination
+
+import (
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
+)
+
+// Config of an [Examiner]. Both fields are required.
+type Config struct {
+	// Issuer is whose verifiers are examined.
+	Issuer string
+	// Key seals tickets: 32 bytes, the same for every server of the issuer.
+	Key []byte
+}
+
+// An Examiner examines the verifiers of one issuer.
+type Examiner struct {
+	issuer string
+	aead   cipher.AEAD
+
+	mu      sync.Mutex
+	current *set
+	signing bool // the next set
+}
+
+// New checks config. It signs nothing yet.
+func New(config Config) (*Examiner, error) {
+	aead, err := chacha20poly1305.NewX(config.Key)
+	if err != nil {
+		return nil, fmt.Errorf("examination: %w", err)
+	}
+	return &Examiner{issuer: config.Issuer, aead: aead}, nil
+}
+
+// How long a set is shared before another is made in the background, and when it is of
+// no use any more: its tokens must live longer than clocks may differ.
+const (
+	shared = 5 * time.Minute
+	worn   = tokenLife - 2*drift
+)
+
+// set returns what examinations are drawn from now.
+func (e *Examiner) set() *set {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.current == nil || time.Since(e.current.made) > worn:
+		e.current = newSet(e.issuer)
+	case time.Since(e.current.made) > shared && !e.signing:
+		e.signing = true
+		go e.renew(e.current.algorithms())
+	}
+	return e.current
+}
+
+// renew signs another set with the algorithms that were asked for.
+func (e *Examiner) renew(algorithms []string) {
+	next := newSet(e.issuer)
+	for _, algorithm := range algorithms {
+		next.kit(algorithm) // an error comes again to who asks
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.current, e.signing = next, false
+}
+
+// ticket is what a server has to know when the verdicts come.
+type ticket struct {
+	Ends   int64    `json:"ends"`  // seconds since 1970
+	Lease  int64    `json:"lease"` // ms
+	Rules  []string `json:"rules"` // of each token
+	Stages []string `json:"stages"`
+	Expect []string `json:"expect"`
+}
+
+// Examine draws an examination for a client's verifier with a lease. Algorithms that
+// are not ours are passed over; [ErrAlgorithms] when none is left.
+func (e *Examiner) Examine(clientID string, algorithms []string, lease time.Duration) (*httpfeed.Examination, error) {
+	s := e.set()
+	var kits []*kit
+	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
+		if !slices.Contains(algorithms, algorithm) {
+			continue
+		}
+		k, err := s.kit(algorithm)
+		if err != nil {
+			return nil, err
+		}
+		kits = append(kits, k)
+	}
+	if len(kits) == 0 {
+		return nil, ErrAlgorithms
+	}
+	x := draw(s, kits, lease)
+	t := ticket{Ends: time.Now().Add(httpfeed.TicketLife).Unix(), Lease: lease.Milliseconds()}
+	examination := &httpfeed.Examination{Issuer: s.issuer, Audience: s.audience, Keys: tokens.JWKSet{Keys: x.keys}, Sessions: x.sessions}
+	for _, q := range x.questions {
+		t.Rules = append(t.Rules, q.rule)
+		examination.Tokens = append(examination.Tokens, q.raw)
+	}
+	for _, stage := range x.stages {
+		t.Stages = append(t.Stages, stage.rule)
+		t.Expect = append(t.Expect, stage.expect)
+	}
+	var err error
+	examination.Ticket, err = e.seal(clientID, t)
+	return examination, err
+}
+
+// The errors of the examiner.
+var (
+	// ErrAlgorithms: the verifier verifies no algorithm that tokens are signed with.
+	ErrAlgorithms = errors.New("no algorithm of access tokens")
+	// ErrTicket: it was not given to this client for this lease, or has ended.
+	ErrTicket = errors.New("not a ticket of this examination, or too old")
+	// ErrVerdicts: they are not as many as were asked for, or say something else.
+	ErrVerdicts = errors.New("not the verdicts of this examination")
+)
+
+func (e *Examiner) bound(clientID string) []byte {
+	return []byte("imara examination v1\x00" + clientID + "\x00" + e.issuer)
+}
+
+func (e *Examiner) seal(clientID string, t ticket) (string, error) {
+	text, err := json.Marshal(t)
+	if err != nil {
+		return "", err
+	}
+	nonce := make([]byte, chacha20poly1305.NonceSizeX)
+	rand.Read(nonce)
+	return base64.RawURLEncoding.EncodeToString(e.aead.Seal(nonce, nonce, text, e.bound(clientID))), nil
+}
+
+func (e *Examiner) open(clientID, sealed string) (t ticket, err error) {
+	box, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err != nil || len(box) < chacha20poly1305.NonceSizeX {
+		return ticket{}, ErrTicket
+	}
+	text, err := e.aead.Open(nil, box[:chacha20poly1305.NonceSizeX], box[chacha20poly1305.NonceSizeX:], e.bound(clientID))
+	if err != nil {
+		return ticket{}, ErrTicket
+	}
+	return t, json.Unmarshal(text, &t)
+}
+
+// A Result is what a verifier's verdicts show.
+type Result struct {
+	// Accepted are the rules by which it accepted a token that it must not accept, and
+	// Mistaken those by which it was wrong without that: it refused a good token, or one
+	// about which it cannot know. Both are sorted; empty is right.
+	Accepted, Mistaken []string
+}
+
+// Broken are the rules of both kinds.
+func (r Result) Broken() []string {
+	all := slices.Concat(r.Accepted, r.Mistaken)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Grade compares a client's verdicts with what they have to be. It returns [ErrTicket]
+// or [ErrVerdicts] for what is no answer to an examination.
+func (e *Examiner) Grade(clientID, sealed string, lease time.Duration, verdicts [][]httpfeed.Verdict) (r Result, err error) {
+	t, err := e.open(clientID, sealed)
+	if err != nil {
+		return Result{}, err
+	}
+	if t.Lease != lease.Milliseconds() || time.Now().Unix() > t.Ends {
+		return Result{}, ErrTicket
+	}
+	if len(verdicts) != len(t.Expect) {
+		return Result{}, ErrVerdicts
+	}
+	for i, list := range verdicts {
+		if len(list) != len(t.Expect[i]) {
+			return Result{}, ErrVerdicts
+		}
+		for j, verdict := range list {
+			rule := t.Stages[i]
+			if rule == "" {
+				rule = t.Rules[j]
+			}
+			if err := r.note(rule, t.Expect[i][j], verdict); err != nil {
+				return Result{}, err
+			}
+		}
+	}
+	for _, list := range []*[]string{&r.Accepted, &r.Mistaken} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	return r, nil
+}
+
+// note records a verdict that is not what it has to be.
+func (r *Result) note(rule string, want byte, got httpfeed.Verdict) error {
+	switch got {
+	case httpfeed.Accept:
+		if want != wantAccept {
+			r.Accepted = append(r.Accepted, rule)
+		}
+	case httpfeed.Refuse:
+		if want != wantRefuse && want != wantEither {
+			r.Mistaken = append(r.Mistaken, rule)
+		}
+	case httpfeed.Unknown:
+		if want != wantUnknown && want != wantEither {
+			r.Mistaken = append(r.Mistaken, rule)
+		}
+	default:
+		return ErrVerdicts
+	}
+	return nil
+}
