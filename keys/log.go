@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -77,7 +78,13 @@ type Session struct {
 	// AcceptStale is how old a view its owner lets it use past the lease; 0 when it
 	// refuses then.
 	AcceptStale time.Duration
-	JoinedAt    time.Time
+	// Protocol is that of the join, and Implementation what follows, as name/version.
+	Protocol       int
+	Implementation string
+	// Unproved are the rules, with spaces between them, that it broke when it was
+	// examined; [NotExamined] when it was not, empty when it broke none.
+	Unproved string
+	JoinedAt time.Time
 	// Applied is the position up to which it has applied the log, as its server
 	// last reported it to the others; 0 when that was another history of the log.
 	Applied uint64
@@ -96,6 +103,15 @@ func (s Session) PublicID() string {
 // An Ack says up to where somebody has applied the log, and the head of the entry there:
 // a position alone does not tell one history from another.
 type Ack struct{ Position, Head uint64 }
+
+// NotExamined is what a session broke that joined without an examination.
+const NotExamined = "protocol"
+
+// Broken is Unproved as a list, which is empty and not nil for one that is proved.
+func (s Session) Broken() []string { return strings.Fields(s.Unproved) }
+
+// Examined tells whether it took the examination.
+func (s Session) Examined() bool { return s.Unproved != NotExamined }
 
 // Server tells whether the session is a server's own.
 func (s Session) Server() bool { return s.Via == s.ID }

@@ -23,6 +23,7 @@ func TestCommittedMigrationsStayAsTheyAre(t *testing.T) {
 		"migrations/00008_sessions.sql":     "1d0490e9cae0eebc0a9e0b2098dbd6724792d58bc954198de62f8f8b7d2020ed",
 		"migrations/00010_receipts.sql":     "15e6cc85215e3aecfbfe1f52d05afb8b1e405f42033d2646e88efdd31c9b435a",
 		"migrations/00011_verifiers.sql":    "1354cb7f251602a74975ed48ca5a60e1ddf1d515226a029ee0c32bd12c3a50a4",
+		"migrations/00012_examination.sql":  "0c50f0d2dac11a96151795a32048cf5247c37f0d1f84e45fdf2c823165df1a82",
 		"migration_00009.go":                "bd13e50e4802044c08a69a7d7176fb4c96e4db66eb7259e6d1215079984484ca",
 	}
 	files, err := filepath.Glob("migrations/*")

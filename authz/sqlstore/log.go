@@ -175,8 +175,12 @@ func (s *Store) RaiseFloor(ctx context.Context, t time.Time) error {
 // Join implements keys.Log.
 func (s *Store) Join(ctx context.Context, session keys.Session) error {
 	_, err := s.write.ExecContext(ctx,
-		`INSERT INTO sessions (id, name, client_id, via, lease_us, accept_stale_us, joined_at, applied, beat) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0)`,
-		session.ID, session.Name, session.ClientID, session.Via, session.Lease.Microseconds(), session.AcceptStale.Microseconds(), micros(session.JoinedAt))
+		`INSERT INTO sessions (id, name, client_id, via, lease_us, accept_stale_us,
+		                       protocol, implementation, unproved, joined_at, applied, beat)
+		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0)`,
+		session.ID, session.Name, session.ClientID, session.Via,
+		session.Lease.Microseconds(), session.AcceptStale.Microseconds(),
+		session.Protocol, session.Implementation, session.Unproved, micros(session.JoinedAt))
 	return s.fail(err)
 }
 
@@ -223,12 +227,13 @@ func (s *Store) Roll(ctx context.Context, positions ...uint64) (roll keys.Roll, 
 	rows, err := s.read.QueryContext(ctx,
 		`SELECT 0, COALESCE(s.id, ''), COALESCE(s.name, ''), COALESCE(s.client_id, ''), COALESCE(s.via, ''),
 		        COALESCE(s.lease_us, 0), COALESCE(s.accept_stale_us, 0), COALESCE(s.joined_at, 0) AS joined_at,
-		        CASE WHEN a.seq IS NULL THEN 0 ELSE s.applied END, COALESCE(s.beat, 0)
+		        CASE WHEN a.seq IS NULL THEN 0 ELSE s.applied END, COALESCE(s.beat, 0),
+		        COALESCE(s.protocol, 0), COALESCE(s.implementation, ''), COALESCE(s.unproved, '')
 		 FROM feed f LEFT JOIN sessions s ON s.id <> ''
 		      LEFT JOIN log a ON a.seq = s.applied AND a.head = s.applied_head
 		 WHERE f.one = 1`+s.primary+`
 		 UNION ALL
-		 SELECT 1, '', '', '', '', 0, 0, 0, seq, head FROM log WHERE seq IN (`+numbers(positions)+`)
+		 SELECT 1, '', '', '', '', 0, 0, 0, seq, head, 0, '', '' FROM log WHERE seq IN (`+numbers(positions)+`)
 		 ORDER BY 1, 8, 2`)
 	if err != nil {
 		return keys.Roll{}, s.fail(err)
@@ -240,7 +245,8 @@ func (s *Store) Roll(ctx context.Context, positions ...uint64) (roll keys.Roll, 
 		var part int
 		var lease, acceptStale, joined int64
 		var x keys.Session
-		if err := rows.Scan(&part, &x.ID, &x.Name, &x.ClientID, &x.Via, &lease, &acceptStale, &joined, &x.Applied, &x.Beat); err != nil {
+		if err := rows.Scan(&part, &x.ID, &x.Name, &x.ClientID, &x.Via, &lease, &acceptStale, &joined,
+			&x.Applied, &x.Beat, &x.Protocol, &x.Implementation, &x.Unproved); err != nil {
 			return keys.Roll{}, err
 		}
 		switch {

@@ -227,7 +227,8 @@ func together(t *testing.T, s *suite) {
 }
 
 func sessions(t *testing.T, s *suite) {
-	a := keys.Session{ID: "ver_a", Name: "gateway", ClientID: "client", Via: "ver_b", Lease: 10 * time.Second, AcceptStale: time.Minute, JoinedAt: now()}
+	a := keys.Session{ID: "ver_a", Name: "gateway", ClientID: "client", Via: "ver_b", Lease: 10 * time.Second, AcceptStale: time.Minute,
+		Protocol: 2, Implementation: "gateway/1.0", Unproved: "client floor", JoinedAt: now()}
 	b := keys.Session{ID: "ver_b", Name: "server", Via: "ver_b", Lease: time.Second, JoinedAt: now().Add(time.Second)}
 	listed := func(want ...keys.Session) {
 		t.Helper()
