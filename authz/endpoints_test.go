@@ -245,7 +245,7 @@ func TestFeedIsForVerifiersOnly(t *testing.T) {
 		"no token": {"", good, 401}, "no scope": {customer, good, 403}, "another audience": {wrongAudience, good, 401},
 		"no body": {verifier, "", 400}, "no name": {verifier, `{"lease_ms":10000}`, 400}, "short lease": {verifier, `{"name":"x","lease_ms":999}`, 400},
 		"long lease": {verifier, `{"name":"x","lease_ms":60001}`, 400}, "negative lease": {verifier, `{"name":"x","lease_ms":-1}`, 400}, "lease that overflows": {verifier, `{"name":"x","lease_ms":18446744083710}`, 400},
-		"long name": {verifier, `{"name":"` + strings.Repeat("x", 201) + `","lease_ms":10000}`, 400}, "large body": {verifier, strings.Repeat(" ", 5000) + good, 400},
+		"long name": {verifier, `{"name":"` + strings.Repeat("x", 201) + `","lease_ms":10000}`, 400}, "large body": {verifier, strings.Repeat(" ", 20000) + good, 400},
 	} {
 		if a := join(row.token, row.body); a.status != row.status {
 			t.Errorf("%s: %d %s", name, a.status, a.body)

@@ -2,7 +2,6 @@ package authz
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,31 +12,6 @@ import (
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
 )
-
-// joinFeed answers POST /feed/sessions.
-func (s *Server) joinFeed(w http.ResponseWriter, r *http.Request) error {
-	var join httpfeed.Join
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&join); err != nil {
-		return invalidRequest("Send a JSON object with name and lease_ms.")
-	}
-	if join.LeaseMS < httpfeed.MinLease.Milliseconds() || join.LeaseMS > httpfeed.MaxLease.Milliseconds() {
-		return invalidRequest(fmt.Sprintf("lease_ms must be between %d and %d.", httpfeed.MinLease.Milliseconds(), httpfeed.MaxLease.Milliseconds()))
-	}
-	if join.Name == "" || len(join.Name) > 200 || !keys.Printable(join.Name) {
-		return invalidRequest("name must have 1 to 200 printable bytes.")
-	}
-	if join.Over != "" && (join.Over != httpfeed.OverRedis || s.config.Relay.Publisher == nil) {
-		return invalidRequest("This server does not publish to Redis. Follow over HTTP.")
-	}
-	if join.AcceptStaleMS < 0 || join.AcceptStaleMS > tokens.MaxAcceptUntil.Milliseconds() {
-		return invalidRequest(fmt.Sprintf("accept_stale_ms must be between 0 and %d.", tokens.MaxAcceptUntil.Milliseconds()))
-	}
-	joined, err := s.config.Relay.join(r.Context(), join, callerOf(r))
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusCreated, joined)
-}
 
 // pollFeed answers GET /feed/sessions/{session}.
 func (s *Server) pollFeed(w http.ResponseWriter, r *http.Request) error {
@@ -70,10 +44,12 @@ func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// join stores a session and returns the log's state.
-func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID string) (httpfeed.Joined, error) {
-	session := newSession(join.Name, time.Duration(join.LeaseMS)*time.Millisecond)
+// join stores a session and returns the log's state. Unproved are the rules that the
+// verifier broke.
+func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID, unproved string) (httpfeed.Joined, error) {
+	session := newSession(join.Name, leaseOf(join))
 	session.AcceptStale = time.Duration(join.AcceptStaleMS) * time.Millisecond
+	session.Protocol, session.Implementation, session.Unproved = join.Protocol, join.Implementation, unproved
 	own := r.own()
 	session.ClientID, session.Via = clientID, own
 	if join.Over == httpfeed.OverRedis {
@@ -95,7 +71,7 @@ func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID string) (
 	if err == nil && ended(session.ID, snapshot.Cuts) {
 		err = keys.ErrNotFound
 	}
-	return httpfeed.Joined{Session: session.ID, Cuts: snapshot.Cuts,
+	return httpfeed.Joined{Session: session.ID, Cuts: list(snapshot.Cuts),
 		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}, err
 }
 
@@ -143,7 +119,7 @@ func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (http
 		r.mu.Unlock()
 		return httpfeed.Page{}, nil, fmt.Errorf("%w: it has not read the log yet", tokens.ErrStale)
 	}
-	page := httpfeed.Page{Tip: r.tip, Floor: r.floor}
+	page := httpfeed.Page{Entries: []tokens.Entry{}, Tip: r.tip, Floor: r.floor}
 	// The longer of the two clocks' word, as a verifier takes it: the monotonic one
 	// stands still while the machine is suspended.
 	if age := max(arrived.Sub(r.fresh), arrived.Round(0).Sub(r.fresh.Round(0))); age > 0 {
@@ -161,9 +137,17 @@ func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (http
 		if err != nil {
 			return httpfeed.Page{}, nil, err
 		}
-		page.Entries = stored.Entries
+		page.Entries = list(stored.Entries)
 	}
 	return page, advanced, nil
+}
+
+// list is never nil: other languages stumble over null where a list belongs.
+func list(entries []tokens.Entry) []tokens.Entry {
+	if entries == nil {
+		return []tokens.Entry{}
+	}
+	return entries
 }
 
 // sameHistory compares the follower's last entry with ours, or with the store's

@@ -46,6 +46,8 @@ type house struct {
 	redisUser string
 	cluster   bool
 	stale     tokens.Stale // of verifiers that are made next
+	// requireProof: servers that start refuse verifiers that fail their examination.
+	requireProof bool
 }
 
 // redisOptions reaches a Redis as one of its users, whose password is any.
@@ -104,7 +106,8 @@ func (h *house) start(lease time.Duration) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(ctx, Config{Issuer: issuer, Registry: registry, Relay: relay, Ring: ring, Ping: h.sql.Ping, Logger: logger})
+	s, err := New(ctx, Config{Issuer: issuer, Registry: registry, Relay: relay, Ring: ring, Ping: h.sql.Ping,
+		ExaminationKey: make([]byte, 32), RequireProof: h.requireProof, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

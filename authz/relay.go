@@ -11,6 +11,7 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
 	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
@@ -161,6 +162,8 @@ func (r *Relay) begin(ctx context.Context) error {
 	}
 	session := newSession(r.Name, r.revocations.Lease())
 	session.Via = session.ID
+	// It decides with the code of this process, which needs no examination.
+	session.Protocol, session.Implementation = httpfeed.Protocol, "imara-server/"+tokens.Version
 	if err := r.Log.Join(ctx, session); err != nil {
 		r.Logger.Error("did not join the revocation log", "error", err)
 		return err

@@ -15,10 +15,11 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/examination"
 	"github.com/imara/apikeys/tokens/signing"
 )
 
-// Config of a [Server]. All fields are required.
+// Config of a [Server]. All fields but RequireProof are required.
 type Config struct {
 	// Issuer identifies the server and is the URL under which clients reach it.
 	Issuer   string
@@ -26,8 +27,14 @@ type Config struct {
 	Relay    *Relay
 	Ring     *signing.Ring
 	// Ping returns nil when the store answers.
-	Ping   func(context.Context) error
-	Logger *slog.Logger
+	Ping func(context.Context) error
+	// ExaminationKey seals what verifiers are asked when they join: 32 bytes, the same
+	// for every server of the issuer.
+	ExaminationKey []byte
+	// RequireProof refuses verifiers that fail their examination, or take none. Without
+	// it they follow, and are marked.
+	RequireProof bool
+	Logger       *slog.Logger
 }
 
 // A Server is the OAuth endpoints of an issuer.
@@ -38,6 +45,9 @@ type Server struct {
 	verifier  *tokens.Verifier // of the management audience
 	catalogue atomic.Pointer[catalogue]
 	told      atomic.Int64 // when tellUnready last did, in nanoseconds since 1970
+	examiner  *examination.Examiner
+	examined  examined
+	failures  failures
 }
 
 // catalogue is the resources as of a position of the log.
@@ -97,6 +107,10 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	s.verifier, err = tokens.NewVerifier(tokens.Config{
 		Issuer: config.Issuer, Audience: ManagementAudience(config.Issuer), Feed: config.Relay, Keys: config.Ring,
 		ResourceMetadata: metadataURL(ManagementAudience(config.Issuer))})
+	if err != nil {
+		return nil, err
+	}
+	s.examiner, err = examination.New(examination.Config{Issuer: config.Issuer, Key: config.ExaminationKey})
 	if err != nil {
 		return nil, err
 	}

@@ -297,7 +297,7 @@ func (v *simVerifier) roundTrip(s *simulation, r *http.Request) (*http.Response,
 		case r.Method == "POST":
 			var join httpfeed.Join
 			json.Unmarshal(body, &join)
-			res.answer, res.err = relay.join(context.WithoutCancel(ctx), join, v.name)
+			res.answer, res.err = relay.join(context.WithoutCancel(ctx), join, v.name, "")
 		case r.Method == "DELETE":
 			if res.err = relay.attached(context.WithoutCancel(ctx), path[1:], v.name); res.err == nil {
 				res.err = relay.end(context.WithoutCancel(ctx), path[1:])

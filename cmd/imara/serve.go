@@ -33,7 +33,7 @@ import (
 
 type serveFlags struct {
 	listen, issuer, data, databaseURL, redisURL, masterKeyFile, logLevel string
-	gitHubKeys, sso                                                      string
+	gitHubKeys, sso, verifiers                                           string
 	proxies, webhooks                                                    []string
 	trusted, allowed                                                     []netip.Prefix // these, parsed
 	demo, issuerGiven                                                    bool           // the issuer as a flag
@@ -62,10 +62,18 @@ func serveCommand() *cobra.Command {
 	flags.StringSliceVar(&f.webhooks, "webhook-network", nil, "network beside the public ones to which webhooks may lead, repeatable")
 	flags.StringVar(&f.gitHubKeys, "github-keys", "", "URL of the keys that sign GitHub's reports of leaked secrets, to take such reports")
 	flags.StringVar(&f.sso, "sso", "", "file with the OpenID Connect providers through which people sign in to the panel")
+	flags.StringVar(&f.verifiers, "verifiers", observeProof, `what happens to verifiers that fail the examination of a join, or are too old to take one:
+observe admits and marks them, require refuses them`)
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
 	return cmd
 }
+
+// The choices of --verifiers.
+const (
+	observeProof = "observe"
+	requireProof = "require"
+)
 
 // addStore adds the flags that say which store is meant.
 func (f *serveFlags) addStore(flags *pflag.FlagSet) {
@@ -160,6 +168,9 @@ func (f *serveFlags) check() error {
 	if f.allowed, err = parseNetworks("--webhook-network", f.webhooks); err != nil {
 		return err
 	}
+	if f.verifiers != observeProof && f.verifiers != requireProof {
+		return usage("--verifiers: use %s or %s", observeProof, requireProof)
+	}
 	if f.lease < httpfeed.MinLease || f.lease > httpfeed.MaxLease {
 		return usage("--lease must be between %v and %v", httpfeed.MinLease, httpfeed.MaxLease)
 	}
@@ -233,7 +244,8 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if err != nil {
 		return nil, err
 	}
-	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger})
+	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Ping: p.store.Ping,
+		ExaminationKey: p.master.derive("examination v1"), RequireProof: f.verifiers == requireProof, Logger: logger})
 	return p, err
 }
 
