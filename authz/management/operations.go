@@ -13,15 +13,18 @@ import (
 
 // A Verifier is one that must confirm every revocation.
 type Verifier struct {
-	ID            string    `json:"id"`
-	Name          string    `json:"name"`
-	ClientID      string    `json:"client_id,omitempty"`
-	Via           string    `json:"via" enum:"redis,http,server" doc:"server is a server's own."`
-	LeaseMS       int64     `json:"lease_ms"`
-	AcceptStaleMS int64     `json:"accept_stale_ms" doc:"How old a view it may use past its lease; 0 when it refuses."`
-	JoinedAt      time.Time `json:"joined_at"`
-	Applied       uint64    `json:"applied" doc:"Position in the revocation log."`
-	Behind        uint64    `json:"behind" doc:"Entries that it lacks."`
+	ID             string    `json:"id"`
+	Name           string    `json:"name"`
+	ClientID       string    `json:"client_id,omitempty"`
+	Via            string    `json:"via" enum:"redis,http,server" doc:"server is a server's own."`
+	LeaseMS        int64     `json:"lease_ms"`
+	AcceptStaleMS  int64     `json:"accept_stale_ms" doc:"How old a view it may use past its lease; 0 when it refuses."`
+	Protocol       int       `json:"protocol" doc:"Of the feed, as it joined."`
+	Implementation string    `json:"implementation,omitempty" doc:"What it says that it is, as name/version."`
+	Unproved       []string  `json:"unproved" doc:"Rules that it broke in its examination; protocol when it took none. Empty when it refused what it must."`
+	JoinedAt       time.Time `json:"joined_at"`
+	Applied        uint64    `json:"applied" doc:"Position in the revocation log."`
+	Behind         uint64    `json:"behind" doc:"Entries that it lacks."`
 }
 
 // A SigningKey signs tokens.
@@ -91,6 +94,7 @@ func (s *server) listVerifiers(ctx context.Context, _ call, _ *struct{ Caller })
 	for _, v := range verifiers {
 		list.Body.Data = append(list.Body.Data, Verifier{ID: v.ID, Name: v.Name, ClientID: v.ClientID, Via: v.Via,
 			LeaseMS: v.Lease.Milliseconds(), AcceptStaleMS: v.AcceptStale.Milliseconds(),
+			Protocol: v.Protocol, Implementation: v.Implementation, Unproved: v.Broken(),
 			JoinedAt: v.JoinedAt.UTC(), Applied: v.Applied, Behind: v.Behind})
 	}
 	return list, nil

@@ -15,6 +15,11 @@ import (
 // verifiersPage is what the page of the verifiers shows.
 type verifiersPage struct{ Verifiers []authz.Verifier }
 
+// Unproved tells whether any broke a rule when it joined, or was not examined.
+func (p verifiersPage) Unproved() bool {
+	return slices.ContainsFunc(p.Verifiers, func(v authz.Verifier) bool { return v.Unproved != "" })
+}
+
 func (p *panel) showVerifiers(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if err := v.by.May("verifier.read"); err != nil {
 		return err

@@ -190,8 +190,17 @@ func TestOperatorPages(t *testing.T) {
 	}
 	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_reports", Name: "reports", ClientID: "client", Via: "elsewhere", Lease: 10 * time.Second, AcceptStale: 5 * time.Minute, JoinedAt: time.Now()}))
 	b.open("/panel/admin/verifiers")
-	b.says("reports", "over HTTP", "accepts for 5 minutes", "10 seconds")
-	b.accessible("verifiers")
+	b.says("reports", "over HTTP", "accepts for 5 minutes", "10 seconds", "passed")
+	if strings.Contains(b.text("main"), "have not shown") {
+		t.Error("all are proved")
+	}
+	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_node", Name: "node", ClientID: "client", Via: "elsewhere", Lease: time.Second, JoinedAt: time.Now(), Implementation: "node-api/1.4", Unproved: "client floor"}))
+	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_old", Name: "old", ClientID: "client", Via: "elsewhere", Lease: time.Second, JoinedAt: time.Now(), Unproved: keys.NotExamined}))
+	b.open("/panel/admin/verifiers")
+	b.says("have not shown", "node-api/1.4", "failed: client floor", "not examined")
+	b.accessible("verifiers unproved")
+	s.must(s.store.Leave(t.Context(), "ver_node"))
+	s.must(s.store.Leave(t.Context(), "ver_old"))
 	s.health = []authz.Check{{Name: "store"}, {Name: "log"}, {Name: "signing_keys"}, {Name: "redis", Err: errors.New("connection refused")}}
 	b.open("/panel/admin/health")
 	b.says("Wrong", "connection refused", "2 verifiers", "1 behind", "Nothing.")

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,9 +24,14 @@ func verifiersCommand() *cobra.Command {
 			if v.AcceptStaleMS > 0 {
 				then = fmt.Sprintf("accepts until %v", time.Duration(v.AcceptStaleMS)*time.Millisecond)
 			}
-			rows = append(rows, []string{v.Name, v.Via, (time.Duration(v.LeaseMS) * time.Millisecond).String(), then, fmt.Sprint(v.Behind), date(&v.JoinedAt)})
+			proof := "proved"
+			if len(v.Unproved) > 0 {
+				proof = "unproved: " + strings.Join(v.Unproved, " ")
+			}
+			rows = append(rows, []string{v.Name, v.Via, (time.Duration(v.LeaseMS) * time.Millisecond).String(), then, fmt.Sprint(v.Behind),
+				date(&v.JoinedAt), cmp.Or(v.Implementation, "-"), proof})
 		}
-		return f.table(cmd, list, "NAME\tVIA\tLEASE\tTHEN\tBEHIND\tJOINED", rows)
+		return f.table(cmd, list, "NAME\tVIA\tLEASE\tTHEN\tBEHIND\tJOINED\tIMPLEMENTATION\tPROOF", rows)
 	}))
 	return cmd
 }
