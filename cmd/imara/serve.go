@@ -33,7 +33,7 @@ import (
 
 type serveFlags struct {
 	listen, issuer, data, databaseURL, redisURL, masterKeyFile, logLevel string
-	gitHubKeys, sso, verifiers                                           string
+	gitHubKeys, sso, verifiers, metrics                                  string
 	proxies, webhooks                                                    []string
 	trusted, allowed                                                     []netip.Prefix // these, parsed
 	demo, issuerGiven                                                    bool           // the issuer as a flag
@@ -62,6 +62,7 @@ func serveCommand() *cobra.Command {
 	flags.StringSliceVar(&f.webhooks, "webhook-network", nil, "network beside the public ones to which webhooks may lead, repeatable")
 	flags.StringVar(&f.gitHubKeys, "github-keys", "", "URL of the keys that sign GitHub's reports of leaked secrets, to take such reports")
 	flags.StringVar(&f.sso, "sso", "", "file with the OpenID Connect providers through which people sign in to the panel")
+	flags.StringVar(&f.metrics, "metrics-listen", "", "address of GET /metrics for Prometheus; none without")
 	flags.StringVar(&f.verifiers, "verifiers", observeProof, `what happens to verifiers that fail the examination of a join, or are too old to take one:
 observe admits and marks them, require refuses them`)
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -120,6 +121,11 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	}()
 	if err := p.prepare(ctx); err != nil {
 		return err
+	}
+	if f.metrics != "" {
+		if err := serveMetrics(background, f.metrics, logger, &serverMetrics{p.relay, p.server}); err != nil {
+			return err
+		}
 	}
 	store := "embedded, " + f.data
 	if f.databaseURL != "" {
