@@ -45,6 +45,7 @@ endif
 bench: build
 	@{ $(GO) test -run '^$$' -bench . ./tokens/ && \
 	   $(GO) test -run '^$$' -bench Strangers -benchtime 20000x ./authz/ && \
+	   $(GO) test -run '^$$' -bench Join -benchtime 300x ./authz/ && \
 	   $(GO) test -run '^$$' -bench . -benchtime 5x ./cmd/imara/; } | $(GO) run ./cmd/benchtable README.md figures
 
 # Ten thousand revocations with 1, 10 and 100 verifiers over Redis, and what many

@@ -1,20 +1,25 @@
 package authz
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens/httpfeed"
 	"github.com/imara/apikeys/tokens/redisfeed/redistest"
 )
 
@@ -253,3 +258,53 @@ func BenchmarkRebuild(b *testing.B) {
 }
 
 func now() string { return strconv.FormatInt(time.Now().UnixMicro(), 10) }
+
+// BenchmarkJoin is what a join of a verifier of one algorithm costs the server in time
+// of its processor, from the first request to the snapshot. What the verifier does is
+// not in it, nor is the wait for the disk.
+func BenchmarkJoin(b *testing.B) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	busy := func() time.Duration {
+		const thread = 1 // RUSAGE_THREAD of Linux
+		var u syscall.Rusage
+		if err := syscall.Getrusage(thread, &u); err != nil {
+			b.Skip(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	s := newHouse(b).start(0)
+	c := s.candidate()
+	handler := s.Handler()
+	var spent time.Duration
+	serve := func(join httpfeed.Join) []byte {
+		body, err := json.Marshal(join)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r := httptest.NewRequest("POST", "/feed/sessions", bytes.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+c.token)
+		w := httptest.NewRecorder()
+		begun := busy()
+		handler.ServeHTTP(w, r)
+		spent += busy() - begun
+		return w.Body.Bytes()
+	}
+	for b.Loop() {
+		join := asJoin()
+		var asked httpfeed.Examined
+		if err := json.Unmarshal(serve(join), &asked); err != nil {
+			b.Fatal(err)
+		}
+		join.Ticket = asked.Examination.Ticket
+		var err error
+		if join.Verdicts, err = asked.Examination.Answer(leaseOf(join)); err != nil {
+			b.Fatal(err)
+		}
+		serve(join)
+	}
+	if e := s.Examinations(); e.Failed > 0 || e.Passed < uint64(b.N) {
+		b.Fatalf("%+v", e)
+	}
+	b.ReportMetric(float64(spent.Microseconds())/1000/float64(b.N), "cpu-ms/join")
+}

@@ -67,13 +67,37 @@ func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID, unproved
 		}
 		r.mu.Unlock()
 	}
-	snapshot, err := r.Log.Snapshot(ctx)
+	snapshot, err := r.snapshot(ctx)
 	if err == nil && ended(session.ID, snapshot.Cuts) {
 		err = keys.ErrNotFound
 	}
 	return httpfeed.Joined{Session: session.ID, Cuts: list(snapshot.Cuts),
 		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}, err
 }
+
+// snapshot returns the log's state as of now or a moment ago, read once for all who
+// join meanwhile. It may be from before a session was stored: what counts is that the
+// session's first poll comes after, and brings what the snapshot lacks.
+func (r *Relay) snapshot(ctx context.Context) (keys.LogSnapshot, error) {
+	select {
+	case r.snapshots <- struct{}{}:
+		defer func() { <-r.snapshots }()
+	case <-ctx.Done():
+		return keys.LogSnapshot{}, ctx.Err()
+	}
+	if time.Since(r.snapshotAt) < snapshotLife {
+		return r.lastSnapshot, nil
+	}
+	at := time.Now()
+	snapshot, err := r.Log.Snapshot(ctx)
+	if err == nil {
+		r.lastSnapshot, r.snapshotAt = snapshot, at
+	}
+	return snapshot, err
+}
+
+// snapshotLife is how long a snapshot serves who joins.
+const snapshotLife = time.Second
 
 // poll acknowledges position after for a session, and returns what follows it:
 // at once when there is something, else after wait. It returns [keys.ErrNotFound]

@@ -7,10 +7,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
@@ -347,4 +350,69 @@ func TestEveryServerGradesTheExaminationOfAnother(t *testing.T) {
 	if answer := c.sends("POST", "/feed/sessions", right); answer.status != 201 || len(a.followers()) != 1 {
 		t.Errorf("%d %s", answer.status, answer.body)
 	}
+}
+
+// TestFleetThatRejoinsAtOnceIsCheap: five hundred verifiers of one key ask at once, and
+// answer at once. All are admitted; probes and snapshots are shared.
+func TestFleetThatRejoinsAtOnceIsCheap(t *testing.T) {
+	const size = 500
+	h := newHouse(t)
+	h.requireProof = true
+	counted := &countedSnapshots{Store: h.sql}
+	h.store = counted
+	s := h.start(0)
+	c := s.candidate()
+	joins := make([]httpfeed.Join, size)
+	answers := make([]answer, size)
+	atOnce := func() (took time.Duration) {
+		begun := time.Now()
+		var all sync.WaitGroup
+		for i := range joins {
+			all.Go(func() { answers[i] = c.sends("POST", "/feed/sessions", joins[i]) })
+		}
+		all.Wait()
+		return time.Since(begun)
+	}
+	for i := range joins {
+		joins[i] = asJoin()
+	}
+	asking := atOnce()
+	issuers := make(map[string]bool)
+	for i, a := range answers {
+		var asked httpfeed.Examined
+		if err := json.Unmarshal([]byte(a.body), &asked); err != nil || a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		issuers[asked.Examination.Issuer] = true
+		var err error
+		if joins[i].Verdicts, err = asked.Examination.Answer(leaseOf(joins[i])); err != nil {
+			t.Fatal(err)
+		}
+		joins[i].Ticket = asked.Examination.Ticket
+	}
+	snapshots := counted.n.Load()
+	answering := atOnce()
+	for _, a := range answers {
+		if a.status != 201 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	if n := counted.n.Load() - snapshots; n > size/10 || len(issuers) != 1 {
+		t.Errorf("%d snapshots were read, probes of %d issuers", n, len(issuers))
+	}
+	if n := len(s.followers()); n != size {
+		t.Errorf("%d sessions", n)
+	}
+	t.Logf("%d verifiers ask in %v and join in %v", size, asking.Round(time.Millisecond), answering.Round(time.Millisecond))
+}
+
+// countedSnapshots counts how often a snapshot is read.
+type countedSnapshots struct {
+	*sqlstore.Store
+	n atomic.Int64
+}
+
+func (c *countedSnapshots) Snapshot(ctx context.Context) (keys.LogSnapshot, error) {
+	c.n.Add(1)
+	return c.Store.Snapshot(ctx)
 }

@@ -53,6 +53,10 @@ type Relay struct {
 	waiverAt  atomic.Int64 // when a session with a waiver was last listed, in microseconds
 	// cutAt is when silent sessions that may accept a stale view were cut.
 	cutAt map[string]time.Time
+	// snapshots is held by who uses the two below.
+	snapshots    chan struct{}
+	snapshotAt   time.Time
+	lastSnapshot keys.LogSnapshot
 
 	mu        sync.Mutex
 	session   string // our own
@@ -86,6 +90,7 @@ func NewRelay(config RelayConfig) *Relay {
 		committed:   make(chan keys.Commit, 1000),
 		advanced:    make(chan struct{}),
 		cutAt:       make(map[string]time.Time),
+		snapshots:   make(chan struct{}, 1),
 	}
 }
 

@@ -28,6 +28,7 @@ var figures = []row{
 	{"Strangers", "%-slower-known", "refuse a wrong secret, slower than an unknown client, in %", "5"},
 	{"Revoke", "ms/revoke", "revoke a key, from request to receipt, two verifiers, in ms", ""},
 	{"Revoke", "ms-waited/revoke", "of that, waiting for the verifiers, in ms", ""},
+	{"Join", "cpu-ms/join", "CPU of the server for a verifier that joins, its examination included, in ms", "2"},
 	{"ListKeys", "x-thousand", "list the 20 keys of an organisation among 1,000,000 keys, against among 1,000", "1.5 ×"},
 	{"ListKeys", "us/list", "that list over the API in µs", ""},
 	{"CreateKey", "x-store", "create a key, against the insert of its rows alone", "2 ×"},

@@ -50,7 +50,8 @@ const TicketLife = time.Minute
 
 // Answer returns the verdicts of a [tokens.Verifier] whose view is kept as [Feed]
 // keeps it, with a lease and without [tokens.Stale]: one list for each time that they
-// are asked for, in the order of the tokens.
+// are asked for, in the order of the tokens. It is an error when the process had so
+// little time to run that its views became too old meanwhile.
 func (e *Examination) Answer(lease time.Duration) ([][]Verdict, error) {
 	keys := make(published, len(e.Keys.Keys))
 	for _, jwk := range e.Keys.Keys {
@@ -79,8 +80,12 @@ func (e *Examination) Answer(lease time.Duration) ([][]Verdict, error) {
 		view.revocations.Start(session.Joined.Cuts, session.Joined.Watermark, session.Joined.Floor)
 		ask()
 		for _, page := range session.Pages {
-			view.turn(session.Joined.Session, page)
+			turned := time.Now()
+			view.turn(session.Joined.Session, page, turned)
 			ask()
+			if took := time.Since(turned); took > lease/2 {
+				return nil, fmt.Errorf("examination: its tokens took %v, with a lease of %v", took, lease)
+			}
 		}
 	}
 	return verdicts, nil
@@ -102,8 +107,8 @@ func verdict(verifier *tokens.Verifier, raw string) Verdict {
 type stage struct{ revocations *tokens.Revocations }
 
 // turn does with a page what [Feed.follow] does.
-func (s *stage) turn(session string, page Page) {
-	fresh, err := take(s.revocations, session, page, time.Now())
+func (s *stage) turn(session string, page Page, sent time.Time) {
+	fresh, err := take(s.revocations, session, page, sent)
 	switch {
 	case err != nil:
 		s.revocations.Lapse()
