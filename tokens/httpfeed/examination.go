@@ -77,7 +77,9 @@ func (e *Examination) Answer(lease time.Duration) ([][]Verdict, error) {
 	for _, session := range e.Sessions {
 		view.revocations = tokens.NewRevocations(lease)
 		ask()
-		view.revocations.Start(session.Joined.Cuts, session.Joined.Watermark, session.Joined.Floor)
+		if joined := session.Joined; !joined.ended() {
+			view.revocations.Start(joined.Cuts, joined.Watermark, joined.Floor)
+		}
 		ask()
 		for _, page := range session.Pages {
 			turned := time.Now()

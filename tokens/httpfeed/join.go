@@ -29,10 +29,8 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 	if err == nil && (joined.Session == "" || joined.Watermark == 0) {
 		err = errors.New("the answer to the join is not a session")
 	}
-	for _, e := range joined.Cuts {
-		if e.Subject == tokens.Session(joined.Session) {
-			err = errSession // it was retired while the snapshot was on its way
-		}
+	if err == nil && joined.ended() {
+		err = errSession // it was retired while the snapshot was on its way
 	}
 	if err != nil {
 		return Joined{}, err

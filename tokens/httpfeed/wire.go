@@ -1,6 +1,7 @@
 package httpfeed
 
 import (
+	"slices"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -55,6 +56,11 @@ type Joined struct {
 	// Unproved are the rules of the examination that the verifier broke. The issuer
 	// lets it join all the same, and says so to its operator.
 	Unproved []string `json:"unproved,omitempty"`
+}
+
+// ended tells whether the snapshot has the session's own end.
+func (j Joined) ended() bool {
+	return slices.ContainsFunc(j.Cuts, func(e tokens.Entry) bool { return e.Subject == tokens.Session(j.Session) })
 }
 
 // Page is the answer to a poll.
