@@ -20,7 +20,7 @@ type proveFlags struct {
 	scope                     string
 	count, verifiers, workers int
 	lease                     time.Duration
-	gateways                  []string
+	verify                    []string // URLs
 	redisURL, harm, restart   string
 	faults, json              bool
 	program                   string // this one
@@ -33,7 +33,8 @@ func proveCommand() *cobra.Command {
 		Short: "Revoke scratch keys under real verifiers, and count what is accepted afterwards: it must be 0",
 		Long: `Create a scratch key, let verifiers verify its token without pause, revoke it, and
 note the last request that was accepted; again and again. Verifiers are started on
-this machine, or are gateways that run already.
+this machine, or run already: --verify takes a gateway, and any API or verifier of any
+make that answers GET with 2xx for a good bearer token and 401 for one it refuses.
 
 With --faults it does so a second time, and meanwhile flushes, pauses, kills and
 cuts off the Redis of --harm-redis, cuts the verifiers that it started off from it,
@@ -49,7 +50,7 @@ Exit code 1 if anything was accepted after its revocation had returned.`,
 	flags.StringVar(&f.scope, "scope", "", "a scope for the scratch keys, of the API whose verifiers are asked (required)")
 	flags.IntVar(&f.count, "count", 1000, "how many revocations")
 	flags.IntVar(&f.verifiers, "verifiers", 2, "how many verifiers to start")
-	flags.StringArrayVar(&f.gateways, "gateway", nil, "URL of a running gateway with the path of its resource, http://host:port/verify/NAME, repeatable")
+	flags.StringArrayVar(&f.verify, "verify", nil, "URL where a running verifier of any make answers for a bearer token: 2xx, 401, or 503 when it cannot know; repeatable")
 	flags.IntVar(&f.workers, "workers", 4, "how many revocations at once")
 	flags.DurationVar(&f.lease, "lease", 2*time.Second, "lease of the verifiers that are started")
 	flags.StringVar(&f.redisURL, "redis-url", "", "the verifiers that are started follow over this Redis (IMARA_REDIS_URL); over HTTP without")
@@ -66,8 +67,8 @@ func (f *proveFlags) check() error {
 		return usage("--scope is needed: a scope of the API whose verifiers are asked")
 	case f.count < 1 || f.workers < 1 || f.verifiers < 0:
 		return usage("--count and --workers must be at least 1, --verifiers at least 0")
-	case f.verifiers == 0 && len(f.gateways) == 0:
-		return usage("no verifiers: --verifiers or --gateway is needed")
+	case f.verifiers == 0 && len(f.verify) == 0:
+		return usage("no verifiers: --verifiers or --verify is needed")
 	case f.faults && f.harm == "":
 		return usage("--faults needs --harm-redis URL: it flushes, pauses, cuts off and kills that Redis")
 	case f.faults && f.redisURL == "" && f.verifiers > 0:

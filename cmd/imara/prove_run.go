@@ -38,7 +38,7 @@ type proof struct {
 	verifiers []*proofVerifier
 }
 
-// proofVerifier is a gateway that runs, ours when it has a process.
+// proofVerifier is a verifier that runs: a gateway of ours when it has a process.
 type proofVerifier struct {
 	name   string
 	verify string // URL
@@ -59,11 +59,11 @@ func (f *proveFlags) prepare(cmd *cobra.Command) (_ *proof, err error) {
 			p.close()
 		}
 	}()
-	for _, g := range f.gateways {
-		if _, err := url.Parse(g); err != nil || !strings.Contains(g, "/verify/") {
-			return nil, usage("--gateway %q is not http://host:port/verify/NAME", g)
+	for _, text := range f.verify {
+		if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, usage("--verify %q is not an http or https URL", text)
 		}
-		p.verifiers = append(p.verifiers, &proofVerifier{name: g, verify: g, client: probe()})
+		p.verifiers = append(p.verifiers, &proofVerifier{name: text, verify: text, client: probe()})
 	}
 	key, raw, err := p.scratch(cmd.Context())
 	if err != nil {
@@ -90,9 +90,11 @@ func (f *proveFlags) prepare(cmd *cobra.Command) (_ *proof, err error) {
 	return p, nil
 }
 
-// probe is a client whose requests end, also when a verifier is paused.
+// probe is a client whose requests end, also when a verifier is paused. What a redirect
+// leads to decided nothing.
 func probe() *http.Client {
-	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // start runs a gateway as a process of its own. Its way to Redis is through a wire,
@@ -352,12 +354,12 @@ func (r *proofRun) ask(ctx context.Context, v *proofVerifier, key, raw string) (
 		return false, false
 	}
 	response.Body.Close()
-	switch response.StatusCode {
-	case http.StatusOK:
+	switch code := response.StatusCode; {
+	case code >= 200 && code < 300:
 		r.accepted.Add(1)
 		r.history.Accepted(v.name, key, began)
 		return true, true
-	case http.StatusUnauthorized:
+	case code == http.StatusUnauthorized:
 		r.revoked.Add(1)
 		r.history.Refused(v.name, key, time.Now())
 		return false, true

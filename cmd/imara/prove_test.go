@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -27,12 +28,12 @@ func TestProveFindsAVerifierThatAcceptsRevokedTokens(t *testing.T) {
 	}
 	gullible := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusOK) }))
 	t.Cleanup(gullible.Close)
-	code, out, talk := server.imara("", "prove", "--scope", "alerts:read", "--count", "5", "--verifiers", "1", "--gateway", gullible.URL+"/verify/x", "--json")
+	code, out, talk := server.imara("", "prove", "--scope", "alerts:read", "--count", "5", "--verifiers", "1", "--verify", gullible.URL+"/alerts?x=y", "--json")
 	var record proofRecord
 	if err := json.Unmarshal([]byte(out), &record); err != nil || len(record.Passes) != 1 {
 		t.Fatalf("%v: %s %s", err, out, talk)
 	}
-	if pass := record.Passes[0]; code != exitError || pass.AcceptedAfter != 5 || len(pass.Violations) != 5 || pass.Violations[0].Verifier != gullible.URL+"/verify/x" {
+	if pass := record.Passes[0]; code != exitError || pass.AcceptedAfter != 5 || len(pass.Violations) != 5 || pass.Violations[0].Verifier != gullible.URL+"/alerts?x=y" {
 		t.Errorf("code %d, %+v", code, pass)
 	}
 	if !strings.Contains(talk, "the promise was broken") {
@@ -46,12 +47,59 @@ func TestProveFindsAVerifierThatAcceptsRevokedTokens(t *testing.T) {
 	}
 	leftovers()
 	// One that accepts nothing proves nothing.
-	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	closed := httptest.NewServer(http.RedirectHandler(gullible.URL, http.StatusFound))
 	t.Cleanup(closed.Close)
-	if code, _, talk := server.imara("", "prove", "--scope", "alerts:read", "--count", "1", "--verifiers", "0", "--gateway", closed.URL+"/verify/x"); code != exitUnavailable || !strings.Contains(talk, "accepts no good token") {
+	if code, _, talk := server.imara("", "prove", "--scope", "alerts:read", "--count", "1", "--verifiers", "0", "--verify", closed.URL); code != exitUnavailable || !strings.Contains(talk, "accepts no good token") {
 		t.Errorf("code %d: %s", code, talk)
 	}
 	leftovers()
+	for _, text := range []string{"127.0.0.1:1/verify", "ftp://127.0.0.1/", "http://"} {
+		if code, _, talk := server.imara("", "prove", "--scope", "alerts:read", "--verify", text); code != exitUsage || !strings.Contains(talk, "is not an http or https URL") {
+			t.Errorf("%s: code %d: %s", text, code, talk)
+		}
+	}
+}
+
+// TestProveMeasuresAVerifierOfAnyMake: one in another language, and an API that answers
+// 204; one that keeps what it decided is found out.
+func TestProveMeasuresAVerifierOfAnyMake(t *testing.T) {
+	server := serveDemo(t, t.TempDir(), address(t))
+	node := func(mutant string) string {
+		cmd := exec.Command("node", "../../tokens/testdata/verifier.mjs", "serve")
+		cmd.Env = append(os.Environ(), "MUTANT="+mutant)
+		for name, value := range server.env() {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatalf("node: %v (make tools)", err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil || !strings.HasPrefix(line, "ready ") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		return strings.Fields(line)[1]
+	}
+	honest := node("")
+	terse := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, _, err := request(honest, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		if err != nil || status == http.StatusOK {
+			status = http.StatusNoContent
+		}
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(terse.Close)
+	args := []string{"prove", "--scope", "alerts:read", "--count", "10", "--verifiers", "0", "--verify"}
+	if code, out, talk := server.imara("", append(args, honest, "--verify", terse.URL)...); code != 0 || !strings.Contains(out, "✓ accepted after the revocation had returned: 0") {
+		t.Errorf("code %d: %s %s", code, out, talk)
+	}
+	if code, out, _ := server.imara("", append(args, node("cache"))...); code != exitError || !strings.Contains(out, "✗ accepted after the revocation had returned: 10") {
+		t.Errorf("code %d: %s", code, out)
+	}
 }
 
 // TestProveUnderFaults: a Redis that is flushed, paused, killed, and cut off, and
