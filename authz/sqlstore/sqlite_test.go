@@ -179,3 +179,18 @@ func TestSchemaIsReopenedAsItIs(t *testing.T) {
 		t.Errorf("%+v, %v", page, err)
 	}
 }
+
+// TestSessionOfAServerFromBeforeWasNotExamined: one that runs on this schema during an
+// upgrade stores what it knows.
+func TestSessionOfAServerFromBeforeWasNotExamined(t *testing.T) {
+	s := openDir(t, t.TempDir())
+	_, err := s.write.ExecContext(t.Context(),
+		`INSERT INTO sessions (id, name, client_id, via, lease_us, accept_stale_us, joined_at, applied, beat) VALUES ('ver_old', 'old', 'client', 'ver_server', 10000000, 0, 1, 0, 0)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions, err := s.Sessions(t.Context())
+	if err != nil || len(sessions) != 1 || sessions[0].Protocol != 1 || sessions[0].Examined() || sessions[0].Implementation != "" {
+		t.Errorf("%+v, %v", sessions, err)
+	}
+}
