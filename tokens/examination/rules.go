@@ -74,22 +74,13 @@ var pairRules = []struct {
 		bad.kid, bad.signer = 1, 1
 		return ""
 	}},
-	{"everything", func(s *set, bad, good *draft) tokens.Subject {
-		bad.claims.Position, good.claims.Position = s.base+oldestCut-1, s.base+oldestCut
-		return ""
-	}},
+	{"everything", below(oldestCut)},
 	{"position", func(s *set, bad, good *draft) tokens.Subject {
-		bad.claims.Position, good.claims.Position = s.base+positionCut-1, s.base+positionCut
+		below(positionCut)(s, bad, good)
 		return tokens.Client(bad.claims.ClientID)
 	}},
-	{"floor", func(s *set, bad, good *draft) tokens.Subject {
-		bad.claims.Position, good.claims.Position = s.base+floor-1, s.base+floor
-		return ""
-	}},
-	{"floor_raised", func(s *set, bad, good *draft) tokens.Subject {
-		bad.claims.Position, good.claims.Position = s.base+raisedFloor-1, s.base+raisedFloor
-		return ""
-	}},
+	{"floor", below(floor)},
+	{"floor_raised", below(raisedFloor)},
 	{"type", flaw(func(_ *set, bad, _ *draft) { bad.typ = "JWT" })},
 	{"signature", flaw(func(_ *set, bad, _ *draft) { bad.signer = 1 })},
 	{"audience", flaw(func(_ *set, bad, _ *draft) { bad.claims.Audience = tokens.Audience{audience()} })},
@@ -99,6 +90,14 @@ var pairRules = []struct {
 		good.claims.IssuedAt = bad.claims.IssuedAt
 		bad.claims.ExpiresAt = s.made.Add(-drift).Unix()
 	})},
+}
+
+// below is a rule that refuses tokens from before a position.
+func below(position uint64) func(*set, *draft, *draft) tokens.Subject {
+	return func(s *set, bad, good *draft) tokens.Subject {
+		bad.claims.Position, good.claims.Position = s.base+position-1, s.base+position
+		return ""
+	}
 }
 
 // flaw is a rule that needs nothing to have been revoked.
