@@ -148,7 +148,7 @@ func BenchmarkThousandVerifiers(b *testing.B) {
 	h := newHouse(b)
 	h.redis = redistest.New(b)
 	s := h.start(0)
-	follower := s.key("operator", keys.Access{Scopes: []string{feedScope}})
+	follower := s.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
 	const verifiers = 1000
 	apis := make([]*apiVerifier, verifiers)
 	for i := range apis {

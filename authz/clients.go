@@ -59,6 +59,9 @@ func (c *clients) authenticate(ctx context.Context, id, secret, from string) (*p
 	if err := c.relay.revocations.Fresh(); err != nil {
 		return nil, err
 	}
+	if err := c.relay.held(); err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	record, cached := c.records.GetIfPresent(id)
 	var position uint64

@@ -224,7 +224,7 @@ func TestIssuerWithAPath(t *testing.T) {
 // that the operator gave the scope.
 func TestFeedIsForVerifiersOnly(t *testing.T) {
 	s := newHouse(t).start(0)
-	verifier := s.token(s.key("operator", keys.Access{Scopes: []string{feedScope}}))
+	verifier := s.token(s.key("operator", keys.Access{Scopes: []string{keys.FeedScope}}))
 	customer := s.token(s.key("org", keys.Access{Scopes: []string{"keys:read"}}))
 	wrongAudience := s.token(s.demoKey())
 	join := func(token, body string) answer {

@@ -78,6 +78,9 @@ var serverErrors = []struct {
 	{tokens.ErrStale, http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot decide at the moment. Try again."},
 	{context.Canceled, http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot decide at the moment. Try again."},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot decide at the moment. Try again."},
+	{keys.ErrSessions, http.StatusTooManyRequests, "too_many_verifiers", "All verifiers that this key may have are alive. End one, or ask the operator for more."},
+	{keys.ErrWaive, http.StatusForbidden, "insufficient_scope", "A view past the lease needs the scope revocations:waive, which an operator grants."},
+	{keys.ErrForbidden, http.StatusForbidden, "insufficient_scope", "This key may not follow the revocation log."},
 	{keys.ErrNotFound, http.StatusNotFound, "not_found", "There is no such session."},
 	{errHistory, http.StatusGone, "gone", "The session followed another log. Join again."},
 }
@@ -91,6 +94,11 @@ func explain(err error) (answer oauthError, challenge, known bool) {
 		return withChallenge.oauthError, true, true
 	case errors.As(err, &plain):
 		return *plain, false, true
+	}
+	var lease *keys.LeaseError
+	if errors.As(err, &lease) {
+		return oauthError{http.StatusUnprocessableEntity, "lease_too_long",
+			fmt.Sprintf("lease_ms is at most %d for this key; an operator can grant more.", lease.Longest.Milliseconds())}, false, true
 	}
 	for _, e := range serverErrors {
 		if errors.Is(err, e.err) {
@@ -112,7 +120,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Basic realm="%s", charset="UTF-8", error="%s", error_description="%s"`,
 			s.config.Issuer, answer.code, answer.description))
 	}
-	if answer.status == http.StatusServiceUnavailable {
+	if answer.status == http.StatusServiceUnavailable || answer.status == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
 	writeJSON(w, answer.status, struct {

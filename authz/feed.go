@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -57,7 +58,7 @@ func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID, unproved
 	} else if own == "" {
 		return httpfeed.Joined{}, errNotFollowing
 	}
-	if err := r.Log.Join(ctx, session); err != nil {
+	if err := r.Log.Join(ctx, session, r.admits(session, join.Replaces)); err != nil {
 		return httpfeed.Joined{}, err
 	}
 	if join.Over == "" {
@@ -73,6 +74,48 @@ func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID, unproved
 	}
 	return httpfeed.Joined{Session: session.ID, Cuts: list(snapshot.Cuts),
 		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}, err
+}
+
+// admits decides about a session that replaces another, with the store's word on its key
+// and on the others that this has. Over the limit the longest silent make room.
+func (r *Relay) admits(session keys.Session, replaces string) keys.AdmitSession {
+	return func(k keys.Key, others []keys.Session) (end []keys.Session, err error) {
+		if err := k.MayJoin(session, time.Now()); err != nil {
+			return nil, err
+		}
+		live, silent := r.bySilence(others, replaces)
+		switch room := k.MaxSessions() - 1 - live; {
+		case room < 0:
+			return nil, keys.ErrSessions
+		case len(silent) > room:
+			end = silent[:len(silent)-room]
+		}
+		if live*5 >= k.MaxSessions()*4 {
+			r.Logger.Warn("a key has nearly as many verifiers as it may have", "client_id", k.ClientID, "live", live, "limit", k.MaxSessions())
+		}
+		return end, nil
+	}
+}
+
+// bySilence counts the sessions of a key that are alive, and returns those that are silent,
+// the longest first. One that has ended, or is replaced, counts for neither.
+func (r *Relay) bySilence(others []keys.Session, replaces string) (live int, silent []keys.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	since := make(map[string]time.Time)
+	for _, x := range others {
+		f := r.followers[x.ID]
+		switch _, over := r.ends[x.ID]; {
+		case over, x.ID == replaces:
+		case f != nil && time.Since(f.current) > patience(x, f.polled):
+			since[x.ID] = f.current
+			silent = append(silent, x)
+		default:
+			live++ // as far as this server knows
+		}
+	}
+	slices.SortFunc(silent, func(a, b keys.Session) int { return since[a.ID].Compare(since[b.ID]) })
+	return live, silent
 }
 
 // snapshot returns the log's state as of now or a moment ago, read once for all who
@@ -111,6 +154,11 @@ func (r *Relay) poll(ctx context.Context, session, clientID string, after, head 
 		return httpfeed.Page{}, err
 	}
 	r.mu.Lock()
+	if _, over := r.ends[session]; over {
+		// Whatever token it brings. Its end stays in the list until its lease has passed.
+		r.mu.Unlock()
+		return httpfeed.Page{}, keys.ErrNotFound
+	}
 	if f := r.followers[session]; f == nil || f.position == left {
 		r.mu.Unlock()
 		return httpfeed.Page{}, keys.ErrNotFound
@@ -202,9 +250,6 @@ func (r *Relay) sameHistory(ctx context.Context, after, head uint64) error {
 // errHistory: a follower knows a log that is not ours; it must join again.
 var errHistory = errors.New("another history of the revocation log")
 
-// feedScope lets a key follow the revocation log.
-const feedScope = "revocations:read"
-
 // callerOf is the client of a request that guardFeed admitted.
 func callerOf(r *http.Request) string {
 	claims, _ := tokens.FromContext(r.Context())
@@ -213,7 +258,7 @@ func callerOf(r *http.Request) string {
 
 // guardFeed admits tokens for the management audience with the scope of the feed.
 func (s *Server) guardFeed(next http.Handler) http.Handler {
-	return s.verifier.Require(feedScope)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.verifier.Require(keys.FeedScope)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		Observe(w, "client_id", callerOf(r))
 		next.ServeHTTP(w, r)
 	}))

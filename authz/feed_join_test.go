@@ -28,7 +28,7 @@ type candidate struct {
 
 func (r *running) candidate() *candidate {
 	r.t.Helper()
-	key := r.key("operator", keys.Access{Scopes: []string{feedScope}})
+	key := r.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
 	return &candidate{r, key, r.token(key)}
 }
 

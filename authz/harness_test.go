@@ -237,7 +237,7 @@ func (r *running) follow(name string, lease time.Duration) *apiVerifier {
 func (r *running) followWith(name string, lease time.Duration, network http.RoundTripper) *apiVerifier {
 	t := r.t
 	t.Helper()
-	key := r.key("operator", keys.Access{Scopes: []string{feedScope}})
+	key := r.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
 	config := httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
 		Client: &http.Client{Transport: network}, Logger: slog.New(slog.NewJSONHandler(r.log, nil))}
 	feed, err := httpfeed.New(config)
@@ -255,7 +255,7 @@ func (r *running) followRedis(name string, lease time.Duration, address string) 
 
 func (r *running) followRedisAs(name string, lease time.Duration, address, user string) *apiVerifier {
 	r.t.Helper()
-	key := r.key("operator", keys.Access{Scopes: []string{feedScope}})
+	key := r.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
 	return r.verifier(key, r.redisFeed(key, name, lease, address, user))
 }
 

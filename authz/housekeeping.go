@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens/httpfeed"
 )
 
@@ -19,14 +20,18 @@ func (r *Relay) keepHouse(ctx context.Context) {
 	// before this process, later those that no server can be waiting for.
 	orphaned := time.Now()
 	watched := make(map[string]watch)
+	modern := time.Now() // since then, every session has protocol 2
 	for last := (time.Time{}); ; {
-		r.retire(ctx, watched)
+		if !r.retire(ctx, watched) {
+			modern = time.Now()
+		}
 		if time.Since(last) > time.Minute {
 			last = time.Now()
 			if err := r.Log.RaiseFloor(ctx, time.Now()); err != nil && ctx.Err() == nil {
 				r.Logger.Error("floor not raised", "error", err)
 			}
 			r.adopt(ctx, orphaned)
+			r.settleDown(ctx, modern)
 			orphaned = last.Add(-2 * httpfeed.MaxLease)
 		}
 		select {
@@ -45,5 +50,23 @@ func (r *Relay) adopt(ctx context.Context, before time.Time) {
 	}
 	for _, cut := range cuts {
 		r.find(cut)
+	}
+}
+
+// settleDown ends what is only for a while: a restore that was waited out, and cuts of
+// whole keys for verifiers that know no other.
+func (r *Relay) settleDown(ctx context.Context, modern time.Time) {
+	r.mu.Lock()
+	restored, waited := r.restored, time.Now().After(r.heldUntil)
+	r.mu.Unlock()
+	if restored != 0 && waited {
+		if err := r.Log.RestoredWaited(ctx, restored); err != nil && ctx.Err() == nil {
+			r.Logger.Error("restore not known to be waited out", "error", err)
+		}
+	}
+	if time.Since(modern) > keys.MaxTokenTTL {
+		if err := r.Log.RaiseProtocol(ctx); err != nil && ctx.Err() == nil {
+			r.Logger.Error("protocol of the feed not raised", "error", err)
+		}
 	}
 }

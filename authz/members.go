@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -164,6 +165,8 @@ type Verifier struct {
 	keys.Session
 	// Behind is how many entries of the log it has not applied.
 	Behind uint64
+	// EndedAt is when this server read that it was ended; zero for one that follows.
+	EndedAt time.Time
 }
 
 // RefusesAfter is from when on it accepts nothing that was cut at a moment, at the latest:
@@ -185,7 +188,7 @@ func (r *Relay) Verifiers(ctx context.Context) ([]Verifier, error) {
 	defer r.mu.Unlock()
 	list := make([]Verifier, 0, len(sessions))
 	for _, s := range sessions {
-		v := Verifier{Session: s}
+		v := Verifier{Session: s, EndedAt: r.ends[s.ID]}
 		switch {
 		case s.Server():
 			v.Via = "server"
@@ -210,69 +213,103 @@ type watch struct {
 	since time.Time // this beat was first seen, or the server was first missed
 }
 
-// retire ends sessions that were silent for too long, so that revocations no
-// longer wait for them. It cuts them like any other subject and waits as long: a
+// retire ends sessions that were silent for too long, or whose key may no longer follow,
+// so that revocations no longer wait for them: each is cut like any other subject. A
 // verifier that was only paused finds its own cut and joins again.
 //
 // Each server answers for those who follow through it. Another server that no
 // longer beats, and whoever followed through one that is gone, are everybody's.
-func (r *Relay) retire(ctx context.Context, watched map[string]watch) {
+//
+// It tells whether every session speaks protocol 2, as far as it could be read.
+func (r *Relay) retire(ctx context.Context, watched map[string]watch) (modern bool) {
 	sessions, err := r.Log.Sessions(ctx)
 	if err != nil {
-		return
+		return false
 	}
+	modern = !slices.ContainsFunc(sessions, func(s keys.Session) bool { return s.Protocol < httpfeed.Protocol })
 	if slices.ContainsFunc(sessions, func(s keys.Session) bool { return s.AcceptStale > 0 }) {
 		r.waiverAt.Store(time.Now().UnixMicro())
 	}
 	knows := r.overRedis(ctx, sessions)
-	maps.DeleteFunc(r.cutAt, func(id string, _ time.Time) bool {
-		return !slices.ContainsFunc(sessions, func(s keys.Session) bool { return s.ID == id })
-	})
-	gone := r.silentFor(sessions, knows, watched, time.Now())
-	gone = slices.DeleteFunc(gone, func(s keys.Session) bool { return r.waives(ctx, s) })
-	if len(gone) == 0 {
+	for _, s := range r.silentFor(sessions, knows, watched, time.Now()) {
+		r.cut(ctx, s, "silent")
+	}
+	strays, err := r.Log.Strays(ctx, time.Now())
+	if err != nil {
+		return modern
+	}
+	for _, s := range strays {
+		r.cut(ctx, s, "its key may not follow")
+	}
+	r.remove(ctx, sessions)
+	return modern
+}
+
+// cut ends a session, once.
+func (r *Relay) cut(ctx context.Context, s keys.Session, reason string) {
+	r.mu.Lock()
+	_, over := r.ends[s.ID]
+	r.mu.Unlock()
+	if over {
 		return
 	}
-	var last keys.Commit
-	for _, s := range gone {
-		r.Logger.Warn("verifier is silent; retiring it", "verifier", s.Name, "session", s.ID)
-		last, err = r.Log.Append(ctx, retirement(s, "silent"))
-		if err != nil {
-			return
-		}
-	}
-	if receipt, err := r.Confirm(ctx, last); err != nil || !receipt.Settled() {
-		return
-	}
-	for _, s := range gone {
-		if err := r.end(ctx, s.ID); err != nil {
-			r.Logger.Error("silent verifier not removed", "session", s.ID, "error", err)
-		}
+	r.Logger.Warn("verifier is retired", "verifier", s.Name, "session", s.ID, "reason", reason, "accepts_stale", s.AcceptStale)
+	commit, err := r.Log.Append(ctx, keys.SessionEnd(s, keys.Program("server"), reason))
+	if err == nil {
+		r.Publish(ctx, commit)
 	}
 }
 
-// waives tells whether a silent session may still accept a stale view. It is cut,
-// and stays in the list for as long after: whoever has not seen the cut has a view
-// from before it.
-func (r *Relay) waives(ctx context.Context, s keys.Session) bool {
-	if s.AcceptStale == 0 {
-		return false
-	}
-	cut, known := r.cutAt[s.ID]
-	if !known {
-		entry := retirement(s, "silent, and may accept a stale view")
-		if _, err := r.Log.Append(ctx, entry); err != nil {
-			return true
+// remove takes sessions off the list that were ended and accept nothing any more: their
+// leases, or what their owners let them accept, have passed since.
+func (r *Relay) remove(ctx context.Context, sessions []keys.Session) {
+	listed := make(map[string]bool, len(sessions))
+	for _, s := range sessions {
+		listed[s.ID] = true
+		longest := max(s.Lease, s.AcceptStale)
+		if over, ended := r.endOf(s.ID); ended && time.Since(over) > longest+margin(longest) {
+			if err := r.end(ctx, s.ID); err != nil {
+				r.Logger.Error("ended verifier not removed", "session", s.ID, "error", err)
+			}
 		}
-		r.cutAt[s.ID] = time.Now()
-		r.Logger.Warn("verifier is silent, and it may still accept", "verifier", s.Name, "session", s.ID, "until", s.AcceptStale)
-		return true
 	}
-	if time.Since(cut) <= s.AcceptStale+margin(s.AcceptStale) {
-		return true
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.ends, func(id string, over time.Time) bool {
+		return !listed[id] && time.Since(over) > 2*httpfeed.MaxLease
+	})
+}
+
+// endOf returns when this server first read of the end of a session.
+func (r *Relay) endOf(session string) (over time.Time, ended bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	over, ended = r.ends[session]
+	return over, ended
+}
+
+// EndVerifier ends a session by its public id: it cannot poll again. Revocations wait for
+// its lease at most, counted from here. [keys.ErrNotFound] for one that is not listed.
+func (r *Relay) EndVerifier(ctx context.Context, by keys.Actor, publicID string) error {
+	sessions, err := r.Log.Sessions(ctx)
+	if err != nil {
+		return err
 	}
-	delete(r.cutAt, s.ID)
-	return false
+	i := slices.IndexFunc(sessions, func(s keys.Session) bool { return s.PublicID() == publicID })
+	if i < 0 {
+		return keys.ErrNotFound
+	}
+	if _, ended := r.endOf(sessions[i].ID); ended || by.DryRun {
+		return nil
+	}
+	entry := keys.SessionEnd(sessions[i], by, "")
+	entry.Action = "verifier.end"
+	entry.Changes = keys.Changes{"name": {From: sessions[i].Name}}
+	commit, err := r.Log.Append(ctx, entry)
+	if err == nil {
+		r.Publish(ctx, commit)
+	}
+	return err
 }
 
 // silentFor returns the sessions that this server has to retire; those over Redis
@@ -283,6 +320,10 @@ func (r *Relay) silentFor(sessions []keys.Session, knowsRedis bool, watched map[
 	servers := make(map[string]bool)
 	for _, s := range sessions {
 		servers[s.ID] = s.Server()
+	}
+	if !knowsRedis {
+		// Without any server that reads Redis, silence there is as long as we have watched.
+		knowsRedis = r.Publisher == nil && !slices.ContainsFunc(sessions, publishes)
 	}
 	seen := make(map[string]bool)
 	for _, s := range sessions {
@@ -320,7 +361,10 @@ func (r *Relay) silentFor(sessions []keys.Session, knowsRedis bool, watched map[
 	return gone
 }
 
-// retirement is the entry that ends a session.
-func retirement(s keys.Session, reason string) keys.Entry {
-	return keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID), Actor: keys.Program("server"), Action: "verifier.retire", Target: s.ID, Reason: reason}
+// publishes tells whether a session is a server's that publishes to Redis.
+func publishes(s keys.Session) bool {
+	return s.Server() && strings.HasSuffix(s.Implementation, withRedis)
 }
+
+// withRedis ends the implementation of a server that publishes to Redis.
+const withRedis = " redis"

@@ -343,8 +343,8 @@ type hasty struct {
 	left atomic.Int64
 }
 
-func (h *hasty) Join(ctx context.Context, s keys.Session) error {
-	if err := h.Store.Join(ctx, s); err != nil || s.Server() || h.left.Add(-1) < 0 {
+func (h *hasty) Join(ctx context.Context, s keys.Session, admit keys.AdmitSession) error {
+	if err := h.Store.Join(ctx, s, admit); err != nil || s.Server() || h.left.Add(-1) < 0 {
 		h.left.CompareAndSwap(-1, 0)
 		return err
 	}

@@ -51,8 +51,6 @@ type Relay struct {
 	retired   atomic.Bool  // our own session has ended, says the store
 	deaf      atomic.Bool  // acknowledgements cannot be read from Redis
 	waiverAt  atomic.Int64 // when a session with a waiver was last listed, in microseconds
-	// cutAt is when silent sessions that may accept a stale view were cut.
-	cutAt map[string]time.Time
 	// snapshots is held by who uses the two below.
 	snapshots    chan struct{}
 	snapshotAt   time.Time
@@ -68,6 +66,12 @@ type Relay struct {
 	fresh     time.Time     // the tip was read at or after
 	advanced  chan struct{} // closed when tail or fresh changes
 	followers map[string]*follower
+	// ends is when this server first read of the end of a session that is still listed: no
+	// lease of it was renewed after that.
+	ends map[string]time.Time
+	// restored is a restore of the store that this server waits out until heldUntil.
+	restored  uint64
+	heldUntil time.Time
 }
 
 const (
@@ -89,7 +93,7 @@ func NewRelay(config RelayConfig) *Relay {
 		reporting:   make(chan struct{}, 1),
 		committed:   make(chan keys.Commit, 1000),
 		advanced:    make(chan struct{}),
-		cutAt:       make(map[string]time.Time),
+		ends:        make(map[string]time.Time),
 		snapshots:   make(chan struct{}, 1),
 	}
 }
@@ -169,7 +173,10 @@ func (r *Relay) begin(ctx context.Context) error {
 	session.Via = session.ID
 	// It decides with the code of this process, which needs no examination.
 	session.Protocol, session.Implementation = httpfeed.Protocol, "imara-server/"+tokens.Version
-	if err := r.Log.Join(ctx, session); err != nil {
+	if r.Publisher != nil {
+		session.Implementation += withRedis
+	}
+	if err := r.Log.Join(ctx, session, nil); err != nil {
 		r.Logger.Error("did not join the revocation log", "error", err)
 		return err
 	}
@@ -185,6 +192,13 @@ func (r *Relay) begin(ctx context.Context) error {
 	defer r.mu.Unlock()
 	r.session, r.head, r.tail, r.base = session.ID, snapshot.Head, nil, snapshot.Head
 	r.tip, r.floor, r.fresh = snapshot.Watermark, snapshot.Floor, time.Time{}
+	if snapshot.Restored != 0 && snapshot.Restored != r.restored {
+		// Verifiers that the backup does not know may hold leases from before.
+		r.restored, r.heldUntil = snapshot.Restored, time.Now().Add(longestWait)
+	}
+	for _, e := range snapshot.Cuts {
+		r.noteEnd(e.Subject)
+	}
 	// Whoever followed through the session before attaches again.
 	r.followers = map[string]*follower{session.ID: {current: time.Now()}}
 	r.retired.Store(false)
@@ -250,6 +264,9 @@ func (r *Relay) apply(page keys.LogPage, read time.Time) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, e := range page.Entries {
+		r.noteEnd(e.Subject)
+	}
 	if n := len(page.Entries); n > 0 {
 		r.head = page.Entries[n-1].Head
 		r.tail = append(r.tail, page.Entries...)
@@ -266,6 +283,26 @@ func (r *Relay) apply(page keys.LogPage, read time.Time) error {
 	r.advanced = make(chan struct{})
 	r.advance(r.session, keys.Ack{Position: watermark, Head: r.head})
 	return nil
+}
+
+// held returns an error while this server waits out a restore of the store: then it makes
+// no receipt and issues no token, since verifiers that the backup does not know may hold
+// leases from before.
+func (r *Relay) held() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.restored == 0 || time.Now().After(r.heldUntil) {
+		return nil
+	}
+	return fmt.Errorf("%w: the store was restored; leases from before end at %s", tokens.ErrStale, r.heldUntil.UTC().Format(time.TimeOnly))
+}
+
+// noteEnd remembers the end of a session, if a subject is one. It is called with mu held.
+func (r *Relay) noteEnd(subject tokens.Subject) {
+	id, ok := subject.SessionID()
+	if _, known := r.ends[id]; ok && !known {
+		r.ends[id] = time.Now()
+	}
 }
 
 // holds tells whether the log that our session follows has an entry with a head at a

@@ -98,7 +98,7 @@ func TestDeadServerIsRetired(t *testing.T) {
 	orphan := newSession("its verifier", time.Second)
 	orphan.Via = dead.ID
 	for _, s := range []keys.Session{dead, orphan} {
-		if err := alive.store.Join(context.Background(), s); err != nil {
+		if err := alive.store.Join(context.Background(), s, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -373,7 +373,7 @@ func TestVerifierOutlivesTheCutOfItsOwnToken(t *testing.T) {
 func TestNobodySpeaksForAnotherVerifier(t *testing.T) {
 	s := newHouse(t).start(0)
 	api, network := s.gated("victim", 2*time.Second)
-	stranger := s.token(s.key("operator", keys.Access{Scopes: []string{feedScope}}))
+	stranger := s.token(s.key("operator", keys.Access{Scopes: []string{keys.FeedScope}}))
 	sessions, err := s.store.Sessions(context.Background())
 	if err != nil {
 		t.Fatal(err)

@@ -238,7 +238,7 @@ func (s *settler) judge(w *wait, now time.Time) bool {
 		if m.State != keys.Waiting {
 			continue
 		}
-		switch refuses := w.refusesFrom(m.Session); {
+		switch refuses := s.refusesFrom(w, m.Session); {
 		case now.Before(refuses):
 			waiting = true
 		case m.Session.AcceptStale > 0:
@@ -251,12 +251,17 @@ func (s *settler) judge(w *wait, now time.Time) bool {
 	if waiting || w.recovered && now.Before(w.began.Add(longestWait)) {
 		return false
 	}
-	return true
+	return s.held() == nil
 }
 
-// refusesFrom is when a member's lease from before the cut has ended.
-func (w *wait) refusesFrom(x keys.Session) time.Time {
-	return w.began.Add(x.Lease + margin(x.Lease))
+// refusesFrom is when a member's lease from before the cut has ended. One that was ended
+// earlier has renewed none since.
+func (s *settler) refusesFrom(w *wait, x keys.Session) time.Time {
+	from := w.began
+	if over, ended := s.endOf(x.ID); ended && over.Before(from) {
+		from = over
+	}
+	return from.Add(x.Lease + margin(x.Lease))
 }
 
 // hear marks members that have acknowledged a cut: those that follow through this server,
@@ -305,7 +310,7 @@ func (s *settler) receiptOf(w *wait, now time.Time) keys.Receipt {
 	for _, m := range w.members {
 		if m.State == keys.Waiting {
 			receipt.State = keys.Waiting
-			if refuses := w.refusesFrom(m.Session); refuses.After(latest) {
+			if refuses := s.refusesFrom(w, m.Session); refuses.After(latest) {
 				latest = refuses
 			}
 		}
@@ -330,6 +335,10 @@ func (s *settler) keep(ctx context.Context, done, open []*wait, now time.Time) {
 		receipt.SettledAt = w.clock(now)
 		receipts = append(receipts, receipt)
 		byPosition[w.position] = w
+		for _, e := range w.also {
+			receipt.Position, receipt.Head = e.Position, e.Head
+			receipts = append(receipts, receipt)
+		}
 	}
 	for _, w := range open {
 		if w.members == nil || isDone(w) || byPosition[w.position] != nil {
@@ -421,7 +430,7 @@ func (s *settler) rest(open []*wait, now time.Time) time.Duration {
 		}
 		for _, m := range w.members {
 			if m.State == keys.Waiting {
-				rest = min(rest, max(w.refusesFrom(m.Session).Sub(now), 0))
+				rest = min(rest, max(s.refusesFrom(w, m.Session).Sub(now), 0))
 			}
 		}
 		if w.recovered {

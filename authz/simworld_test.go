@@ -198,11 +198,11 @@ func (l *simLog) PutReceipts(ctx context.Context, receipts []keys.Receipt) ([]ke
 	return l.Log.PutReceipts(ctx, receipts)
 }
 
-func (l *simLog) Join(ctx context.Context, s keys.Session) error {
+func (l *simLog) Join(ctx context.Context, s keys.Session, admit keys.AdmitSession) error {
 	if err := l.trouble(ctx); err != nil {
 		return err
 	}
-	return l.Log.Join(ctx, s)
+	return l.Log.Join(ctx, s, admit)
 }
 
 func (l *simLog) Leave(ctx context.Context, id string) error {

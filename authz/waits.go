@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
 )
 
@@ -35,6 +36,8 @@ type wait struct {
 	// began is after the commit, on this process's clock: a lease that was renewed later
 	// is held by somebody who has the cut.
 	began time.Time
+	// also are other cuts that committed with it, and have the same receipt.
+	also []tokens.Entry
 	// found: the cut was not committed by this call, but found in the log.
 	found bool
 	done  chan struct{} // closed when it is settled, or lost
@@ -111,7 +114,7 @@ const longestWait = httpfeed.MaxLease + httpfeed.MaxLease*3/100
 
 // Confirm implements [keys.Relay].
 func (r *Relay) Confirm(ctx context.Context, at keys.Commit) (keys.Receipt, error) {
-	w := r.waits.add(&wait{position: at.Position, head: at.Head, through: max(at.Position, at.Through), began: time.Now()})
+	w := r.waits.add(&wait{position: at.Position, head: at.Head, through: max(at.Position, at.Through), also: at.Also, began: time.Now()})
 	r.hurry(at)
 	return r.watch(ctx, w)
 }

@@ -29,12 +29,13 @@ func impatient(wait time.Duration) keys.Actor {
 }
 
 // joinSilent stores a session that never polls.
-func (h *house) joinSilent(name string, lease time.Duration) keys.Session {
-	h.t.Helper()
+func (r *running) joinSilent(name string, lease time.Duration) keys.Session {
+	r.t.Helper()
+	key := r.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
 	session := newSession(name, lease)
-	session.ClientID, session.Via = "imara_ci_silent", "ver_elsewhere"
-	if err := h.sql.Join(context.Background(), session); err != nil {
-		h.t.Fatal(err)
+	session.ClientID, session.Via, session.Protocol = key.Key.ClientID, "ver_elsewhere", 2
+	if err := r.sql.Join(context.Background(), session, r.relay.admits(session, "")); err != nil {
+		r.t.Fatal(err)
 	}
 	return session
 }
@@ -62,7 +63,7 @@ func TestHangingUpLosesNothing(t *testing.T) {
 	h := newHouse(t)
 	h.url = "shared by two servers"
 	s, other := h.start(0), h.start(0)
-	silent := h.joinSilent("silent", tokens.DefaultLease)
+	silent := s.joinSilent("silent", tokens.DefaultLease)
 	c := s.demoKey()
 	ctx, hangUp := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer hangUp()
@@ -190,7 +191,7 @@ func TestThousandWaitsReadTheListAsOneDoes(t *testing.T) {
 	h.store = store
 	s := h.start(0)
 	lease := tokens.DefaultLease
-	h.joinSilent("silent", lease)
+	s.joinSilent("silent", lease)
 	before, begun := store.rolls.Load()+store.lists.Load(), time.Now()
 	var all sync.WaitGroup
 	for i := range 1000 {
@@ -296,7 +297,7 @@ func (s *switchable) PutReceipts(ctx context.Context, receipts []keys.Receipt) (
 }
 
 func (s *switchable) Leave(ctx context.Context, id string) error     { return s.now().Leave(ctx, id) }
-func (s *switchable) Join(ctx context.Context, x keys.Session) error { return s.now().Join(ctx, x) }
+func (s *switchable) Join(ctx context.Context, x keys.Session, admit keys.AdmitSession) error { return s.now().Join(ctx, x, admit) }
 
 // copyOf is the database of a house as it is now: a standby that got so far.
 func copyOf(t *testing.T, h *house) *sqlstore.Store {
@@ -377,7 +378,7 @@ func TestChangeThatAFailoverLostIsAnError(t *testing.T) {
 	database := &switchable{Store: h.sql}
 	h.store = database
 	s := h.start(0)
-	h.joinSilent("silent", tokens.DefaultLease)
+	s.joinSilent("silent", tokens.DefaultLease)
 	standby := copyOf(t, h)
 	commit, err := h.sql.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Client("x")})
 	if err != nil {
@@ -443,7 +444,7 @@ func TestWaitIsTakenOverAsFarAsItHadCome(t *testing.T) {
 		relay, stop := alone(t, store, "first")
 		silent := newSession("silent", tokens.DefaultLease)
 		silent.Via = "ver_elsewhere"
-		if err := store.Join(context.Background(), silent); err != nil {
+		if err := store.Join(context.Background(), silent, nil); err != nil {
 			t.Fatal(err)
 		}
 		commit, err := store.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Client("client")})

@@ -13,11 +13,13 @@ import (
 type KeyEdit struct {
 	Name, Description, OwnerID string
 	Access
+	// Verifier is the operator's to change.
+	Verifier VerifierLimits
 }
 
 // same tells whether a key is as e would have it.
 func (e *KeyEdit) same(k *Key) bool {
-	return k.Name == e.Name && k.Description == e.Description && k.OwnerID == e.OwnerID && k.Access.equal(e.Access)
+	return k.Name == e.Name && k.Description == e.Description && k.OwnerID == e.OwnerID && k.Access.equal(e.Access) && k.Verifier == e.Verifier
 }
 
 // attempts of a change that meets others.
@@ -59,9 +61,17 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 		return Key{}, Receipt{}, err
 	}
 	by.IfMatch = old.Version()
-	e := KeyEdit{old.Name, old.Description, old.OwnerID, old.Access}
+	e := KeyEdit{old.Name, old.Description, old.OwnerID, old.Access, old.Verifier}
 	e.Scopes, e.Resources, e.Networks = slices.Clone(e.Scopes), slices.Clone(e.Resources), slices.Clone(e.Networks)
 	edit(&e)
+	if e.Verifier != old.Verifier {
+		if !by.staff() {
+			return Key{}, Receipt{}, fmt.Errorf("%w: the operator decides what a verifier may have", ErrForbidden)
+		}
+		if err := e.Verifier.check(); err != nil {
+			return Key{}, Receipt{}, err
+		}
+	}
 	owner := e.OwnerID
 	if owner == old.OwnerID {
 		owner = "" // it may have left; that is not this edit's matter
@@ -97,7 +107,7 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 		if e.same(k) {
 			return already(tokens.Client(k.ClientID))
 		}
-		k.Name, k.Description, k.OwnerID, k.Access = e.Name, e.Description, e.OwnerID, e.Access
+		k.Name, k.Description, k.OwnerID, k.Access, k.Verifier = e.Name, e.Description, e.OwnerID, e.Access, e.Verifier
 		return nil
 	})
 }
@@ -137,12 +147,16 @@ func (r *Registry) change(ctx context.Context, by Actor, action Action, organiza
 			return Entry{}, err
 		}
 		before, secrets, at := k.fields(), slices.Clone(k.Credentials), now()
+		followed := k.follows(at)
 		entry := by.did(action, organizationID, k.ID, tokens.Touch, tokens.Client(k.ClientID))
 		if err := f(o, active, k, &entry); err != nil {
 			return Entry{}, err
 		}
 		if early := endedEarly(secrets, k.Credentials, at); len(early) > 0 && entry.Kind == tokens.Touch {
 			entry.cutSecrets(k, early)
+		}
+		if followed && !k.follows(at) {
+			entry.EndSessions = k.ClientID
 		}
 		entry.Changes = diff(before, k.fields())
 		would = *k

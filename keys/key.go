@@ -2,6 +2,7 @@ package keys
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ type Key struct {
 	// OwnerID is the member who answers for it; empty when it has none.
 	OwnerID string
 	Access
+	// Verifier limits what follows the revocation log with the key. Only an operator sets it.
+	Verifier VerifierLimits
 	// StaffHold: the operator suspended it, and resumes it.
 	StaffHold bool
 	// Pending: it waits for approval, and has no secret. RequestedBy is who asked
@@ -101,6 +104,9 @@ func (k *Key) fields() map[string]string {
 	}
 	if k.Pending {
 		f["pending"] = "true"
+	}
+	if k.Verifier != (VerifierLimits{}) {
+		f["verifier"] = fmt.Sprintf("%d sessions, leases up to %v", k.MaxSessions(), k.MaxLease())
 	}
 	for _, c := range k.Credentials {
 		f["secret."+c.ID] = cmp.Or(stamp(c.EndsAt), "active")

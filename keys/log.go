@@ -31,8 +31,20 @@ type Log interface {
 	// their receipts they are the record of what was revoked.
 	RaiseFloor(ctx context.Context, t time.Time) error
 
-	// Join stores a session. From its commit on, revocations wait for it.
-	Join(ctx context.Context, s Session) error
+	// RaiseProtocol makes cuts of secrets be about the secrets: every verifier has known
+	// such subjects for as long as a token lives. A session of an earlier protocol that
+	// joins takes that back.
+	RaiseProtocol(ctx context.Context) error
+	// RestoredWaited says that the restore at a position has been waited out.
+	RestoredWaited(ctx context.Context, position uint64) error
+
+	// Join stores a session. From its commit on, revocations wait for it. The session of a
+	// client is admitted by admit, with the client's key and its sessions as they stand
+	// then; those that it returns end with the same commit, with an error nothing is stored.
+	// [ErrNotFound] when there is no such client.
+	Join(ctx context.Context, s Session, admit AdmitSession) error
+	// Strays returns sessions whose keys may not follow the log at time t.
+	Strays(ctx context.Context, t time.Time) ([]Session, error)
 	// Attach moves a session to another server; [ErrNotFound] when it has ended,
 	// or is another client's.
 	Attach(ctx context.Context, id, clientID, via string) error
@@ -44,6 +56,16 @@ type Log interface {
 	Leave(ctx context.Context, id string) error
 	// Sessions returns all of them.
 	Sessions(ctx context.Context) ([]Session, error)
+}
+
+// AdmitSession decides about a session of a key, which has others, and returns those of
+// them that make room for it.
+type AdmitSession = func(k Key, others []Session) (end []Session, err error)
+
+// SessionEnd is the entry that ends a session.
+func SessionEnd(s Session, by Actor, reason string) Entry {
+	by.IdempotencyKey = ""
+	return Entry{Kind: tokens.Cut, Subject: tokens.Session(s.ID), Actor: by, Action: "verifier.retire", Target: s.PublicID(), Reason: reason}
 }
 
 // A LogPage is a part of the log.
@@ -58,6 +80,9 @@ type LogSnapshot struct {
 	Cuts             []tokens.Entry
 	Watermark, Floor uint64
 	Head             uint64 // of the entry at Watermark, 0 when there is none
+	// Restored is the position at which the store was put back from a backup, 0 when it
+	// was not, or servers have waited since until no lease from before can be held.
+	Restored uint64
 }
 
 // Retention is how long a cut stays in the log: no token from before it is alive

@@ -94,6 +94,7 @@ var permissions = map[Action][]Role{
 	"preset.set":      {Staff},
 	"preset.remove":   {Staff},
 	"verifier.read":   {Support, Staff},
+	"verifier.end":    {Staff},
 	"signing.read":    {Support, Staff},
 	"signing.rotate":  {Staff},
 	"account.link":    {Staff},

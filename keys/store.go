@@ -217,6 +217,8 @@ type Entry struct {
 	At time.Time
 	// LimitReached: it took the last slot of the plan. For webhooks.
 	LimitReached bool
+	// EndSessions, unless empty, is a client whose sessions all end with the entry.
+	EndSessions string
 	// With are entries that commit with this one and stand right after it.
 	With []Entry
 }
@@ -227,4 +229,6 @@ type Commit struct {
 	// Through is the position of the last entry that committed with it, its own when it
 	// was alone.
 	Through uint64
+	// Also are the other cuts among these, but for ends of sessions.
+	Also []tokens.Entry
 }

@@ -39,6 +39,9 @@ func SigningKey(kid string) Subject { return Subject("k:" + kid) }
 // Session is the subject of one verifier: its cut ends the session.
 func Session(id string) Subject { return Subject("v:" + id) }
 
+// SessionID returns the session that a subject ends.
+func (s Subject) SessionID() (id string, ok bool) { return strings.CutPrefix(string(s), "v:") }
+
 // Resource is the subject of an API in the catalogue; it is only ever touched.
 func Resource(id string) Subject { return Subject("r:" + id) }
 

@@ -18,6 +18,9 @@ type EditKey struct {
 	ExpiresAt       Null[time.Time] `json:"expires_at,omitzero" required:"false" doc:"null lets it live for ever."`
 	Networks        *[]string       `json:"networks,omitempty"`
 	TokenTTLSeconds *int            `json:"token_ttl_seconds,omitempty"`
+	// The next are for operators: what verifiers of the key may have.
+	MaxSessions *int   `json:"max_sessions,omitempty" doc:"How many verifiers may follow with the key at once; 0 is the default."`
+	MaxLeaseMS  *int64 `json:"max_lease_ms,omitempty" doc:"The longest lease of these; 0 is the default of 10000."`
 }
 
 // ChangedKey is the answer to a change of a key.
@@ -61,6 +64,10 @@ func (s *server) editKey(ctx context.Context, c call, in *struct {
 		}
 		if b.TokenTTLSeconds != nil {
 			e.TokenTTL = seconds(*b.TokenTTLSeconds)
+		}
+		set(&e.Verifier.Sessions, b.MaxSessions)
+		if b.MaxLeaseMS != nil {
+			e.Verifier.Lease = time.Duration(min(*b.MaxLeaseMS, 1<<40)) * time.Millisecond
 		}
 	})
 	return s.changed(ctx, c, key, receipt, err)

@@ -25,6 +25,9 @@ type Verifier struct {
 	JoinedAt       time.Time `json:"joined_at"`
 	Applied        uint64    `json:"applied" doc:"Position in the revocation log."`
 	Behind         uint64    `json:"behind" doc:"Entries that it lacks."`
+	// EndedAt is there for one that cannot poll again, and is listed until it can accept
+	// nothing any more.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
 }
 
 // A SigningKey signs tokens.
@@ -78,6 +81,7 @@ type InspectedToken struct {
 
 func (s *server) operationRoutes() {
 	register(s, route{id: "list-verifiers", method: "GET", path: "/verifiers", scope: "operator", action: "verifier.read", summary: "List who must confirm a revocation"}, s.listVerifiers, nil)
+	register(s, route{id: "end-verifier", method: "DELETE", path: "/verifiers/{verifier}", scope: "operator", action: "verifier.end", summary: "End a verifier's session, so that revocations wait for it no longer than its lease", status: 204}, s.endVerifier, nil)
 	register(s, route{id: "list-signing-keys", method: "GET", path: "/signing-keys", scope: "operator", action: "signing.read", summary: "List signing keys, the newest first"}, s.listSigningKeys, nil)
 	register(s, route{id: "rotate-signing-key", method: "POST", path: "/signing-keys", scope: "operator", action: "signing.rotate", summary: "Make the next signing key of an algorithm", status: 201}, s.rotateSigningKey, s.signingKeysRotated)
 	register(s, route{id: "create-account-link", method: "POST", path: "/account-links", scope: "operator", action: "account.link", summary: "Make a link with which a person chooses a password for the panel", status: 201}, s.createAccountLink, s.accountLinkMade)
@@ -85,19 +89,41 @@ func (s *server) operationRoutes() {
 	register(s, route{id: "inspect-token", method: "POST", path: "/tokens/inspect", scope: "keys:read", action: "catalogue.read", summary: "Verify a token, and say what it says"}, s.inspect, nil)
 }
 
-func (s *server) listVerifiers(ctx context.Context, _ call, _ *struct{ Caller }) (*answer[List[Verifier]], error) {
+func (s *server) listVerifiers(ctx context.Context, c call, in *struct {
+	Caller
+	Paging
+}) (*answer[List[Verifier]], error) {
+	var after string
+	if err := s.readCursor([]string{"verifiers"}, in.Cursor, &after); err != nil {
+		return nil, err
+	}
 	verifiers, err := s.Relay.Verifiers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list := &answer[List[Verifier]]{Body: List[Verifier]{Data: []Verifier{}}}
-	for _, v := range verifiers {
-		list.Body.Data = append(list.Body.Data, Verifier{ID: v.ID, Name: v.Name, ClientID: v.ClientID, Via: v.Via,
-			LeaseMS: v.Lease.Milliseconds(), AcceptStaleMS: v.AcceptStale.Milliseconds(),
-			Protocol: v.Protocol, Implementation: v.Implementation, Unproved: v.Broken(),
-			JoinedAt: v.JoinedAt.UTC(), Applied: v.Applied, Behind: v.Behind})
+	id := func(v authz.Verifier) string { return v.PublicID() }
+	slices.SortFunc(verifiers, func(a, b authz.Verifier) int { return strings.Compare(id(a), id(b)) })
+	from, found := slices.BinarySearchFunc(verifiers, after, func(v authz.Verifier, after string) int { return strings.Compare(id(v), after) })
+	if found {
+		from++
 	}
-	return list, nil
+	page := verifiers[from:min(from+in.Limit+1, len(verifiers))]
+	return listed(s, c, page, in.Limit, []string{"verifiers"}, showVerifier, func(v authz.Verifier) any { return id(v) }), nil
+}
+
+func showVerifier(v authz.Verifier) Verifier {
+	return Verifier{ID: v.PublicID(), Name: v.Name, ClientID: v.ClientID, Via: v.Via,
+		LeaseMS: v.Lease.Milliseconds(), AcceptStaleMS: v.AcceptStale.Milliseconds(),
+		Protocol: v.Protocol, Implementation: v.Implementation, Unproved: v.Broken(),
+		JoinedAt: v.JoinedAt.UTC(), Applied: v.Applied, Behind: v.Behind, EndedAt: optional(v.EndedAt.UTC())}
+}
+
+// endVerifier ends a session. It cannot poll again; revocations wait for its lease at most.
+func (s *server) endVerifier(ctx context.Context, c call, in *struct {
+	Verifier string `path:"verifier"`
+	Change
+}) (*nothing, error) {
+	return &nothing{}, s.Relay.EndVerifier(ctx, c.by, in.Verifier)
 }
 
 func (s *server) signingKeys() *answer[List[SigningKey]] {

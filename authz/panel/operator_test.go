@@ -188,14 +188,14 @@ func TestOperatorPages(t *testing.T) {
 	if err != nil || len(events) != 1 || events[0].MemberID != "mem_org_operator_olga" {
 		t.Errorf("%+v, %v", events, err)
 	}
-	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_reports", Name: "reports", ClientID: "client", Via: "elsewhere", Lease: 10 * time.Second, AcceptStale: 5 * time.Minute, JoinedAt: time.Now()}))
+	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_reports", Name: "reports", Via: "elsewhere", Lease: 10 * time.Second, AcceptStale: 5 * time.Minute, JoinedAt: time.Now()}, nil))
 	b.open("/panel/admin/verifiers")
 	b.says("reports", "over HTTP", "accepts for 5 minutes", "10 seconds", "passed")
 	if strings.Contains(b.text("main"), "have not shown") {
 		t.Error("all are proved")
 	}
-	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_node", Name: "node", ClientID: "client", Via: "elsewhere", Lease: time.Second, JoinedAt: time.Now(), Implementation: "node-api/1.4", Unproved: "client floor"}))
-	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_old", Name: "old", ClientID: "client", Via: "elsewhere", Lease: time.Second, JoinedAt: time.Now(), Unproved: keys.NotExamined}))
+	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_node", Name: "node", Via: "elsewhere", Lease: time.Second, JoinedAt: time.Now(), Implementation: "node-api/1.4", Unproved: "client floor"}, nil))
+	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_old", Name: "old", Via: "elsewhere", Lease: time.Second, JoinedAt: time.Now(), Unproved: keys.NotExamined}, nil))
 	b.open("/panel/admin/verifiers")
 	b.says("have not shown", "node-api/1.4", "failed: client floor", "not examined")
 	b.accessible("verifiers unproved")
@@ -461,7 +461,7 @@ func TestWhatIsDoneIsSaid(t *testing.T) {
 		reset()
 	}
 	c := changes()["suspend"]
-	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_reports", Name: "reports", ClientID: "client", Via: "elsewhere", Lease: time.Second, AcceptStale: 5 * time.Minute, JoinedAt: time.Now()}))
+	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_reports", Name: "reports", Via: "elsewhere", Lease: time.Second, AcceptStale: 5 * time.Minute, JoinedAt: time.Now()}, nil))
 	answer := s.post(c.path, c.session, "same-origin", c.form)
 	if _, page := s.get(answer.Header.Get("Location"), c.session); !strings.Contains(page, "their owners let them go on accepting") {
 		t.Errorf("a waiver is hidden: %s", answer.Header.Get("Location"))

@@ -515,7 +515,7 @@ func TestTheReceiptAsItHappens(t *testing.T) {
 	s := newAcme(t)
 	k := s.key("acme", "Old dashboard", "mem_acme_ann")
 	for name, stale := range map[string]time.Duration{"eu-west-2": 0, "reports": 2 * time.Second} {
-		s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_" + name, Name: name, ClientID: "client", Via: "elsewhere", Lease: 2 * time.Second, AcceptStale: stale, JoinedAt: time.Now()}))
+		s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_" + name, Name: name, Via: "elsewhere", Lease: 2 * time.Second, AcceptStale: stale, JoinedAt: time.Now()}, nil))
 	}
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/keys/" + k.ID + "/revoke")
@@ -628,7 +628,7 @@ func TestStoredMarkupStaysText(t *testing.T) {
 	}
 	_, _, err = s.registry.Revoke(ctx, ann, "acme", list[1].ID, markup)
 	s.must(err)
-	s.must(s.store.Join(ctx, keys.Session{ID: "ver_markup", Name: markup, ClientID: "client", Via: "elsewhere", Lease: time.Second, JoinedAt: list[0].CreatedAt}))
+	s.must(s.store.Join(ctx, keys.Session{ID: "ver_markup", Name: markup, Via: "elsewhere", Lease: time.Second, JoinedAt: list[0].CreatedAt}, nil))
 	s.health = []authz.Check{{Name: "store", Err: errors.New(markup)}}
 	session := s.session("ann@example.com")
 	report, err := http.NewRequest("POST", s.origin+"/panel/csp-report", strings.NewReader(`{"csp-report":{"effective-directive":"<svg onload=alert(1)>","blocked-uri":"<svg onload=alert(1)>","document-uri":"/<svg onload=alert(1)>"}}`))

@@ -26,7 +26,7 @@ func scanEvent(rows *sql.Rows, columns ...any) (e keys.Event, err error) {
 	receipt := r.receipt()
 	e.Position, e.At, e.OrganizationID, e.Action, e.Target = r.Position, r.RevokedAt, r.OrganizationID, r.Action, r.Target
 	e.ClientID, e.MemberID, e.Reason, e.Subject = r.actor, r.member, r.Reason, r.Subject
-	if e.Kind == tokens.Cut {
+	if _, session := e.Subject.SessionID(); e.Kind == tokens.Cut && !session {
 		e.Receipt = &receipt
 	}
 	if err == nil && changes != "" {

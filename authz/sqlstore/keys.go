@@ -82,7 +82,7 @@ func insertCredential(ctx context.Context, tx *sql.Tx, keyID string, c keys.Cred
 const selectKeys = `
 	SELECT k.id, k.organization_id, k.client_id, k.name, k.owner_id, k.scopes, k.resources,
 	       k.created_at, k.expires_at, k.suspended_at, k.revoked_at, k.revoked_reason, k.revoked_position,
-	       k.description, k.networks, k.token_ttl_us, k.pending, k.requested_by, k.staff_hold,
+	       k.description, k.networks, k.token_ttl_us, k.pending, k.requested_by, k.staff_hold, k.max_sessions, k.max_lease_us,
 	       c.id, c.hint, c.mac, c.pepper, c.created_at, c.ends_at, c.last_used_at, c.ends_after_use_us, c.first_used_at, c.last_used_from, c.leaked_at`
 
 const orderSecrets = `c.created_at DESC, c.id`
@@ -91,13 +91,13 @@ const orderSecrets = `c.created_at DESC, c.id`
 func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 	var k keys.Key
 	var scopes, resources, networks string
-	var created, expires, suspended, revoked, ttl int64
+	var created, expires, suspended, revoked, ttl, lease int64
 	var id, hint, from sql.NullString
 	var mac []byte
 	var pepper, secretCreated, ends, used, afterUse, firstUsed, leaked sql.NullInt64
 	columns := []any{&k.ID, &k.OrganizationID, &k.ClientID, &k.Name, &k.OwnerID, &scopes, &resources,
 		&created, &expires, &suspended, &revoked, &k.RevokedReason, &k.RevokedPosition,
-		&k.Description, &networks, &ttl, &k.Pending, &k.RequestedBy, &k.StaffHold,
+		&k.Description, &networks, &ttl, &k.Pending, &k.RequestedBy, &k.StaffHold, &k.Verifier.Sessions, &lease,
 		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used, &afterUse, &firstUsed, &from, &leaked}
 	if err := rows.Scan(append(columns, more...)...); err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 	if n := len(list); n == 0 || list[n-1].ID != k.ID {
 		k.Scopes, k.Resources = strings.Fields(scopes), strings.Fields(resources)
 		k.CreatedAt, k.ExpiresAt, k.SuspendedAt, k.RevokedAt = instant(created), instant(expires), instant(suspended), instant(revoked)
-		k.TokenTTL = time.Duration(ttl) * time.Microsecond
+		k.TokenTTL, k.Verifier.Lease = time.Duration(ttl)*time.Microsecond, time.Duration(lease)*time.Microsecond
 		for _, text := range strings.Fields(networks) {
 			p, err := netip.ParsePrefix(text)
 			if err != nil {
@@ -306,9 +306,11 @@ func (s *Store) ChangeKey(ctx context.Context, organizationID, id string, change
 func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 	if _, err := tx.ExecContext(ctx,
 		`UPDATE keys SET scopes = $2, resources = $3, expires_at = $4, suspended_at = $5, revoked_at = $6, revoked_reason = $7,
-		                 name = $8, name_key = $9, description = $10, owner_id = $11, networks = $12, token_ttl_us = $13, pending = $14, staff_hold = $15, requested_by = $16 WHERE id = $1`,
+		                 name = $8, name_key = $9, description = $10, owner_id = $11, networks = $12, token_ttl_us = $13, pending = $14, staff_hold = $15, requested_by = $16,
+		                 max_sessions = $17, max_lease_us = $18 WHERE id = $1`,
 		k.ID, words(k.Scopes), words(k.Resources), micros(k.ExpiresAt), micros(k.SuspendedAt), micros(k.RevokedAt), k.RevokedReason,
-		k.Name, keys.NameKey(k.Name), k.Description, k.OwnerID, prefixes(k.Networks), k.TokenTTL.Microseconds(), k.Pending, k.StaffHold, k.RequestedBy); err != nil {
+		k.Name, keys.NameKey(k.Name), k.Description, k.OwnerID, prefixes(k.Networks), k.TokenTTL.Microseconds(), k.Pending, k.StaffHold, k.RequestedBy,
+		k.Verifier.Sessions, k.Verifier.Lease.Microseconds()); err != nil {
 		return err
 	}
 	for _, old := range before.Credentials {

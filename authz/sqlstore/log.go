@@ -23,12 +23,25 @@ func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (commit keys.Com
 		return keys.Commit{}, err
 	}
 	commit.Through = commit.Position
-	for _, other := range e.With {
+	others := e.With
+	if e.EndSessions != "" {
+		sessions, err := sessionsOf(ctx, tx, e.EndSessions)
+		if err != nil {
+			return keys.Commit{}, err
+		}
+		for _, x := range sessions {
+			others = append(others, keys.SessionEnd(x, e.Actor, string(e.Action)))
+		}
+	}
+	for _, other := range others {
 		also, err := appendOne(ctx, tx, other)
 		if err != nil {
 			return keys.Commit{}, err
 		}
 		commit.Through = also.Position
+		if _, session := also.Subject.SessionID(); also.Kind == tokens.Cut && !session {
+			commit.Also = append(commit.Also, also)
+		}
 	}
 	return commit, nil
 }
@@ -120,7 +133,7 @@ func (s *Store) Read(ctx context.Context, after uint64, limit int) (page keys.Lo
 // Snapshot implements keys.Log.
 func (s *Store) Snapshot(ctx context.Context) (snapshot keys.LogSnapshot, err error) {
 	rows, err := s.read.QueryContext(ctx,
-		`SELECT f.seq, f.floor, COALESCE((SELECT head FROM log WHERE seq = f.seq), 0), l.seq, l.subject, l.kind, l.terminal, l.head
+		`SELECT f.seq, f.floor, COALESCE((SELECT head FROM log WHERE seq = f.seq), 0), f.restored, l.seq, l.subject, l.kind, l.terminal, l.head
 		 FROM feed f LEFT JOIN log l ON l.kind = 'cut' AND (l.seq > f.floor OR l.terminal)
 		 WHERE f.one = 1`+s.primary+` ORDER BY l.seq`)
 	if err != nil {
@@ -129,7 +142,7 @@ func (s *Store) Snapshot(ctx context.Context) (snapshot keys.LogSnapshot, err er
 	defer rows.Close()
 	place := make(map[tokens.Subject]int)
 	for rows.Next() {
-		e, err := scanEntry(rows, &snapshot.Watermark, &snapshot.Floor, &snapshot.Head)
+		e, err := scanEntry(rows, &snapshot.Watermark, &snapshot.Floor, &snapshot.Head, &snapshot.Restored)
 		if err != nil {
 			return keys.LogSnapshot{}, s.fail(err)
 		}
@@ -148,7 +161,7 @@ func (s *Store) Snapshot(ctx context.Context) (snapshot keys.LogSnapshot, err er
 	return snapshot, s.fail(rows.Err())
 }
 
-// scanEntry reads three columns of the log's state and an entry, which is zero
+// scanEntry reads columns of the log's state and an entry, which is zero
 // when the row has none.
 func scanEntry(rows *sql.Rows, state ...any) (tokens.Entry, error) {
 	var position, head sql.NullInt64
@@ -172,16 +185,113 @@ func (s *Store) RaiseFloor(ctx context.Context, t time.Time) error {
 	return s.raiseSettled(ctx, t.Add(-5*time.Minute))
 }
 
+// RaiseProtocol implements keys.Log.
+func (s *Store) RaiseProtocol(ctx context.Context) error {
+	_, err := s.write.ExecContext(ctx, `UPDATE feed SET protocol = 2 WHERE one = 1 AND protocol < 2
+		AND NOT EXISTS (SELECT 1 FROM sessions WHERE protocol < 2)`)
+	return s.fail(err)
+}
+
+// RestoredWaited implements keys.Log.
+func (s *Store) RestoredWaited(ctx context.Context, position uint64) error {
+	_, err := s.write.ExecContext(ctx, `UPDATE feed SET restored = 0 WHERE one = 1 AND restored = $1`, position)
+	return s.fail(err)
+}
+
 // Join implements keys.Log.
-func (s *Store) Join(ctx context.Context, session keys.Session) error {
-	_, err := s.write.ExecContext(ctx,
+func (s *Store) Join(ctx context.Context, session keys.Session, admit keys.AdmitSession) error {
+	if session.Protocol < 2 {
+		if _, err := s.write.ExecContext(ctx, `UPDATE feed SET protocol = 1 WHERE one = 1 AND protocol > 1`); err != nil {
+			return s.fail(err)
+		}
+	}
+	if session.ClientID == "" { // a server's own
+		return s.fail(insertSession(ctx, s.write, session))
+	}
+	return s.apart(ctx, func(tx *sql.Tx) error {
+		k, err := clientKey(ctx, tx, session.ClientID)
+		if err != nil {
+			return err
+		}
+		// Whoever takes from the key the right to follow holds its organisation too.
+		if _, err := organization(ctx, tx, k.OrganizationID, s.lock); err != nil {
+			return err
+		}
+		if k, err = clientKey(ctx, tx, session.ClientID); err != nil {
+			return err
+		}
+		others, err := sessionsOf(ctx, tx, session.ClientID)
+		if err != nil {
+			return err
+		}
+		end, err := admit(k, others)
+		if err != nil {
+			return err
+		}
+		if err := insertSession(ctx, tx, session); err != nil {
+			return err
+		}
+		for _, x := range end {
+			if _, err := appendOne(ctx, tx, keys.SessionEnd(x, keys.Program("server"), "another takes its place")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+func insertSession(ctx context.Context, to execer, session keys.Session) error {
+	_, err := to.ExecContext(ctx,
 		`INSERT INTO sessions (id, name, client_id, via, lease_us, accept_stale_us,
 		                       protocol, implementation, unproved, joined_at, applied, beat)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0)`,
 		session.ID, session.Name, session.ClientID, session.Via,
 		session.Lease.Microseconds(), session.AcceptStale.Microseconds(),
 		session.Protocol, session.Implementation, session.Unproved, micros(session.JoinedAt))
-	return s.fail(err)
+	return err
+}
+
+func clientKey(ctx context.Context, tx *sql.Tx, clientID string) (keys.Key, error) {
+	list, err := queryKeys(ctx, tx, selectKeys+` FROM keys k LEFT JOIN credentials c ON c.key_id = k.id
+		WHERE k.client_id = $1 ORDER BY `+orderSecrets, clientID)
+	if err == nil && len(list) == 0 {
+		err = keys.ErrNotFound
+	}
+	if err != nil {
+		return keys.Key{}, err
+	}
+	return list[0], nil
+}
+
+// sessionColumns are what a list of a client's sessions needs.
+const sessionColumns = `s.id, s.name, s.client_id, s.via, s.lease_us, s.accept_stale_us, s.joined_at`
+
+func scanSession(rows *sql.Rows) (x keys.Session, err error) {
+	var lease, acceptStale, joined int64
+	err = rows.Scan(&x.ID, &x.Name, &x.ClientID, &x.Via, &lease, &acceptStale, &joined)
+	x.Lease, x.AcceptStale = time.Duration(lease)*time.Microsecond, time.Duration(acceptStale)*time.Microsecond
+	x.JoinedAt = instant(joined)
+	return x, err
+}
+
+func sessionsOf(ctx context.Context, tx *sql.Tx, clientID string) ([]keys.Session, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions s WHERE s.client_id = $1 ORDER BY s.joined_at, s.id`, clientID)
+	return collect(rows, err, scanSession)
+}
+
+// Strays implements keys.Log.
+func (s *Store) Strays(ctx context.Context, t time.Time) ([]keys.Session, error) {
+	rows, err := s.read.QueryContext(ctx,
+		`SELECT `+sessionColumns+` FROM sessions s JOIN keys k ON k.client_id = s.client_id
+		 WHERE k.revoked_at > 0 OR k.suspended_at > 0 OR k.pending OR k.expires_at > 0 AND k.expires_at <= $1
+		    OR `+lacks(`' ' || k.scopes || ' '`, `' `+keys.FeedScope+` '`)+`
+		 ORDER BY s.joined_at, s.id`, micros(t))
+	list, err := collect(rows, err, scanSession)
+	return list, s.fail(err)
 }
 
 // Attach implements keys.Log.

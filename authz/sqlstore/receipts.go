@@ -26,6 +26,10 @@ const receiptColumns = `l.seq, l.head, l.subject, l.organization_id, l.action, l
 	COALESCE(r.settled_at, 0), COALESCE(r.waited_us, 0), COALESCE(r.recovered, FALSE),
 	COALESCE(r.confirmed, 0), COALESCE(r.total, 0), COALESCE(r.evidence, '')`
 
+// receipted is the condition that an entry has a receipt: it cuts, and is no session's end,
+// which nobody waits for by itself.
+const receipted = `l.kind = 'cut' AND l.subject NOT LIKE 'v:%'`
+
 // receiptRow reads receiptColumns.
 type receiptRow struct {
 	keys.Receipt
@@ -62,7 +66,7 @@ func (s *Store) Receipt(ctx context.Context, position uint64) (keys.Receipt, err
 	err := s.read.QueryRowContext(ctx,
 		`SELECT `+receiptColumns+`, COALESCE(e.members, '')
 		 FROM log l LEFT JOIN receipts r ON r.seq = l.seq LEFT JOIN evidence e ON e.id = r.evidence
-		 WHERE l.seq = $1 AND l.kind = 'cut'`, position).Scan(append(r.columns(), &members)...)
+		 WHERE l.seq = $1 AND `+receipted, position).Scan(append(r.columns(), &members)...)
 	if err != nil {
 		return keys.Receipt{}, s.fail(err)
 	}
@@ -82,7 +86,7 @@ func (s *Store) Receipts(ctx context.Context, organizationID string, page keys.R
 	rows, err := s.read.QueryContext(ctx,
 		`SELECT `+receiptColumns+`
 		 FROM log l LEFT JOIN receipts r ON r.seq = l.seq
-		 WHERE l.organization_id = $1 AND l.kind = 'cut' AND l.seq < $2 AND l.at >= $3 AND l.at < $4
+		 WHERE l.organization_id = $1 AND `+receipted+` AND l.seq < $2 AND l.at >= $3 AND l.at < $4
 		   AND ($5 = '' OR l.target = $5) AND ($6 = '' OR COALESCE(r.state, 'waiting') = $6)
 		 ORDER BY l.seq DESC LIMIT $7`,
 		organizationID, before, micros(page.Since), until, page.Target, string(page.State), limit)
@@ -95,7 +99,7 @@ func (s *Store) Unsettled(ctx context.Context, t time.Time) ([]keys.Receipt, err
 	rows, err := s.read.QueryContext(ctx,
 		`SELECT `+receiptColumns+`
 		 FROM feed f JOIN log l ON l.seq > f.settled LEFT JOIN receipts r ON r.seq = l.seq
-		 WHERE f.one = 1 AND l.kind = 'cut' AND l.confirmed_at = 0 AND l.at < $1
+		 WHERE f.one = 1 AND `+receipted+` AND l.confirmed_at = 0 AND l.at < $1
 		   AND (r.seq IS NULL OR r.state = 'waiting')
 		 ORDER BY l.seq LIMIT 1000`, micros(t))
 	list, err := collect(rows, err, scanReceipt)

@@ -73,7 +73,7 @@ func TestServersEndWithTheirProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	for _, session := range []keys.Session{{ID: "server", Via: "server", Lease: time.Second}, {ID: "remote", Via: "server", Lease: time.Second}} {
-		if err := s.Join(t.Context(), session); err != nil {
+		if err := s.Join(t.Context(), session, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -66,10 +66,16 @@ func (s *Store) Restored(ctx context.Context) error {
 		if err != nil {
 			return keys.Commit{}, err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE feed SET floor = seq WHERE one = 1`)
+		_, err = tx.ExecContext(ctx, `UPDATE feed SET floor = seq, restored = seq WHERE one = 1`)
 		return commit, err
 	})
 	return err
+}
+
+// Waited says that a restore has been waited out: no lease from before can be held.
+func (s *Store) Waited(ctx context.Context) error {
+	_, err := s.write.ExecContext(ctx, `UPDATE feed SET restored = 0 WHERE one = 1`)
+	return s.fail(err)
 }
 
 // Ping returns nil when the store answers, takes writes and has the schema that the

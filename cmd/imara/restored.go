@@ -43,7 +43,10 @@ backup: make links for those who changed theirs since because somebody had it.`,
 			select {
 			case <-time.After(wait):
 			case <-cmd.Context().Done():
-				return errors.New("interrupted: run it again before serving")
+				return errors.New("interrupted: servers will wait instead, a minute each, before they issue a token")
+			}
+			if err := store.Waited(cmd.Context()); err != nil {
+				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "Every token from before is refused. Revoke again what was revoked after the backup, then serve.")
 			return nil

@@ -16,8 +16,17 @@ import (
 
 func (m *Memory) append(e keys.Entry) keys.Commit {
 	commit := keys.Commit{Entry: m.appendOne(e)}
-	for _, other := range e.With {
-		m.appendOne(other)
+	others := slices.Clone(e.With)
+	for _, x := range m.sessions {
+		if e.EndSessions != "" && x.ClientID == e.EndSessions {
+			others = append(others, keys.SessionEnd(x, e.Actor, string(e.Action)))
+		}
+	}
+	for _, other := range others {
+		also := m.appendOne(other)
+		if _, session := also.Subject.SessionID(); also.Kind == tokens.Cut && !session {
+			commit.Also = append(commit.Also, also)
+		}
 	}
 	commit.Through = m.tip()
 	return commit
@@ -198,9 +207,9 @@ func (m *Memory) RaiseFloor(_ context.Context, t time.Time) error {
 	return nil
 }
 
-// receiptOf is that of a cut, as it is stored; nil for a touch.
+// receiptOf is that of a cut, as it is stored; nil for a touch and the end of a session.
 func (m *Memory) receiptOf(l logged) *keys.Receipt {
-	if l.Kind != tokens.Cut {
+	if _, session := l.Subject.SessionID(); l.Kind != tokens.Cut || session {
 		return nil
 	}
 	r := keys.Receipt{State: keys.Waiting}
@@ -282,11 +291,54 @@ func (m *Memory) LastCut(_ context.Context, subject tokens.Subject) (uint64, err
 	return list[len(list)-1].Position, nil
 }
 
-func (m *Memory) Join(_ context.Context, s keys.Session) error {
+func (m *Memory) RaiseProtocol(context.Context) error { return nil }
+
+func (m *Memory) RestoredWaited(context.Context, uint64) error { return nil }
+
+func (m *Memory) Join(_ context.Context, s keys.Session, admit keys.AdmitSession) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if s.ClientID != "" {
+		k := m.keyOf(s.ClientID)
+		if k == nil {
+			return keys.ErrNotFound
+		}
+		var others []keys.Session
+		for _, x := range m.sessions {
+			if x.ClientID == s.ClientID {
+				others = append(others, x)
+			}
+		}
+		end, err := admit(*k, others)
+		if err != nil {
+			return err
+		}
+		for _, x := range end {
+			m.append(keys.SessionEnd(x, keys.Program("server"), "another takes its place"))
+		}
+	}
 	m.sessions = append(m.sessions, s)
 	return nil
+}
+
+func (m *Memory) keyOf(clientID string) *keys.Key {
+	for i := range m.keys {
+		if m.keys[i].ClientID == clientID {
+			return &m.keys[i]
+		}
+	}
+	return nil
+}
+
+func (m *Memory) Strays(_ context.Context, t time.Time) (list []keys.Session, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.sessions {
+		if k := m.keyOf(s.ClientID); k != nil && (k.Status(t) != keys.Active || !slices.Contains(k.Scopes, keys.FeedScope)) {
+			list = append(list, s)
+		}
+	}
+	return list, nil
 }
 
 func (m *Memory) Attach(_ context.Context, id, clientID, via string) error {

@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(*testing.T) keys.Store) {
 		{"ReadKnowsTheHistory", readHeads},
 		{"ReceiptsAreKeptOnce", receipts},
 		{"EntriesThatCommitTogetherStandTogether", together},
+		{"SessionsEndWithTheirKey", sessionsEnd},
 		{"SessionsComeAndGo", sessions},
 		{"ResourcesAreReplacedByAudience", resources},
 		{"ResourcesInUseStay", resourcesInUse},

@@ -213,6 +213,47 @@ func receipts(t *testing.T, s *suite) {
 	s.same(len(early), 0)
 }
 
+// sessionsEnd: a change that takes from a key the right to follow ends its sessions in the
+// same commit, and who makes room for another is ended with the join.
+func sessionsEnd(t *testing.T, s *suite) {
+	s.organization("org_1")
+	k := s.key("org_1")
+	k.Scopes = []string{keys.FeedScope}
+	s.create(k)
+	session := func(id string) keys.Session {
+		return keys.Session{ID: id, Name: id, ClientID: k.ClientID, Via: "ver_server", Lease: time.Second, JoinedAt: now()}
+	}
+	s.must(s.Join(s.ctx, session("ver_1"), func(keys.Key, []keys.Session) ([]keys.Session, error) { return nil, nil }))
+	begin := s.tip()
+	s.must(s.Join(s.ctx, session("ver_2"), func(_ keys.Key, others []keys.Session) ([]keys.Session, error) { return others, nil }))
+	entries := s.after(begin)
+	if len(entries) != 1 || entries[0].Subject != tokens.Session("ver_1") || entries[0].Kind != tokens.Cut {
+		t.Errorf("who made room: %+v", entries)
+	}
+	strays, err := s.Strays(s.ctx, now())
+	s.must(err)
+	s.same(len(strays), 0)
+	begin = s.tip()
+	_, at, err := s.ChangeKey(s.ctx, "org_1", k.ID, func(_ keys.Organization, _ int, k *keys.Key) (keys.Entry, error) {
+		k.RevokedAt = now()
+		return keys.Entry{Kind: tokens.Cut, Subject: tokens.Client(k.ClientID), EndSessions: k.ClientID}, nil
+	})
+	s.must(err)
+	var subjects []tokens.Subject
+	for _, e := range s.after(begin) {
+		subjects = append(subjects, e.Subject)
+	}
+	s.same(subjects, []tokens.Subject{tokens.Client(k.ClientID), tokens.Session("ver_1"), tokens.Session("ver_2")})
+	s.same(at.Through, at.Position+2)
+	s.same(len(at.Also), 0)
+	strays, err = s.Strays(s.ctx, now())
+	s.must(err)
+	s.same(len(strays), 2)
+	unsettled, err := s.Unsettled(s.ctx, now().Add(time.Minute))
+	s.must(err)
+	s.same(len(unsettled), 1) // the end of a session has no receipt
+}
+
 // together: entries that commit with another stand right after it.
 func together(t *testing.T, s *suite) {
 	at, err := s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: "s:1", With: []keys.Entry{
@@ -236,8 +277,21 @@ func sessions(t *testing.T, s *suite) {
 		s.must(err)
 		s.same(got, want)
 	}
-	s.must(s.Join(s.ctx, a))
-	s.must(s.Join(s.ctx, b))
+	s.organization("org_1")
+	k := s.key("org_1")
+	k.ClientID, k.Scopes = "client", []string{keys.FeedScope}
+	s.create(k)
+	no := errors.New("no")
+	s.want(s.Join(s.ctx, a, func(keys.Key, []keys.Session) ([]keys.Session, error) { return nil, no }), no)
+	stranger := a
+	stranger.ClientID = "nobody"
+	s.want(s.Join(s.ctx, stranger, nil), keys.ErrNotFound)
+	s.must(s.Join(s.ctx, a, func(found keys.Key, others []keys.Session) ([]keys.Session, error) {
+		s.same(found.ID, k.ID)
+		s.same(len(others), 0)
+		return nil, nil
+	}))
+	s.must(s.Join(s.ctx, b, nil))
 	listed(a, b)
 	s.same([]bool{a.Server(), b.Server()}, []bool{false, true})
 	var acks []keys.Ack
