@@ -31,6 +31,11 @@
 // moment is what renews leases, this server's own and those of its followers.
 // The server is a session like any other, because it verifies tokens too.
 //
+// An acknowledgement says "I have it" and is read as "I refuse". So a verifier shows
+// before it joins that it refuses what it must: package examination has the questions.
+// A join stores nothing before, and its session before anything is answered, so that no
+// evidence reaches a verifier for which no revocation waits.
+//
 // # Several servers
 //
 // Servers of one database know of each other through it. Each is a session; a

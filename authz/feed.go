@@ -47,10 +47,13 @@ func (s *Server) leaveFeed(w http.ResponseWriter, r *http.Request) error {
 
 // join stores a session and returns the log's state. Unproved are the rules that the
 // verifier broke.
-func (r *Relay) join(ctx context.Context, join httpfeed.Join, clientID, unproved string) (httpfeed.Joined, error) {
+func (r *Relay) join(
+	ctx context.Context, join httpfeed.Join, clientID, unproved string,
+) (httpfeed.Joined, error) {
 	session := newSession(join.Name, leaseOf(join))
 	session.AcceptStale = time.Duration(join.AcceptStaleMS) * time.Millisecond
-	session.Protocol, session.Implementation, session.Unproved = join.Protocol, join.Implementation, unproved
+	session.Protocol, session.Implementation = join.Protocol, join.Implementation
+	session.Unproved = unproved
 	own := r.own()
 	session.ClientID, session.Via = clientID, own
 	if join.Over == httpfeed.OverRedis {

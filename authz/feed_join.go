@@ -48,13 +48,14 @@ func (s *Server) readJoin(w http.ResponseWriter, r *http.Request) (join httpfeed
 	case join.Over != "" && (join.Over != httpfeed.OverRedis || s.config.Relay.Publisher == nil):
 		err = invalidRequest("This server does not publish to Redis. Follow over HTTP.")
 	case join.AcceptStaleMS < 0 || join.AcceptStaleMS > tokens.MaxAcceptUntil.Milliseconds():
-		err = invalidRequest(fmt.Sprintf("accept_stale_ms must be between 0 and %d.", tokens.MaxAcceptUntil.Milliseconds()))
+		err = invalidRequest(fmt.Sprintf("accept_stale_ms must be between 0 and %d.",
+			tokens.MaxAcceptUntil.Milliseconds()))
 	case join.Protocol < 0:
 		err = invalidRequest("protocol must be 1 or more.")
 	case join.Replaces != "" && !short(join.Replaces, 64):
 		err = invalidRequest("replaces must be the session of an earlier join.")
 	case join.Protocol >= httpfeed.Protocol && !short(join.Implementation, 100):
-		err = invalidRequest("implementation must be name/version of the verifier, 1 to 100 printable bytes.")
+		err = invalidRequest("implementation must be name/version, 1 to 100 printable bytes.")
 	}
 	return join, err
 }
@@ -63,7 +64,9 @@ func short(text string, longest int) bool {
 	return text != "" && len(text) <= longest && keys.Printable(text)
 }
 
-func leaseOf(join httpfeed.Join) time.Duration { return time.Duration(join.LeaseMS) * time.Millisecond }
+func leaseOf(join httpfeed.Join) time.Duration {
+	return time.Duration(join.LeaseMS) * time.Millisecond
+}
 
 // joinUnexamined answers a verifier from before there were examinations.
 func (s *Server) joinUnexamined(w http.ResponseWriter, r *http.Request, join httpfeed.Join) error {
@@ -73,8 +76,8 @@ func (s *Server) joinUnexamined(w http.ResponseWriter, r *http.Request, join htt
 			w.Header().Set("Connection", "Upgrade")
 			w.Header().Set("Upgrade", "imara-feed/"+strconv.Itoa(httpfeed.Protocol))
 		}
-		return &oauthError{http.StatusUpgradeRequired, "protocol_too_old",
-			"This server admits verifiers only after an examination: join with protocol 2, with a newer version of the verifier."}
+		return &oauthError{http.StatusUpgradeRequired, "protocol_too_old", "This server admits verifiers " +
+			"after an examination only: join with protocol 2, with a newer version of the verifier."}
 	}
 	join.Protocol, join.Implementation = 1, ""
 	return s.admit(w, r, join, []string{keys.NotExamined})
@@ -104,9 +107,11 @@ func (s *Server) joinExamined(w http.ResponseWriter, r *http.Request, join httpf
 	result, err := s.examiner.Grade(callerOf(r), join.Ticket, leaseOf(join), join.Verdicts)
 	switch {
 	case errors.Is(err, examination.ErrTicket):
-		return invalidRequest("The ticket is not one of this key and lease, or older than a minute. Ask for another examination.")
+		return invalidRequest("The ticket is not one of this key and lease, or older than a minute. " +
+			"Ask for another examination.")
 	case errors.Is(err, examination.ErrVerdicts):
-		return invalidRequest("verdicts must have a list for each time that they are asked for, with accept, refuse or unknown for each token.")
+		return invalidRequest("verdicts must have a list for each time that they are asked for, " +
+			"with accept, refuse or unknown for each token.")
 	case err != nil:
 		return err
 	}
@@ -117,8 +122,9 @@ func (s *Server) joinExamined(w http.ResponseWriter, r *http.Request, join httpf
 		return s.admit(w, r, join, nil)
 	}
 	s.examined.failed.Add(1)
-	s.config.Logger.Warn("verifier does not refuse what it must", "verifier", join.Name, "implementation", join.Implementation,
-		"client_id", callerOf(r), "accepted", result.Accepted, "mistaken", result.Mistaken)
+	s.config.Logger.Warn("verifier does not refuse what it must", "verifier", join.Name,
+		"implementation", join.Implementation, "client_id", callerOf(r),
+		"accepted", result.Accepted, "mistaken", result.Mistaken)
 	if s.config.RequireProof {
 		return s.refuse(w, r, join, result)
 	}
@@ -126,14 +132,19 @@ func (s *Server) joinExamined(w http.ResponseWriter, r *http.Request, join httpf
 }
 
 // refuse answers a verifier that failed its examination, and remembers that it did.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, join httpfeed.Join, result examination.Result) error {
+func (s *Server) refuse(
+	w http.ResponseWriter, r *http.Request, join httpfeed.Join, result examination.Result,
+) error {
 	if s.failures.failed(callerOf(r), time.Now()) == freeFailures {
-		actor := keys.Actor{ClientID: callerOf(r), RequestID: w.Header().Get("X-Request-Id"), Address: Address(r)}
-		_, err := s.config.Relay.Log.Append(r.Context(), keys.Entry{Kind: tokens.Touch, Subject: tokens.Organization(""), Actor: actor,
-			Action: "verifier.unproved", Target: actor.ClientID,
-			Reason: join.Name + ", " + join.Implementation + ": " + strings.Join(result.Broken(), " ")})
+		actor := keys.Actor{ClientID: callerOf(r),
+			RequestID: w.Header().Get("X-Request-Id"), Address: Address(r)}
+		reason := join.Name + ", " + join.Implementation + ": " + strings.Join(result.Broken(), " ")
+		_, err := s.config.Relay.Log.Append(r.Context(), keys.Entry{
+			Kind: tokens.Touch, Subject: tokens.Organization(""), Actor: actor,
+			Action: "verifier.unproved", Target: actor.ClientID, Reason: reason})
 		if err != nil {
-			s.config.Logger.Error("failed examinations not recorded", "client_id", actor.ClientID, "error", err)
+			s.config.Logger.Error("failed examinations not recorded",
+				"client_id", actor.ClientID, "error", err)
 		}
 	}
 	Observe(w, "outcome", "verifier_unproved")
@@ -158,7 +169,9 @@ func explainResult(result examination.Result) string {
 }
 
 // admit stores a session and answers with it.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, join httpfeed.Join, unproved []string) error {
+func (s *Server) admit(
+	w http.ResponseWriter, r *http.Request, join httpfeed.Join, unproved []string,
+) error {
 	joined, err := s.config.Relay.join(r.Context(), join, callerOf(r), strings.Join(unproved, " "))
 	if err != nil {
 		return err

@@ -52,7 +52,8 @@ func (c *candidate) sends(method, path string, body any) answer {
 }
 
 func asJoin() httpfeed.Join {
-	return httpfeed.Join{Protocol: 2, Name: "by hand", LeaseMS: 10000, Implementation: "hand/1.0", Algorithms: []string{tokens.ES256}}
+	return httpfeed.Join{Protocol: 2, Name: "by hand", LeaseMS: 10000,
+		Implementation: "hand/1.0", Algorithms: []string{tokens.ES256}}
 }
 
 // examined joins as far as the examination, and returns the join with right verdicts.
@@ -60,10 +61,10 @@ func (c *candidate) examined(join httpfeed.Join) httpfeed.Join {
 	c.t.Helper()
 	a := c.sends("POST", "/feed/sessions", join)
 	var body httpfeed.Examined
-	if err := json.Unmarshal([]byte(a.body), &body); err != nil || a.status != 200 || body.Examination == nil || body.Protocol != 2 {
+	err := json.Unmarshal([]byte(a.body), &body)
+	if err != nil || a.status != 200 || body.Examination == nil || body.Protocol != 2 {
 		c.t.Fatalf("no examination: %d %s", a.status, a.body)
 	}
-	var err error
 	if join.Verdicts, err = body.Examination.Answer(leaseOf(join)); err != nil {
 		c.t.Fatal(err)
 	}
@@ -124,8 +125,8 @@ func TestJoinCostsNoRowUntilItPassed(t *testing.T) {
 		}
 		a := c.sends("POST", "/feed/sessions", right)
 		list := s.followers()
-		if a.status != 201 || len(list) != 1 || list[0].ID != a.json["session"] || list[0].Unproved != "" || list[0].Protocol != 2 ||
-			list[0].Implementation != "hand/1.0" || (list[0].Via == viaRedis) != (over == httpfeed.OverRedis) {
+		if a.status != 201 || len(list) != 1 || list[0].ID != a.json["session"] ||
+			list[0].Unproved != "" || list[0].Protocol != 2 || list[0].Implementation != "hand/1.0" || (list[0].Via == viaRedis) != (over == httpfeed.OverRedis) {
 			t.Errorf("over %q: %d %s, %+v", over, a.status, a.body, list)
 		}
 		if a := c.sends("DELETE", "/feed/sessions/"+list[0].ID, ""); a.status != 204 {
@@ -178,16 +179,19 @@ func TestFailedExamination(t *testing.T) {
 	for range freeFailures {
 		a := c.sends("POST", "/feed/sessions", gullible(c.examined(asJoin())))
 		rules := fmt.Sprint(a.json["rules"])
-		if a.status != 409 || a.json["error"] != "verifier_unproved" || !strings.Contains(rules, "client") || !strings.Contains(rules, "lease") ||
+		if a.status != 409 || a.json["error"] != "verifier_unproved" ||
+			!strings.Contains(rules, "client") || !strings.Contains(rules, "lease") ||
 			!strings.Contains(fmt.Sprint(a.json["error_description"]), "client") || a.header.Get("Retry-After") != "1" {
 			t.Fatalf("%d %s %v", a.status, a.body, a.header)
 		}
 	}
-	if a := c.sends("POST", "/feed/sessions", asJoin()); a.status != 429 || a.header.Get("Retry-After") != "60" || a.json["error"] != "verifier_unproved" {
+	a := c.sends("POST", "/feed/sessions", asJoin())
+	if a.status != 429 || a.header.Get("Retry-After") != "60" || a.json["error"] != "verifier_unproved" {
 		t.Errorf("%d %s %v", a.status, a.body, a.header)
 	}
 	events, err := s.registry.Events(t.Context(), "", keys.EventPage{Action: "verifier.unproved"})
-	if err != nil || len(events) != 1 || events[0].Target != c.key.Key.ClientID || !strings.Contains(events[0].Reason, "hand/1.0: ") ||
+	if err != nil || len(events) != 1 || events[0].Target != c.key.Key.ClientID ||
+		!strings.Contains(events[0].Reason, "hand/1.0: ") ||
 		!strings.Contains(events[0].Reason, " client ") || events[0].Address != "127.0.0.1" {
 		t.Errorf("%+v, %v", events, err)
 	}
@@ -206,7 +210,8 @@ func TestFailedExamination(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 	}
-	if list := s.followers(); len(list) != freeFailures+2 || !slices.Contains(list[0].Broken(), "client") || !slices.Contains(list[0].Broken(), "session_end") {
+	if list := s.followers(); len(list) != freeFailures+2 ||
+		!slices.Contains(list[0].Broken(), "client") || !slices.Contains(list[0].Broken(), "session_end") {
 		t.Errorf("%+v", list)
 	}
 	if !strings.Contains(h.log.String(), "does not refuse what it must") {
@@ -277,8 +282,9 @@ func TestVerifierFromBeforeThereWereExaminations(t *testing.T) {
 		}
 		return a
 	}
-	if a := poll(joined, "watermark", "head"); len(a.json["entries"].([]any)) != 0 || a.json["tip"] != joined.json["watermark"] {
-		t.Errorf("%s", a.body)
+	first := poll(joined, "watermark", "head")
+	if len(first.json["entries"].([]any)) != 0 || first.json["tip"] != joined.json["watermark"] {
+		t.Errorf("%s", first.body)
 	}
 	c := s.demoKey()
 	done := s.beginRevoke(c)
@@ -308,7 +314,8 @@ func TestVerifierFromBeforeThereWereExaminations(t *testing.T) {
 	h.requireProof = true
 	s = h.start(0)
 	old = s.candidate()
-	for _, body := range []string{`{"name":"api","lease_ms":10000}`, `{"protocol":1,"name":"api","lease_ms":10000,"accept_stale_ms":60000}`} {
+	for _, body := range []string{`{"name":"api","lease_ms":10000}`,
+		`{"protocol":1,"name":"api","lease_ms":10000,"accept_stale_ms":60000}`} {
 		a := old.sends("POST", "/feed/sessions", body)
 		if a.status != 426 || a.json["error"] != "protocol_too_old" || a.header.Get("Upgrade") != "imara-feed/2" ||
 			!strings.Contains(fmt.Sprint(a.json["error_description"]), "protocol 2") {
@@ -403,7 +410,8 @@ func TestFleetThatRejoinsAtOnceIsCheap(t *testing.T) {
 	if n := len(s.followers()); n != size {
 		t.Errorf("%d sessions", n)
 	}
-	t.Logf("%d verifiers ask in %v and join in %v", size, asking.Round(time.Millisecond), answering.Round(time.Millisecond))
+	t.Logf("%d verifiers ask in %v and join in %v", size,
+		asking.Round(time.Millisecond), answering.Round(time.Millisecond))
 }
 
 // countedSnapshots counts how often a snapshot is read.

@@ -98,7 +98,8 @@ func TestVerifierOverRedisIsExaminedAsOverHTTP(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	list := s.followers()
-	if len(list) != 2 || list[0].Via != viaRedis || list[0].Unproved != "" || list[1].Via != viaRedis || list[1].Examined() {
+	if len(list) != 2 || list[0].Via != viaRedis || list[0].Unproved != "" ||
+		list[1].Via != viaRedis || list[1].Examined() {
 		t.Errorf("%+v", list)
 	}
 	s.stop()

@@ -33,8 +33,8 @@ type foreign struct {
 func (r *running) node(mutant string) *foreign {
 	r.t.Helper()
 	f := &foreign{candidate: r.candidate(), cmd: exec.Command("node", nodeVerifier, "serve"), talk: &bytes.Buffer{}}
-	f.cmd.Env = append(os.Environ(), "IMARA_ISSUER="+r.issuer, "IMARA_CLIENT_ID="+f.key.Key.ClientID, "IMARA_CLIENT_SECRET="+f.key.Secret.Reveal(),
-		"API_AUDIENCE="+demoAPI, "MUTANT="+mutant)
+	f.cmd.Env = append(os.Environ(), "IMARA_ISSUER="+r.issuer, "API_AUDIENCE="+demoAPI, "MUTANT="+mutant,
+		"IMARA_CLIENT_ID="+f.key.Key.ClientID, "IMARA_CLIENT_SECRET="+f.key.Secret.Reveal())
 	f.cmd.Stderr = f.talk
 	out, err := f.cmd.StdoutPipe()
 	if err != nil {
@@ -100,7 +100,8 @@ func TestVerifierInAnotherLanguageKeepsThePromise(t *testing.T) {
 	for range 20 {
 		revoked()
 	}
-	if status := node.decides(url, s.token(s.key("org", keys.Access{Scopes: []string{"invoices:read"}}))); status != 401 {
+	other := s.token(s.key("org", keys.Access{Scopes: []string{"invoices:read"}}))
+	if status := node.decides(url, other); status != 401 {
 		t.Errorf("a token of another API: %d", status)
 	}
 	if _, err := s.store.Append(t.Context(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(ready[2])}); err != nil {

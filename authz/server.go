@@ -111,7 +111,8 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.examiner, err = examination.New(examination.Config{Issuer: config.Issuer, Key: config.ExaminationKey})
+	s.examiner, err = examination.New(examination.Config{
+		Issuer: config.Issuer, Key: config.ExaminationKey})
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,11 @@
 // rejected option, a time to live on cached answers, is late by design and
 // cannot tell an empty list from a lost one.
 //
+// # Other languages
+//
+// PROTOCOL.md, beside this file, is all of it without Go; testdata/vectors.json are
+// tokens and feeds with the verdicts that are right, and this package gives each of them.
+//
 // # What it imports
 //
 // The standard library and golang-jwt, so that a resource server adds one module.

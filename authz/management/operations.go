@@ -21,7 +21,7 @@ type Verifier struct {
 	AcceptStaleMS  int64     `json:"accept_stale_ms" doc:"How old a view it may use past its lease; 0 when it refuses."`
 	Protocol       int       `json:"protocol" doc:"Of the feed, as it joined."`
 	Implementation string    `json:"implementation,omitempty" doc:"What it says that it is, as name/version."`
-	Unproved       []string  `json:"unproved" doc:"Rules that it broke in its examination; protocol when it took none. Empty when it refused what it must."`
+	Unproved       []string  `json:"unproved" doc:"Rules that it broke in its examination; protocol when it took none."`
 	JoinedAt       time.Time `json:"joined_at"`
 	Applied        uint64    `json:"applied" doc:"Position in the revocation log."`
 	Behind         uint64    `json:"behind" doc:"Entries that it lacks."`

@@ -19,9 +19,10 @@ type serverMetrics struct {
 
 var (
 	verifiersNow = prometheus.NewDesc("imara_verifiers",
-		"Verifiers that must confirm every revocation, the servers' own among them, by what they have shown.", []string{"proof"}, nil)
+		"Verifiers that must confirm every revocation, the servers' own among them, by what they have shown.",
+		[]string{"proof"}, nil)
 	unprovedNow = prometheus.NewDesc("imara_unproved_verifiers",
-		"Verifiers that serve --verifiers require would refuse, and the rules that they broke; protocol for those that took no examination.",
+		"Verifiers that serve --verifiers require would refuse, and what they broke: protocol is no examination.",
 		[]string{"verifier", "implementation", "rules"}, nil)
 	examinationsTotal = prometheus.NewDesc("imara_examinations_total",
 		"Joins that this server graded, or that were too old to be examined.", []string{"result"}, nil)
@@ -38,8 +39,10 @@ func (m *serverMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 func (m *serverMetrics) Collect(ch chan<- prometheus.Metric) {
 	e := m.server.Examinations()
-	for result, n := range map[string]uint64{"passed": e.Passed, "failed": e.Failed, "not_taken": e.NotTaken} {
-		ch <- prometheus.MustNewConstMetric(examinationsTotal, prometheus.CounterValue, float64(n), result)
+	counted := map[string]uint64{"passed": e.Passed, "failed": e.Failed, "not_taken": e.NotTaken}
+	for result, n := range counted {
+		ch <- prometheus.MustNewConstMetric(examinationsTotal, prometheus.CounterValue,
+			float64(n), result)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -57,10 +60,12 @@ func (m *serverMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for proof, n := range proofs {
-		ch <- prometheus.MustNewConstMetric(verifiersNow, prometheus.GaugeValue, float64(n), proof)
+		ch <- prometheus.MustNewConstMetric(verifiersNow, prometheus.GaugeValue,
+			float64(n), proof)
 	}
 	for who, n := range unproved {
-		ch <- prometheus.MustNewConstMetric(unprovedNow, prometheus.GaugeValue, float64(n), who[:]...)
+		ch <- prometheus.MustNewConstMetric(unprovedNow, prometheus.GaugeValue,
+			float64(n), who[:]...)
 	}
 }
 

@@ -50,7 +50,9 @@ Exit code 1 if anything was accepted after its revocation had returned.`,
 	flags.StringVar(&f.scope, "scope", "", "a scope for the scratch keys, of the API whose verifiers are asked (required)")
 	flags.IntVar(&f.count, "count", 1000, "how many revocations")
 	flags.IntVar(&f.verifiers, "verifiers", 2, "how many verifiers to start")
-	flags.StringArrayVar(&f.verify, "verify", nil, "URL where a running verifier of any make answers for a bearer token: 2xx, 401, or 503 when it cannot know; repeatable")
+	flags.StringArrayVar(&f.verify, "verify", nil,
+		`URL where a running verifier of any make answers for a bearer token, repeatable:
+2xx, 401, or 503 when it cannot know`)
 	flags.IntVar(&f.workers, "workers", 4, "how many revocations at once")
 	flags.DurationVar(&f.lease, "lease", 2*time.Second, "lease of the verifiers that are started")
 	flags.StringVar(&f.redisURL, "redis-url", "", "the verifiers that are started follow over this Redis (IMARA_REDIS_URL); over HTTP without")

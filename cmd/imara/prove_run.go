@@ -60,7 +60,8 @@ func (f *proveFlags) prepare(cmd *cobra.Command) (_ *proof, err error) {
 		}
 	}()
 	for _, text := range f.verify {
-		if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, usage("--verify %q is not an http or https URL", text)
 		}
 		p.verifiers = append(p.verifiers, &proofVerifier{name: text, verify: text, client: probe()})

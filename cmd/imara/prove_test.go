@@ -49,12 +49,14 @@ func TestProveFindsAVerifierThatAcceptsRevokedTokens(t *testing.T) {
 	// One that accepts nothing proves nothing.
 	closed := httptest.NewServer(http.RedirectHandler(gullible.URL, http.StatusFound))
 	t.Cleanup(closed.Close)
-	if code, _, talk := server.imara("", "prove", "--scope", "alerts:read", "--count", "1", "--verifiers", "0", "--verify", closed.URL); code != exitUnavailable || !strings.Contains(talk, "accepts no good token") {
+	code, _, talk = server.imara("", "prove", "--scope", "alerts:read", "--count", "1", "--verifiers", "0", "--verify", closed.URL)
+	if code != exitUnavailable || !strings.Contains(talk, "accepts no good token") {
 		t.Errorf("code %d: %s", code, talk)
 	}
 	leftovers()
 	for _, text := range []string{"127.0.0.1:1/verify", "ftp://127.0.0.1/", "http://"} {
-		if code, _, talk := server.imara("", "prove", "--scope", "alerts:read", "--verify", text); code != exitUsage || !strings.Contains(talk, "is not an http or https URL") {
+		code, _, talk := server.imara("", "prove", "--scope", "alerts:read", "--verify", text)
+		if code != exitUsage || !strings.Contains(talk, "is not an http or https URL") {
 			t.Errorf("%s: code %d: %s", text, code, talk)
 		}
 	}
@@ -94,10 +96,12 @@ func TestProveMeasuresAVerifierOfAnyMake(t *testing.T) {
 	}))
 	t.Cleanup(terse.Close)
 	args := []string{"prove", "--scope", "alerts:read", "--count", "10", "--verifiers", "0", "--verify"}
-	if code, out, talk := server.imara("", append(args, honest, "--verify", terse.URL)...); code != 0 || !strings.Contains(out, "✓ accepted after the revocation had returned: 0") {
+	code, out, talk := server.imara("", append(args, honest, "--verify", terse.URL)...)
+	if code != 0 || !strings.Contains(out, "✓ accepted after the revocation had returned: 0") {
 		t.Errorf("code %d: %s %s", code, out, talk)
 	}
-	if code, out, _ := server.imara("", append(args, node("cache"))...); code != exitError || !strings.Contains(out, "✗ accepted after the revocation had returned: 10") {
+	code, out, _ = server.imara("", append(args, node("cache"))...)
+	if code != exitError || !strings.Contains(out, "✗ accepted after the revocation had returned: 10") {
 		t.Errorf("code %d: %s", code, out)
 	}
 }

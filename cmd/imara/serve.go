@@ -62,8 +62,10 @@ func serveCommand() *cobra.Command {
 	flags.StringSliceVar(&f.webhooks, "webhook-network", nil, "network beside the public ones to which webhooks may lead, repeatable")
 	flags.StringVar(&f.gitHubKeys, "github-keys", "", "URL of the keys that sign GitHub's reports of leaked secrets, to take such reports")
 	flags.StringVar(&f.sso, "sso", "", "file with the OpenID Connect providers through which people sign in to the panel")
-	flags.StringVar(&f.metrics, "metrics-listen", "", "address of GET /metrics for Prometheus; none without")
-	flags.StringVar(&f.verifiers, "verifiers", observeProof, `what happens to verifiers that fail the examination of a join, or are too old to take one:
+	flags.StringVar(&f.metrics, "metrics-listen", "",
+		"address of GET /metrics for Prometheus; none without")
+	flags.StringVar(&f.verifiers, "verifiers", observeProof,
+		`what happens to verifiers that fail the examination of a join, or are too old:
 observe admits and marks them, require refuses them`)
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
@@ -123,7 +125,8 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 		return err
 	}
 	if f.metrics != "" {
-		if err := serveMetrics(background, f.metrics, logger, &serverMetrics{p.relay, p.server}); err != nil {
+		err := serveMetrics(background, f.metrics, logger, &serverMetrics{p.relay, p.server})
+		if err != nil {
 			return err
 		}
 	}
@@ -250,8 +253,10 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if err != nil {
 		return nil, err
 	}
-	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Ping: p.store.Ping,
-		ExaminationKey: p.master.derive("examination v1"), RequireProof: f.verifiers == requireProof, Logger: logger})
+	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry,
+		Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger,
+		ExaminationKey: p.master.derive("examination v1"),
+		RequireProof:   f.verifiers == requireProof})
 	return p, err
 }
 

@@ -34,7 +34,8 @@ func verifiersCommand() *cobra.Command {
 			if len(v.Unproved) > 0 {
 				proof = "unproved: " + strings.Join(v.Unproved, " ")
 			}
-			rows = append(rows, []string{v.ID, v.Name, v.Via, (time.Duration(v.LeaseMS) * time.Millisecond).String(), then, fmt.Sprint(v.Behind),
+			lease := time.Duration(v.LeaseMS) * time.Millisecond
+			rows = append(rows, []string{v.ID, v.Name, v.Via, lease.String(), then, fmt.Sprint(v.Behind),
 				date(&v.JoinedAt), cmp.Or(v.Implementation, "-"), proof})
 		}
 		return f.table(cmd, list, "ID\tNAME\tVIA\tLEASE\tTHEN\tBEHIND\tJOINED\tIMPLEMENTATION\tPROOF", rows)

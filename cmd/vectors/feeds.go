@@ -49,17 +49,20 @@ func feeds() map[string]feed {
 		"terminal on a page":          begin().page(0, terminal("k:"+es256b)),
 		"terminal of a client":        begin(at(910, terminal("c:cut"))).page(0),
 
-		"touched":            begin().page(0, touch("c:client"), touch("o:org"), touch("j:jti"), touch("s:secret"), touch("k:"+es256), touch("*")),
-		"an unknown kind":    begin().page(0, tokens.Entry{Subject: "c:client", Kind: "note"}),
-		"an unknown letter":  begin(cut("x:client")).page(0, cut("q:org"), cut("z:jti")),
-		"resource touched":   begin().page(0, touch("r:client"), cut("r:org")),
-		"other letters":      begin().page(0, cut("o:client"), cut("c:org"), cut("c:jti"), cut("j:secret"), cut("s:client"), cut("v:client"), cut("k:client"), cut("c:"+es256)),
-		"longer and shorter": begin().page(0, cut("c:client2"), cut("c:clien"), cut("c:"), cut("c: client"), cut("c:CLIENT")),
-		"with a colon":       begin().page(0, cut("c:a:b")),
-		"the older first":    begin(at(940, cut("c:cut")), at(960, cut("c:cut"))).page(0),
-		"the newer first":    begin(at(960, cut("c:cut")), at(940, cut("c:cut"))).page(0),
-		"cut twice":          begin(at(940, cut("c:cut"))).page(0, cut("c:cut")),
-		"cut, then touched":  begin(at(950, cut("c:cut"))).page(0, touch("c:cut")),
+		"touched": begin().page(0, touch("c:client"), touch("o:org"), touch("j:jti"),
+			touch("s:secret"), touch("k:"+es256), touch("*")),
+		"an unknown kind":   begin().page(0, tokens.Entry{Subject: "c:client", Kind: "note"}),
+		"an unknown letter": begin(cut("x:client")).page(0, cut("q:org"), cut("z:jti")),
+		"resource touched":  begin().page(0, touch("r:client"), cut("r:org")),
+		"other letters": begin().page(0, cut("o:client"), cut("c:org"), cut("c:jti"), cut("j:secret"),
+			cut("s:client"), cut("v:client"), cut("k:client"), cut("c:"+es256)),
+		"longer and shorter": begin().page(0, cut("c:client2"), cut("c:clien"), cut("c:"),
+			cut("c: client"), cut("c:CLIENT")),
+		"with a colon":      begin().page(0, cut("c:a:b")),
+		"the older first":   begin(at(940, cut("c:cut")), at(960, cut("c:cut"))).page(0),
+		"the newer first":   begin(at(960, cut("c:cut")), at(940, cut("c:cut"))).page(0),
+		"cut twice":         begin(at(940, cut("c:cut"))).page(0, cut("c:cut")),
+		"cut, then touched": begin(at(950, cut("c:cut"))).page(0, touch("c:cut")),
 	}
 	for letter, subject := range subjects {
 		all[letter+" in the snapshot"] = begin(at(950, cut(subject))).page(0)
@@ -70,14 +73,16 @@ func feeds() map[string]feed {
 }
 
 // subjects are what is cut, one of each letter.
-var subjects = map[string]tokens.Subject{"c": "c:cut", "o": "o:cut", "j": "j:cut", "s": "s:cut", "k": "k:" + es256b, "everything": "*"}
+var subjects = map[string]tokens.Subject{"c": "c:cut", "o": "o:cut", "j": "j:cut", "s": "s:cut",
+	"k": "k:" + es256b, "everything": "*"}
 
 // letters are their names in order.
 func letters() []string { return slices.Sorted(maps.Keys(subjects)) }
 
 // begin is a session with a snapshot. A cut without a position has one of its own.
 func begin(cuts ...tokens.Entry) feed {
-	joined := httpfeed.Joined{Session: session, Cuts: []tokens.Entry{}, Watermark: watermark, Floor: floor, Head: 7 * watermark}
+	joined := httpfeed.Joined{Session: session, Cuts: []tokens.Entry{},
+		Watermark: watermark, Floor: floor, Head: 7 * watermark}
 	for i, e := range cuts {
 		if e.Position == 0 {
 			e.Position = 980 + uint64(i)
@@ -97,7 +102,8 @@ func (f feed) page(age int64, entries ...tokens.Entry) feed {
 			tip = e.Position
 		}
 	}
-	page := httpfeed.Page{Session: session, Nonce: "nonce", Entries: []tokens.Entry{}, Floor: floor, AgeUS: age}
+	page := httpfeed.Page{Session: session, Nonce: "nonce", Entries: []tokens.Entry{},
+		Floor: floor, AgeUS: age}
 	for _, e := range entries {
 		if tip++; e.Position == 0 {
 			e.Position = tip

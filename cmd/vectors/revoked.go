@@ -12,10 +12,12 @@ func (b *book) revocations() {
 		for _, place := range places {
 			feed := letter + " " + place.name
 			for _, rv := range []int{place.cut - 40, place.cut - 1} {
-				b.add(fmt.Sprintf("%s, cut at %d, rv %d", feed, place.cut, rv), feed, b.subject(letter, rv), refuse)
+				b.add(fmt.Sprintf("%s, cut at %d, rv %d", feed, place.cut, rv),
+					feed, b.subject(letter, rv), refuse)
 			}
 			for _, rv := range []int{place.cut, place.cut + 500} {
-				b.add(fmt.Sprintf("%s, cut at %d, rv %d", feed, place.cut, rv), feed, b.subject(letter, rv), accept)
+				b.add(fmt.Sprintf("%s, cut at %d, rv %d", feed, place.cut, rv),
+					feed, b.subject(letter, rv), accept)
 			}
 			if letter != "everything" {
 				b.add(feed+", another token", feed, b.claimed(fields{"rv": place.cut - 1}), accept)
@@ -23,7 +25,8 @@ func (b *book) revocations() {
 		}
 	}
 	b.add("a cut secret, and a token without crd", "s in the snapshot", b.claimed(fields{"crd": nil, "rv": 940}), accept)
-	for _, feed := range []string{"touched", "an unknown kind", "an unknown letter", "resource touched", "other letters", "longer and shorter", "another's end"} {
+	for _, feed := range []string{"touched", "an unknown kind", "an unknown letter", "resource touched",
+		"other letters", "longer and shorter", "another's end"} {
 		b.add(feed, feed, b.claimed(nil), accept)
 	}
 	cut := func(rv int) string { return b.subject("c", rv) }
@@ -63,7 +66,8 @@ func (b *book) subject(letter string, rv int) string {
 }
 
 func (b *book) terminals() {
-	for _, feed := range []string{"terminal below the floor", "floor passes a terminal cut", "terminal, then a usual one", "terminal on a page"} {
+	for _, feed := range []string{"terminal below the floor", "floor passes a terminal cut",
+		"terminal, then a usual one", "terminal on a page"} {
 		for _, rv := range []int{990, 1_000_000, 1 << 52} {
 			b.add(fmt.Sprintf("%s, rv %d", feed, rv), feed, b.subject("k", rv), refuse)
 		}
@@ -77,17 +81,20 @@ func (b *book) floors() {
 		floor int
 	}{{quiet, floor}, {"floor raised", 950}, {"floor not raised", floor}, {"floor to the tip", watermark}} {
 		for _, rv := range []int{1, row.floor - 1} {
-			b.add(fmt.Sprintf("%s, below the floor of %d, rv %d", row.feed, row.floor, rv), row.feed, b.claimed(fields{"rv": rv}), refuse)
+			b.add(fmt.Sprintf("%s, below the floor of %d, rv %d", row.feed, row.floor, rv),
+				row.feed, b.claimed(fields{"rv": rv}), refuse)
 		}
-		b.add(fmt.Sprintf("%s, at the floor of %d", row.feed, row.floor), row.feed, b.claimed(fields{"rv": row.floor}), accept)
+		b.add(fmt.Sprintf("%s, at the floor of %d", row.feed, row.floor),
+			row.feed, b.claimed(fields{"rv": row.floor}), accept)
 	}
 	b.add("the largest rv", quiet, b.claimed(fields{"rv": 1<<53 - 1}), accept)
 }
 
 // views are about what is known.
 func (b *book) views() {
-	for _, feed := range []string{"never joined", "joined only", "one gap", "gap on page 2", "behind the tip", "past the lease", "an hour old",
-		"older than an hour", "of the future", "own end in the snapshot", "own end", "own end among others"} {
+	for _, feed := range []string{"never joined", "joined only", "one gap", "gap on page 2",
+		"behind the tip", "past the lease", "an hour old", "older than an hour", "of the future",
+		"own end in the snapshot", "own end", "own end among others"} {
 		b.add(feed+", a good token", feed, b.claimed(nil), noidea)
 		b.add(feed+", a token that is none", feed, b.headed(fields{"typ": "JWT"}), refuse)
 	}

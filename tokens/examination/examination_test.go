@@ -53,7 +53,8 @@ func answer(t testing.TB, x *httpfeed.Examination) [][]httpfeed.Verdict {
 // that knows nothing of the verifier, and drawn anew each time.
 func TestOurVerifierPassesEveryExamination(t *testing.T) {
 	e := newExaminer(t)
-	for _, algorithms := range [][]string{{tokens.ES256}, {tokens.EdDSA, "PS256"}, {tokens.RS256}, {tokens.ES256, tokens.RS256, tokens.EdDSA}} {
+	for _, algorithms := range [][]string{{tokens.ES256}, {tokens.EdDSA, "PS256"}, {tokens.RS256},
+		{tokens.ES256, tokens.RS256, tokens.EdDSA}} {
 		for range 20 {
 			x := e.exam(t, algorithms...)
 			result, err := e.Grade(client, x.Ticket, lease, answer(t, x))
@@ -171,7 +172,8 @@ func TestExaminationHoldsNothingReal(t *testing.T) {
 		if strings.Contains(string(text), "null") {
 			t.Fatalf("null in %s", text)
 		}
-		if !strings.HasPrefix(x.Issuer, issuer+"/probe/") || !strings.HasPrefix(x.Audience, "urn:imara:probe:") || tokens.CheckIdentifier(x.Issuer) != nil {
+		if !strings.HasPrefix(x.Issuer, issuer+"/probe/") || tokens.CheckIdentifier(x.Issuer) != nil ||
+			!strings.HasPrefix(x.Audience, "urn:imara:probe:") {
 			t.Fatalf("issuer %s, audience %s", x.Issuer, x.Audience)
 		}
 		for _, jwk := range x.Keys.Keys {
@@ -334,7 +336,8 @@ func FuzzGrade(f *testing.F) {
 // BenchmarkExamination is what the server does for one: draw, write, and grade.
 func BenchmarkExamination(b *testing.B) {
 	e := newExaminer(b)
-	words := map[rune]httpfeed.Verdict{wantAccept: httpfeed.Accept, wantRefuse: httpfeed.Refuse, wantUnknown: httpfeed.Unknown, wantEither: httpfeed.Refuse}
+	words := map[rune]httpfeed.Verdict{wantAccept: httpfeed.Accept, wantRefuse: httpfeed.Refuse,
+		wantUnknown: httpfeed.Unknown, wantEither: httpfeed.Refuse}
 	for b.Loop() {
 		x := e.exam(b, tokens.ES256, tokens.RS256, tokens.EdDSA)
 		text, err := json.Marshal(x)

@@ -2,9 +2,6 @@ package examination
 
 import (
 	"crypto/cipher"
-	"crypto/rand"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -76,18 +73,11 @@ func (e *Examiner) renew(algorithms []string) {
 	e.current, e.signing = next, false
 }
 
-// ticket is what a server has to know when the verdicts come.
-type ticket struct {
-	Ends   int64    `json:"ends"`  // seconds since 1970
-	Lease  int64    `json:"lease"` // ms
-	Rules  []string `json:"rules"` // of each token
-	Stages []string `json:"stages"`
-	Expect []string `json:"expect"`
-}
-
 // Examine draws an examination for a client's verifier with a lease. Algorithms that
 // are not ours are passed over; [ErrAlgorithms] when none is left.
-func (e *Examiner) Examine(clientID string, algorithms []string, lease time.Duration) (*httpfeed.Examination, error) {
+func (e *Examiner) Examine(
+	clientID string, algorithms []string, lease time.Duration,
+) (*httpfeed.Examination, error) {
 	s := e.set()
 	var kits []*kit
 	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
@@ -105,7 +95,8 @@ func (e *Examiner) Examine(clientID string, algorithms []string, lease time.Dura
 	}
 	x := draw(s, kits, lease)
 	t := ticket{Ends: time.Now().Add(httpfeed.TicketLife).Unix(), Lease: lease.Milliseconds()}
-	examination := &httpfeed.Examination{Issuer: s.issuer, Audience: s.audience, Keys: tokens.JWKSet{Keys: x.keys}, Sessions: x.sessions}
+	examination := &httpfeed.Examination{Issuer: s.issuer, Audience: s.audience,
+		Keys: tokens.JWKSet{Keys: x.keys}, Sessions: x.sessions}
 	for _, q := range x.questions {
 		t.Rules = append(t.Rules, q.rule)
 		examination.Tokens = append(examination.Tokens, q.raw)
@@ -128,99 +119,3 @@ var (
 	// ErrVerdicts: they are not as many as were asked for, or say something else.
 	ErrVerdicts = errors.New("not the verdicts of this examination")
 )
-
-func (e *Examiner) bound(clientID string) []byte {
-	return []byte("imara examination v1\x00" + clientID + "\x00" + e.issuer)
-}
-
-func (e *Examiner) seal(clientID string, t ticket) (string, error) {
-	text, err := json.Marshal(t)
-	if err != nil {
-		return "", err
-	}
-	nonce := make([]byte, chacha20poly1305.NonceSizeX)
-	rand.Read(nonce)
-	return base64.RawURLEncoding.EncodeToString(e.aead.Seal(nonce, nonce, text, e.bound(clientID))), nil
-}
-
-func (e *Examiner) open(clientID, sealed string) (t ticket, err error) {
-	box, err := base64.RawURLEncoding.DecodeString(sealed)
-	if err != nil || len(box) < chacha20poly1305.NonceSizeX {
-		return ticket{}, ErrTicket
-	}
-	text, err := e.aead.Open(nil, box[:chacha20poly1305.NonceSizeX], box[chacha20poly1305.NonceSizeX:], e.bound(clientID))
-	if err != nil {
-		return ticket{}, ErrTicket
-	}
-	return t, json.Unmarshal(text, &t)
-}
-
-// A Result is what a verifier's verdicts show.
-type Result struct {
-	// Accepted are the rules by which it accepted a token that it must not accept, and
-	// Mistaken those by which it was wrong without that: it refused a good token, or one
-	// about which it cannot know. Both are sorted; empty is right.
-	Accepted, Mistaken []string
-}
-
-// Broken are the rules of both kinds.
-func (r Result) Broken() []string {
-	all := slices.Concat(r.Accepted, r.Mistaken)
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// Grade compares a client's verdicts with what they have to be. It returns [ErrTicket]
-// or [ErrVerdicts] for what is no answer to an examination.
-func (e *Examiner) Grade(clientID, sealed string, lease time.Duration, verdicts [][]httpfeed.Verdict) (r Result, err error) {
-	t, err := e.open(clientID, sealed)
-	if err != nil {
-		return Result{}, err
-	}
-	if t.Lease != lease.Milliseconds() || time.Now().Unix() > t.Ends {
-		return Result{}, ErrTicket
-	}
-	if len(verdicts) != len(t.Expect) {
-		return Result{}, ErrVerdicts
-	}
-	for i, list := range verdicts {
-		if len(list) != len(t.Expect[i]) {
-			return Result{}, ErrVerdicts
-		}
-		for j, verdict := range list {
-			rule := t.Stages[i]
-			if rule == "" {
-				rule = t.Rules[j]
-			}
-			if err := r.note(rule, t.Expect[i][j], verdict); err != nil {
-				return Result{}, err
-			}
-		}
-	}
-	for _, list := range []*[]string{&r.Accepted, &r.Mistaken} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
-	}
-	return r, nil
-}
-
-// note records a verdict that is not what it has to be.
-func (r *Result) note(rule string, want byte, got httpfeed.Verdict) error {
-	switch got {
-	case httpfeed.Accept:
-		if want != wantAccept {
-			r.Accepted = append(r.Accepted, rule)
-		}
-	case httpfeed.Refuse:
-		if want != wantRefuse && want != wantEither {
-			r.Mistaken = append(r.Mistaken, rule)
-		}
-	case httpfeed.Unknown:
-		if want != wantUnknown && want != wantEither {
-			r.Mistaken = append(r.Mistaken, rule)
-		}
-	default:
-		return ErrVerdicts
-	}
-	return nil
-}

@@ -45,8 +45,9 @@ type probe struct {
 const tokenLife = time.Hour
 
 func newSet(issuer string) *set {
-	return &set{issuer: issuer + "/probe/" + name(), audience: audience(), base: 1 + mathrand.Uint64N(1<<40),
-		made: time.Now(), kits: make(map[string]func() (*kit, error))}
+	return &set{issuer: issuer + "/probe/" + name(), audience: audience(),
+		base: 1 + mathrand.Uint64N(1<<40), made: time.Now(),
+		kits: make(map[string]func() (*kit, error))}
 }
 
 // kit returns the tokens of an algorithm, and signs them when it is asked first.
@@ -104,9 +105,11 @@ func (s *set) sign(algorithm string) (*kit, error) {
 
 // draft is a token that is accepted.
 func (s *set) draft() draft {
-	return draft{typ: tokens.Type, claims: tokens.Claims{Issuer: s.issuer, Subject: name(), Audience: tokens.Audience{s.audience},
+	return draft{typ: tokens.Type, claims: tokens.Claims{
+		Issuer: s.issuer, Audience: tokens.Audience{s.audience}, Subject: name(),
 		IssuedAt: s.made.Add(-drift).Unix(), ExpiresAt: s.made.Add(tokenLife - drift).Unix(),
-		ID: name(), ClientID: name(), Organization: name(), Credential: name(), Position: s.base + usual}}
+		ID: name(), ClientID: name(), Organization: name(), Credential: name(),
+		Position: s.base + usual}}
 }
 
 func (d *draft) sign(signers [2]*signing.Signer, keys []tokens.JWK) (probe, error) {
@@ -120,6 +123,7 @@ func (d *draft) sign(signers [2]*signing.Signer, keys []tokens.JWK) (probe, erro
 		return probe{}, err
 	}
 	raw, err := signers[d.signer].JWS(header, payload)
-	return probe{raw: raw, flawed: d.flawed, rv: c.Position, subjects: []tokens.Subject{tokens.Everything, tokens.Client(c.ClientID),
-		tokens.Organization(c.Organization), tokens.Token(c.ID), tokens.Credential(c.Credential), tokens.SigningKey(kid.ID)}}, err
+	return probe{raw: raw, flawed: d.flawed, rv: c.Position, subjects: []tokens.Subject{
+		tokens.Everything, tokens.Client(c.ClientID), tokens.Organization(c.Organization),
+		tokens.Token(c.ID), tokens.Credential(c.Credential), tokens.SigningKey(kid.ID)}}, err
 }

@@ -83,7 +83,9 @@ var pairRules = []struct {
 	{"floor_raised", below(raisedFloor)},
 	{"type", flaw(func(_ *set, bad, _ *draft) { bad.typ = "JWT" })},
 	{"signature", flaw(func(_ *set, bad, _ *draft) { bad.signer = 1 })},
-	{"audience", flaw(func(_ *set, bad, _ *draft) { bad.claims.Audience = tokens.Audience{audience()} })},
+	{"audience", flaw(func(_ *set, bad, _ *draft) {
+		bad.claims.Audience = tokens.Audience{audience()}
+	})},
 	{"issuer", flaw(func(_ *set, bad, _ *draft) { bad.claims.Issuer += name() })},
 	{"expiry", flaw(func(s *set, bad, good *draft) {
 		bad.claims.IssuedAt = s.made.Add(-time.Hour - drift).Unix()

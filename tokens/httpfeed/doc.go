@@ -26,7 +26,8 @@
 // it was age before the poll arrived, proves completeness as of s - age. No
 // clock but the verifier's own is involved: the longer of what its monotonic and its
 // wall clock say, since the former stands still while a machine is suspended. The
-// answer repeats the poll's nonce: a maintenance page, or an answer that a cache kept, proves nothing.
+// answer repeats the poll's nonce: a maintenance page, or an answer that a cache kept,
+// proves nothing.
 // "after" says what the verifier has applied, and so is its acknowledgement.
 //
 // The feed gets its own access tokens, and drops one that is refused: a token that

@@ -62,7 +62,8 @@ func (e *Examination) Answer(lease time.Duration) ([][]Verdict, error) {
 		keys[jwk.ID] = key
 	}
 	view := &stage{tokens.NewRevocations(lease)}
-	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: e.Issuer, Audience: e.Audience, Feed: view, Keys: keys})
+	verifier, err := tokens.NewVerifier(tokens.Config{
+		Issuer: e.Issuer, Audience: e.Audience, Feed: view, Keys: keys})
 	if err != nil {
 		return nil, fmt.Errorf("examination: %w", err)
 	}

@@ -200,7 +200,9 @@ func (f *Feed) follow(ctx context.Context, joined Joined) error {
 
 // take makes the answer to a poll known to a view. It returns the moment as of which
 // the view is complete, zero while entries are missing, or why the session has ended.
-func take(view *tokens.Revocations, session string, page Page, sent time.Time) (fresh time.Time, err error) {
+func take(
+	view *tokens.Revocations, session string, page Page, sent time.Time,
+) (fresh time.Time, err error) {
 	if page.AgeUS < 0 || page.AgeUS > maxAge.Microseconds() {
 		return time.Time{}, fmt.Errorf("%w: an age of %d µs", errSession, page.AgeUS)
 	}

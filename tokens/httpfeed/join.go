@@ -23,9 +23,12 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, JoinTimeout)
 	defer cancel()
-	joined, err = f.enroll(ctx, Join{Protocol: Protocol, Name: f.config.Name, LeaseMS: f.config.Lease.Milliseconds(),
-		AcceptStaleMS: f.revocations.Waiver().Milliseconds(), Over: over, Replaces: cmp.Or(f.vouching, f.newest),
-		Implementation: implementation, Algorithms: []string{tokens.ES256, tokens.RS256, tokens.EdDSA}})
+	joined, err = f.enroll(ctx, Join{Protocol: Protocol, Name: f.config.Name, Over: over,
+		LeaseMS:        f.config.Lease.Milliseconds(),
+		AcceptStaleMS:  f.revocations.Waiver().Milliseconds(),
+		Implementation: implementation,
+		Algorithms:     []string{tokens.ES256, tokens.RS256, tokens.EdDSA},
+		Replaces:       cmp.Or(f.vouching, f.newest)})
 	if err == nil && (joined.Session == "" || joined.Watermark == 0) {
 		err = errors.New("the answer to the join is not a session")
 	}
@@ -36,7 +39,8 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 		return Joined{}, err
 	}
 	if len(joined.Unproved) > 0 {
-		f.config.Logger.Error("the server says that this verifier does not refuse what it must", "rules", joined.Unproved)
+		f.config.Logger.Error("the server says that this verifier does not refuse what it must",
+			"rules", joined.Unproved)
 	}
 	if f.newest != "" && f.newest != f.vouching {
 		go f.leave(f.newest) // it never served

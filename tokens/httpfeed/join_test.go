@@ -40,12 +40,14 @@ func (d *door) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	text, err := json.Marshal(body)
-	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text)), Request: r}, err
+	return &http.Response{StatusCode: status, Header: header, Request: r,
+		Body: io.NopCloser(bytes.NewReader(text))}, err
 }
 
 func (d *door) feed(t *testing.T, log io.Writer) *httpfeed.Feed {
 	t.Helper()
-	feed, err := httpfeed.New(httpfeed.Config{URL: "https://auth.example.com", Name: "api", ClientID: "client", ClientSecret: "secret",
+	feed, err := httpfeed.New(httpfeed.Config{URL: "https://auth.example.com", Name: "api",
+		ClientID: "client", ClientSecret: "secret",
 		Client: &http.Client{Transport: d}, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -69,8 +71,9 @@ func TestServerThatExaminesNobodyIsJoinedAtOnce(t *testing.T) {
 		feed.Revocations().Start(nil, 100, 1)
 		feed.Confirm(time.Now(), 1)
 		join := d.joins[len(d.joins)-1]
-		if join.Protocol != 2 || !strings.HasPrefix(join.Implementation, "imara-go/") || join.Replaces != replaces ||
-			!slices.Equal(join.Algorithms, []string{tokens.ES256, tokens.RS256, tokens.EdDSA}) || join.Ticket != "" || join.Verdicts != nil {
+		if join.Protocol != 2 || !strings.HasPrefix(join.Implementation, "imara-go/") ||
+			!slices.Equal(join.Algorithms, []string{tokens.ES256, tokens.RS256, tokens.EdDSA}) ||
+			join.Replaces != replaces || join.Ticket != "" || join.Verdicts != nil {
 			t.Errorf("%+v", join)
 		}
 	}
@@ -119,7 +122,8 @@ func TestRefusedJoinIsNotRepeatedEarly(t *testing.T) {
 		answer := func(status int, after string) func(httpfeed.Join) (int, string, any) {
 			return func(httpfeed.Join) (int, string, any) { return status, after, map[string]string{"error": "no"} }
 		}
-		d := &door{answers: []func(httpfeed.Join) (int, string, any){answer(409, "7"), answer(429, "30"), answer(426, ""), answer(429, "9999"), answer(503, "20"), joined}}
+		d := &door{answers: []func(httpfeed.Join) (int, string, any){answer(409, "7"),
+			answer(429, "30"), answer(426, ""), answer(429, "9999"), answer(503, "20"), joined}}
 		feed := d.feed(t, io.Discard)
 		for i, wait := range []time.Duration{0, 7 * time.Second, 30 * time.Second, time.Minute, time.Minute, 0} {
 			begun := time.Now()

@@ -60,7 +60,8 @@ type Joined struct {
 
 // ended tells whether the snapshot has the session's own end.
 func (j Joined) ended() bool {
-	return slices.ContainsFunc(j.Cuts, func(e tokens.Entry) bool { return e.Subject == tokens.Session(j.Session) })
+	end := tokens.Session(j.Session)
+	return slices.ContainsFunc(j.Cuts, func(e tokens.Entry) bool { return e.Subject == end })
 }
 
 // Page is the answer to a poll.
