@@ -75,8 +75,12 @@ func (r *Relay) join(
 	if err == nil && ended(session.ID, snapshot.Cuts) {
 		err = keys.ErrNotFound
 	}
-	return httpfeed.Joined{Session: session.ID, Cuts: list(snapshot.Cuts),
-		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}, err
+	joined := httpfeed.Joined{Session: session.ID, Cuts: list(snapshot.Cuts),
+		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}
+	if err == nil && session.Via == viaRedis {
+		joined.AckKey, err = r.Publisher.AckKey(session.ID)
+	}
+	return joined, err
 }
 
 // admits decides about a session that replaces another, with the store's word on its key

@@ -94,7 +94,7 @@ func (h *house) start(lease time.Duration) *running {
 	issuer := h.issuer
 	var publisher *redisfeed.Publisher
 	if h.redis != nil {
-		publisher = redisfeed.NewPublisher(h.redisOptions(h.redis.Address(), h.redisUser), issuer)
+		publisher = redisfeed.NewPublisher(h.redisOptions(h.redis.Address(), h.redisUser), issuer, make([]byte, 32))
 		t.Cleanup(func() { publisher.Close() })
 	}
 	relay := NewRelay(RelayConfig{Log: h.store, Publisher: publisher, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens/httpfeed"
+	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
 // margin is what clocks that run at different rates may differ by over a lease:
@@ -32,6 +33,7 @@ func (r *Relay) keepHouse(ctx context.Context) {
 			}
 			r.adopt(ctx, orphaned)
 			r.settleDown(ctx, modern)
+			r.tidyRedis(ctx)
 			orphaned = last.Add(-2 * httpfeed.MaxLease)
 		}
 		select {
@@ -50,6 +52,18 @@ func (r *Relay) adopt(ctx context.Context, before time.Time) {
 	}
 	for _, cut := range cuts {
 		r.find(cut)
+	}
+}
+
+// tidyRedis forgets servers there that are gone.
+func (r *Relay) tidyRedis(ctx context.Context) {
+	if r.Publisher == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
+	defer cancel()
+	if err := r.Publisher.Tidy(ctx); err != nil {
+		r.Logger.Debug("servers that are gone not forgotten in Redis", "error", err)
 	}
 }
 

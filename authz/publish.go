@@ -6,6 +6,7 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/httpfeed"
 	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
@@ -135,10 +136,10 @@ func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) bool {
 	}
 	for i, s := range sessions {
 		if p, ok := progress[s.ID]; ok && s.Via == viaRedis {
-			sessions[i].Applied, sessions[i].Poll = max(s.Applied, p.Applied), p.Poll
+			sessions[i].Applied, sessions[i].AppliedHead, sessions[i].Poll = p.Applied, p.Head, p.Poll
 		}
 	}
-	return true
+	return r.unsealed(ctx, sessions) == nil
 }
 
 func idsOverRedis(sessions []keys.Session) (ids []string) {
@@ -150,6 +151,23 @@ func idsOverRedis(sessions []keys.Session) (ids []string) {
 	return ids
 }
 
+// unsealed adds what sessions from before protocol 2 say there: a position without a head.
+func (r *Relay) unsealed(ctx context.Context, sessions []keys.Session) error {
+	var old []string
+	for _, s := range sessions {
+		if s.Via == viaRedis && s.Protocol < httpfeed.Protocol {
+			old = append(old, s.ID)
+		}
+	}
+	scores, err := r.Publisher.Scores(ctx, old)
+	for i, s := range sessions {
+		if at, ok := scores[s.ID]; ok {
+			sessions[i].Applied = at
+		}
+	}
+	return err
+}
+
 // acknowledged adds to sessions what those that follow over Redis have applied, if
 // that may have changed since it was called with the same acks.
 func (r *Relay) acknowledged(ctx context.Context, sessions []keys.Session, acks *redisfeed.Acks) {
@@ -159,6 +177,14 @@ func (r *Relay) acknowledged(ctx context.Context, sessions []keys.Session, acks 
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
 	applied, err := r.Publisher.Applied(ctx, idsOverRedis(sessions), acks)
+	for i, s := range sessions {
+		if s.Via == viaRedis && applied != nil {
+			sessions[i].Applied, sessions[i].AppliedHead = applied[s.ID].Applied, applied[s.ID].Head
+		}
+	}
+	if err == nil {
+		err = r.unsealed(ctx, sessions)
+	}
 	if err != nil {
 		if !r.deaf.Swap(true) {
 			r.Logger.Error("acknowledgements not read from Redis: revocations wait for leases", "error", err)
@@ -166,9 +192,4 @@ func (r *Relay) acknowledged(ctx context.Context, sessions []keys.Session, acks 
 		return
 	}
 	r.deaf.Store(false)
-	for i, s := range sessions {
-		if s.Via == viaRedis {
-			sessions[i].Applied = max(s.Applied, applied[s.ID])
-		}
-	}
 }

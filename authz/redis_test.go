@@ -169,7 +169,7 @@ func TestStreamOfAnotherDatabaseIsReplaced(t *testing.T) {
 func TestEvictingRedisIsRefused(t *testing.T) {
 	for policy, refused := range map[string]bool{"allkeys-lru": true, "volatile-ttl": true, "noeviction": false} {
 		r := redistest.New(t, "--maxmemory", "50mb", "--maxmemory-policy", policy)
-		p := redisfeed.NewPublisher(r.Options(), "https://issuer.example")
+		p := redisfeed.NewPublisher(r.Options(), "https://issuer.example", make([]byte, 32))
 		err := p.Check(t.Context())
 		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "CONFIG SET maxmemory-policy noeviction") {
 			t.Errorf("%s: %v", policy, err)
@@ -395,20 +395,33 @@ func TestStreamBehindARestoredDatabaseIsReplaced(t *testing.T) {
 	}
 }
 
-// TestServerWithoutRedisRetiresNobodyThere: not to have asked is not silence.
+// TestServerWithoutRedisRetiresNobodyThere: not to have asked is not silence, while another
+// server reads Redis. Without one, nobody confirms there any more: who is silent for as
+// long as we have watched is retired, and joins again if it lives.
 func TestServerWithoutRedisRetiresNobodyThere(t *testing.T) {
-	r := NewRelay(RelayConfig{Name: "x", Logger: slog.New(slog.DiscardHandler)})
-	r.session, r.followers = "a", map[string]*follower{"a": {}}
-	watched, now := map[string]watch{}, time.Now()
-	sessions := []keys.Session{{ID: "a", Via: "a"}, {ID: "v", Via: viaRedis, Lease: 10 * time.Second, Poll: "one"}}
-	for _, step := range []struct {
+	v := keys.Session{ID: "v", Via: viaRedis, Lease: 10 * time.Second, Poll: "one"}
+	publisher := keys.Session{ID: "b", Via: "b", Lease: time.Hour, Implementation: "imara-server/1" + withRedis}
+	type step struct {
 		after time.Duration
 		knows bool
 		gone  int
-	}{{0, false, 0}, {time.Hour, false, 0}, {time.Hour, true, 0}, {time.Hour + 19*time.Second, true, 0}, {time.Hour + 21*time.Second, false, 0},
-		{time.Hour + 22*time.Second, true, 0}, {time.Hour + 43*time.Second, true, 1}} {
-		if gone := r.silentFor(sessions, step.knows, watched, now.Add(step.after)); len(gone) != step.gone {
-			t.Errorf("after %v: retires %d, want %d", step.after, len(gone), step.gone)
+	}
+	for name, row := range map[string]struct {
+		others []keys.Session
+		steps  []step
+	}{
+		"one that publishes": {[]keys.Session{publisher}, []step{{0, false, 0}, {time.Hour, false, 0}, {time.Hour, true, 0}, {time.Hour + 19*time.Second, true, 0},
+			{time.Hour + 21*time.Second, false, 0}, {time.Hour + 22*time.Second, true, 0}, {time.Hour + 43*time.Second, true, 1}}},
+		"none": {nil, []step{{0, false, 0}, {19 * time.Second, false, 0}, {21 * time.Second, false, 1}}},
+	} {
+		r := NewRelay(RelayConfig{Name: "x", Logger: slog.New(slog.DiscardHandler)})
+		r.session, r.followers = "a", map[string]*follower{"a": {}}
+		watched, now := map[string]watch{}, time.Now()
+		sessions := append([]keys.Session{{ID: "a", Via: "a"}, v}, row.others...)
+		for _, step := range row.steps {
+			if gone := r.silentFor(sessions, step.knows, watched, now.Add(step.after)); len(gone) != step.gone {
+				t.Errorf("%s, after %v: retires %d, want %d", name, step.after, len(gone), step.gone)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens/httpfeed"
 	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
@@ -282,7 +283,7 @@ func (s *settler) hear(w *wait, now time.Time) {
 		case f != nil && f.position == left:
 			m.State, m.At = keys.Left, w.clock(now)
 		case f != nil && f.position >= w.through && s.holds(f.position, f.head),
-			x != nil && x.Via == viaRedis && x.Applied >= w.through:
+			x != nil && x.Via == viaRedis && x.Applied >= w.through && (x.Protocol < httpfeed.Protocol || s.holds(x.Applied, x.AppliedHead)):
 			m.State, m.At = keys.Confirmed, w.clock(now)
 		}
 	}

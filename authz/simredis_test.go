@@ -267,6 +267,9 @@ func (r *simRedis) execute(link *simLink, w []string) string {
 			items = append(items, field(m, name))
 		}
 		return array(items)
+	case "HSET":
+		d.ack[w[2]] = w[3]
+		return integer(0)
 	case "HGET":
 		return field(d.hb, w[2])
 	case "ZMSCORE":
@@ -401,7 +404,7 @@ func (r *simRedis) script(n *simNode, text string, args []string) string {
 		same := d.ack[args[0]] == args[1]
 		d.ack[args[0]] = args[2]
 		if args[3] != "" {
-			d.wm[args[0]] = args[3]
+			d.wm[args[0]], d.ack[args[0]+":a"] = args[3], args[4]
 		}
 		if same {
 			return integer(1)

@@ -247,7 +247,7 @@ func (s *simulation) start(ctx context.Context, i int) {
 		cut = old.cut
 	}
 	relay := NewRelay(RelayConfig{Log: &simLog{s.store, s, &dead}, Name: fmt.Sprint("server ", i), Lease: simLease, Logger: s.logger,
-		Publisher: redisfeed.NewPublisher(s.redis.options(cut), "https://sim.example")})
+		Publisher: redisfeed.NewPublisher(s.redis.options(cut), "https://sim.example", make([]byte, 32))})
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { relay.Run(ctx) })
@@ -347,6 +347,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // verifier starts one that follows over Redis, or over HTTP only.
 func (s *simulation) verifier(ctx context.Context, i int, overRedis bool) func() {
 	v := &simVerifier{name: fmt.Sprint("verifier ", i), cut: &simCut{}, to: i % 2}
+	s.admit(v.name)
 	config := httpfeed.Config{URL: "https://sim.example", Name: v.name, Lease: simLease, ClientID: v.name, ClientSecret: "x", Logger: s.logger,
 		Client: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return v.roundTrip(s, r) })}}
 	var err error
@@ -363,6 +364,19 @@ func (s *simulation) verifier(ctx context.Context, i int, overRedis bool) func()
 	running.Go(func() { v.feed.Run(ctx) })
 	running.Go(func() { s.check(ctx, v) })
 	return running.Wait
+}
+
+// admit stores a key with which a verifier may follow.
+func (s *simulation) admit(clientID string) {
+	touch := keys.Entry{Kind: tokens.Touch, Subject: tokens.Client(clientID)}
+	_, err := s.store.CreateOrganization(context.Background(), keys.Organization{ID: clientID}, touch)
+	if err == nil {
+		key := keys.Key{ID: clientID, OrganizationID: clientID, ClientID: clientID, Access: keys.Access{Scopes: []string{keys.FeedScope}}}
+		_, err = s.store.CreateKey(context.Background(), key, touch, func(keys.Organization, int, *keys.Entry) error { return nil })
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // check lets a verifier decide on some of the keys, every few milliseconds.

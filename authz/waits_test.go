@@ -296,8 +296,10 @@ func (s *switchable) PutReceipts(ctx context.Context, receipts []keys.Receipt) (
 	return s.now().PutReceipts(ctx, receipts)
 }
 
-func (s *switchable) Leave(ctx context.Context, id string) error     { return s.now().Leave(ctx, id) }
-func (s *switchable) Join(ctx context.Context, x keys.Session, admit keys.AdmitSession) error { return s.now().Join(ctx, x, admit) }
+func (s *switchable) Leave(ctx context.Context, id string) error { return s.now().Leave(ctx, id) }
+func (s *switchable) Join(ctx context.Context, x keys.Session, admit keys.AdmitSession) error {
+	return s.now().Join(ctx, x, admit)
+}
 
 // copyOf is the database of a house as it is now: a standby that got so far.
 func copyOf(t *testing.T, h *house) *sqlstore.Store {

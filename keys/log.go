@@ -115,8 +115,10 @@ type Session struct {
 	Applied uint64
 	// Beat of a server grows while it lives.
 	Beat uint64
-	// Poll is the last sign of life of one that follows over Redis. It is not stored.
-	Poll string
+	// AppliedHead is of the entry at Applied, and Poll the last sign of life, of one that
+	// follows over Redis. They are not stored.
+	AppliedHead uint64
+	Poll        string
 }
 
 // PublicID names the session for people. Nobody can poll with it.

@@ -233,7 +233,7 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if err != nil {
 		return nil, err
 	}
-	publisher, err := openRedis(ctx, f.redisURL, f.issuer, logger)
+	publisher, err := openRedis(ctx, f.redisURL, f.issuer, p.master.derive("acknowledgement v1"), logger)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +285,7 @@ func (p *program) openStore(ctx context.Context, f serveFlags) (store *sqlstore.
 
 // openRedis returns nil without a URL. It refuses a Redis that evicts; one that is
 // not reached now will be.
-func openRedis(ctx context.Context, url, issuer string, logger *slog.Logger) (*redisfeed.Publisher, error) {
+func openRedis(ctx context.Context, url, issuer string, secret []byte, logger *slog.Logger) (*redisfeed.Publisher, error) {
 	if url == "" {
 		return nil, nil
 	}
@@ -293,7 +293,7 @@ func openRedis(ctx context.Context, url, issuer string, logger *slog.Logger) (*r
 	if err != nil {
 		return nil, usage("%v", err)
 	}
-	publisher := redisfeed.NewPublisher(options, issuer)
+	publisher := redisfeed.NewPublisher(options, issuer, secret)
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	if err := publisher.Check(ctx); errors.Is(err, redisfeed.ErrEvicts) {

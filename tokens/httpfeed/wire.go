@@ -53,6 +53,8 @@ type Joined struct {
 	Watermark uint64         `json:"watermark"`
 	Floor     uint64         `json:"floor"`
 	Head      uint64         `json:"head"` // of the entry at Watermark
+	// AckKey seals the acknowledgements of a session over Redis.
+	AckKey []byte `json:"ack_key,omitempty"`
 	// Unproved are the rules of the examination that the verifier broke. The issuer
 	// lets it join all the same, and says so to its operator.
 	Unproved []string `json:"unproved,omitempty"`

@@ -38,8 +38,8 @@
 //
 //	…:log  stream, the id is <position>-0       v, s, k, t, h of an entry
 //	…:hb   hash    round, dr (done round), tip, floor, head, n:<publisher>
-//	…:ack  hash    session → its last poll
-//	…:wm   zset    session → position up to which it has applied the log
+//	…:ack  hash    session → its last poll; session:a → its sealed acknowledgement
+//	…:wm   zset    session → position up to which it says it has applied the log: a hint
 //
 // Pub/Sub and client tracking were rejected: both lose messages without telling.
 // Keys that expire were rejected as the truth: an eviction would be an acquittal.

@@ -176,6 +176,7 @@ var (
 // cycle is the state of a session between its polls.
 type cycle struct {
 	session string
+	key     []byte // of its acknowledgements
 	slot    string // what our slot in Redis holds
 	number  uint64
 	polled  time.Time // when the last poll was sent
@@ -199,7 +200,7 @@ type sent struct {
 // Redis end nothing: the view grows older, and past the lease it says so by itself.
 func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined httpfeed.Joined) (fresh bool, err error) {
 	f.revocations.Start(joined.Cuts, joined.Watermark, joined.Floor)
-	c := &cycle{session: joined.Session, head: joined.Head, evidence: time.Now()}
+	c := &cycle{session: joined.Session, key: joined.AckKey, head: joined.Head, evidence: time.Now()}
 	for pause := firstPause; ; {
 		err := f.cycle(ctx, client, c)
 		if ctx.Err() != nil || errors.Is(err, errSession) || errors.Is(err, ErrForeign) {
@@ -284,6 +285,7 @@ func (f *Feed) acknowledge(ctx context.Context, client redis.UniversalClient, c 
 	defer cancel()
 	var entries *redis.XStreamSliceCmd
 	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.HSet(ctx, f.keys.ack, ackField(c.session), sealAck(c.key, c.session, watermark, c.head))
 		pipe.Do(ctx, "ZADD", f.keys.wm, decimal(watermark), c.session)
 		entries = f.read(ctx, pipe, watermark, f.block/2)
 		return nil
@@ -314,16 +316,16 @@ func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cy
 	if !c.fresh {
 		block = min(block, firstBlock) // the second poll is what the first waits for
 	}
-	said := "" // as before
+	said, sealed := "", "" // as before
 	if watermark > c.acked {
-		said = decimal(watermark)
+		said, sealed = decimal(watermark), sealAck(c.key, c.session, watermark, c.head)
 	}
 	for {
 		var slot *redis.Cmd
 		var hb *redis.SliceCmd
 		var entries *redis.XStreamSliceCmd
 		_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-			slot = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm}, c.session, c.slot, next, said)
+			slot = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm}, c.session, c.slot, next, said, sealed)
 			hb = pipe.HMGet(ctx, f.keys.hb, "round", "dr", "tip", "floor", "head")
 			entries = f.read(ctx, pipe, watermark, block)
 			return nil

@@ -23,12 +23,17 @@ type Publisher struct {
 	client redis.UniversalClient
 	keys   names
 	name   string
+	secret []byte
 }
 
-// NewPublisher makes a client of its own. It connects when it is used.
-func NewPublisher(options *redis.UniversalOptions, issuer string) *Publisher {
-	return &Publisher{client: newClient(*options, 4), keys: keys(issuer), name: rand.Text()}
+// NewPublisher makes a client of its own. It connects when it is used. Secret is what
+// acknowledgements are checked with, the same for every server of the issuer.
+func NewPublisher(options *redis.UniversalOptions, issuer string, secret []byte) *Publisher {
+	return &Publisher{client: newClient(*options, 4), keys: keys(issuer), name: rand.Text(), secret: secret}
 }
+
+// AckKey is the key with which a session seals its acknowledgements.
+func (p *Publisher) AckKey(session string) ([]byte, error) { return AckKey(p.secret, session) }
 
 // Close ends the connections.
 func (p *Publisher) Close() error { return p.client.Close() }
@@ -114,8 +119,8 @@ func (p *Publisher) Reset(ctx context.Context) error {
 
 // A Progress is what a session has said over Redis.
 type Progress struct {
-	Applied uint64
-	Poll    string // its last poll; another one each time
+	Applied, Head uint64
+	Poll          string // its last poll; another one each time
 }
 
 // Progress of sessions, by id. Those that Redis does not know are not in it.
@@ -123,23 +128,33 @@ func (p *Publisher) Progress(ctx context.Context, sessions []string) (map[string
 	if len(sessions) == 0 {
 		return nil, nil
 	}
-	var polls *redis.SliceCmd
-	var scores *redis.FloatSliceCmd
-	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		polls = pipe.HMGet(ctx, p.keys.ack, sessions...)
-		scores = pipe.ZMScore(ctx, p.keys.wm, sessions...)
-		return nil
-	})
+	fields := make([]string, 0, 2*len(sessions))
+	for _, id := range sessions {
+		fields = append(fields, id, ackField(id))
+	}
+	words, err := p.client.HMGet(ctx, p.keys.ack, fields...).Result()
 	if err != nil {
 		return nil, err
 	}
 	progress := make(map[string]Progress, len(sessions))
 	for i, id := range sessions {
-		if poll, ok := polls.Val()[i].(string); ok {
-			progress[id] = Progress{uint64(scores.Val()[i]), poll}
+		if poll, ok := words[2*i].(string); ok {
+			applied, head := p.open(id, words[2*i+1])
+			progress[id] = Progress{applied, head, poll}
 		}
 	}
 	return progress, nil
+}
+
+// open reads what a session has acknowledged: nothing, if it is not its own word.
+func (p *Publisher) open(session string, word any) (position, head uint64) {
+	sealed, _ := word.(string)
+	key, err := p.AckKey(session)
+	if err != nil || sealed == "" {
+		return 0, 0
+	}
+	position, head, _ = openAck(key, session, sealed)
+	return position, head
 }
 
 // Acks is what a wait for acknowledgements of a position remembers between looks.
@@ -154,8 +169,9 @@ type Acks struct {
 func (a *Acks) Forget() { a.seen = false }
 
 // Applied returns up to where sessions have applied the log, by id; nothing when as
-// many are behind as at the last look.
-func (p *Publisher) Applied(ctx context.Context, sessions []string, acks *Acks) (map[string]uint64, error) {
+// many are behind as at the last look. The sorted set is a hint; what counts is what the
+// sessions have sealed.
+func (p *Publisher) Applied(ctx context.Context, sessions []string, acks *Acks) (map[string]Progress, error) {
 	if len(sessions) == 0 {
 		return nil, nil
 	}
@@ -165,6 +181,28 @@ func (p *Publisher) Applied(ctx context.Context, sessions []string, acks *Acks) 
 			return nil, err
 		}
 		acks.behind, acks.seen = behind, true
+	}
+	fields := make([]string, len(sessions))
+	for i, id := range sessions {
+		fields[i] = ackField(id)
+	}
+	words, err := p.client.HMGet(ctx, p.keys.ack, fields...).Result()
+	if err != nil {
+		return nil, err
+	}
+	applied := make(map[string]Progress, len(sessions))
+	for i, id := range sessions {
+		position, head := p.open(id, words[i])
+		applied[id] = Progress{Applied: position, Head: head}
+	}
+	return applied, nil
+}
+
+// Scores returns up to where sessions say that they have applied the log, by id: those from
+// before acknowledgements were sealed, whose word is a position alone.
+func (p *Publisher) Scores(ctx context.Context, sessions []string) (map[string]uint64, error) {
+	if len(sessions) == 0 {
+		return nil, nil
 	}
 	scores, err := p.client.ZMScore(ctx, p.keys.wm, sessions...).Result()
 	if err != nil {
@@ -177,13 +215,20 @@ func (p *Publisher) Applied(ctx context.Context, sessions []string, acks *Acks) 
 	return applied, nil
 }
 
+// Tidy forgets publishers that have not finished a round for some minutes.
+func (p *Publisher) Tidy(ctx context.Context) error {
+	return tidy.Run(ctx, p.client, []string{p.keys.hb}, 10_000).Err()
+}
+
 // fewSessions are asked for one by one: counting first would be another round trip.
 const fewSessions = 4
 
 // Remove forgets sessions that have ended.
 func (p *Publisher) Remove(ctx context.Context, sessions ...string) error {
 	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		pipe.HDel(ctx, p.keys.ack, sessions...)
+		for _, s := range sessions {
+			pipe.HDel(ctx, p.keys.ack, s, ackField(s))
+		}
 		members := make([]any, len(sessions))
 		for i, s := range sessions {
 			members[i] = s

@@ -36,7 +36,7 @@ func TestURLs(t *testing.T) {
 func TestScripts(t *testing.T) {
 	r := redistest.New(t)
 	ctx := t.Context()
-	a, b := NewPublisher(r.Options(), "https://issuer.example"), NewPublisher(r.Options(), "https://issuer.example")
+	a, b := NewPublisher(r.Options(), "https://issuer.example", make([]byte, 32)), NewPublisher(r.Options(), "https://issuer.example", make([]byte, 32))
 	defer a.Close()
 	defer b.Close()
 	entries := func(from, to uint64) (list []tokens.Entry) {
@@ -95,9 +95,12 @@ func TestScripts(t *testing.T) {
 	// A session's slot: only what it wrote last is its own.
 	client := r.Client()
 	defer client.Close()
+	key, err := a.AckKey("ver_1")
+	must(err)
+	sealed := sealAck(key, "ver_1", 7, 70)
 	swap := func(previous, next string) bool {
 		t.Helper()
-		n, err := poll.Run(ctx, client, []string{a.keys.ack, a.keys.wm}, "ver_1", previous, next, "7").Int()
+		n, err := poll.Run(ctx, client, []string{a.keys.ack, a.keys.wm}, "ver_1", previous, next, "7", sealed).Int()
 		must(err)
 		return n == 1
 	}
@@ -106,8 +109,34 @@ func TestScripts(t *testing.T) {
 	}
 	progress, err := a.Progress(ctx, []string{"ver_1", "ver_2"})
 	must(err)
-	if len(progress) != 1 || progress["ver_1"] != (Progress{7, "four"}) {
+	if len(progress) != 1 || progress["ver_1"] != (Progress{7, 70, "four"}) {
 		t.Errorf("%+v", progress)
+	}
+	// What the session did not say, of whatever position, is not said.
+	for name, forged := range map[string]string{
+		"a higher position":           strings.Replace(sealed, "7:", "9:", 1),
+		"another head":                strings.Replace(sealed, ":70:", ":71:", 1),
+		"another session's":           sealAck(key, "ver_2", 9, 90),
+		"under another key":           sealAck(make([]byte, 32), "ver_1", 9, 90),
+		"without a seal":              "9:90",
+		"a score and nothing else":    "",
+		"a seal that is not Base64":   "9:90:!",
+		"a position that is negative": "-1:90:" + sealed,
+	} {
+		r.Do("HSET", a.keys.ack, "ver_1:a", forged)
+		r.Do("ZADD", a.keys.wm, "99", "ver_1")
+		if progress, err := a.Progress(ctx, []string{"ver_1"}); err != nil || progress["ver_1"].Applied != 0 {
+			t.Errorf("%s: %+v, %v", name, progress, err)
+		}
+		acks := &Acks{Position: 8}
+		if applied, err := a.Applied(ctx, []string{"ver_1"}, acks); err != nil || applied["ver_1"].Applied != 0 {
+			t.Errorf("%s: %+v, %v", name, applied, err)
+		}
+	}
+	r.Do("HSET", a.keys.hb, "n:gone", "nonce:1", "round", "20000")
+	must(a.Tidy(ctx))
+	if got := r.Do("HEXISTS", a.keys.hb, "n:gone"); got != int64(0) {
+		t.Error("a server that is gone is still there")
 	}
 	must(a.Remove(ctx, "ver_1"))
 	if progress, err := a.Progress(ctx, []string{"ver_1"}); err != nil || len(progress) != 0 {

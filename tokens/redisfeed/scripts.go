@@ -26,12 +26,15 @@ func keys(issuer string) names {
 // Scripts name only the keys that they write: Redis asks for the right to write
 // every key that is named, and a verifier needs none to the stream and the rounds.
 var (
-	// poll(ack, wm) SESSION PREVIOUS NEXT WATERMARK: compares and sets the slot, and
+	// poll(ack, wm) SESSION PREVIOUS NEXT WATERMARK ACK: compares and sets the slot, and
 	// acknowledges, unless the watermark is empty.
 	poll = redis.NewScript(`
 local slot = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-if ARGV[4] ~= '' then redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1]) end
+if ARGV[4] ~= '' then
+  redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+  redis.call('HSET', KEYS[1], ARGV[1] .. ':a', ARGV[5])
+end
 return slot == ARGV[2] and 1 or 0`)
 
 	// start(hb) PUBLISHER NONCE: begins a round.
@@ -48,6 +51,18 @@ if tonumber(ARGV[3]) > tonumber(redis.call('HGET', KEYS[1], 'dr') or '0') then
   redis.call('HSET', KEYS[1], 'dr', ARGV[3], 'tip', ARGV[4], 'floor', ARGV[5], 'head', ARGV[6])
 end
 return 1`)
+
+	// tidy(hb) ROUNDS: forgets publishers whose last round is so many rounds ago. One that
+	// was only paused finds that its round was begun in another data set, and begins anew.
+	tidy = redis.NewScript(`
+local oldest = tonumber(redis.call('HGET', KEYS[1], 'round') or '0') - tonumber(ARGV[1])
+local all, gone = redis.call('HGETALL', KEYS[1]), 0
+for i = 1, #all, 2 do
+  if string.sub(all[i], 1, 2) == 'n:' and (tonumber(string.match(all[i+1], '%d+$')) or 0) < oldest then
+    gone = gone + redis.call('HDEL', KEYS[1], all[i])
+  end
+end
+return gone`)
 
 	// append(log) KEEP (SEQ SUBJECT KIND TERMINAL HEAD)...: adds the entries that the
 	// stream lacks, in order and without a gap. An empty stream begins anywhere.
