@@ -81,11 +81,15 @@ func TestEveryVersionsDatabaseBecomesTodays(t *testing.T) {
 
 		columns = e.columnsOf(t, db)
 		after := contents(t, db, columns)
-		e.reopen(t, source)
+		s, err := e.open(t.Context(), source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
 		if diff := cmp.Diff(after, contents(t, db, columns)); diff != "" {
 			t.Errorf("the second opening changed something: %s", diff)
 		}
-		e.chainsGoOn(t, source)
+		chainsGoOn(t, s)
 	})
 }
 
@@ -133,13 +137,8 @@ func TestSigningKeysFromBeforeTheFirstVersionFollowEachOther(t *testing.T) {
 
 // chainsGoOn wants an entry of today to follow those of the version, in the customer's
 // chain and in the one that is about no customer.
-func (e *engine) chainsGoOn(t *testing.T, source string) {
+func chainsGoOn(t *testing.T, s *Store) {
 	t.Helper()
-	s, err := e.open(t.Context(), source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
 	for _, organization := range []string{"org_demo", ""} {
 		entry := keys.Entry{Kind: tokens.Touch, Subject: tokens.Organization(organization),
 			OrganizationID: organization, Action: "test"}
