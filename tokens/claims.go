@@ -34,6 +34,22 @@ type Claims struct {
 	Position uint64 `json:"rv"`
 }
 
+// about is a subject of the log, parted: 'c' and the client id.
+type about struct {
+	dimension byte
+	id        string
+}
+
+// subjects are those whose cut denies the token.
+func (c *Claims) subjects(kid string) [6]about {
+	credential := about{'s', c.Credential}
+	if c.Credential == "" {
+		credential = about{'*', ""} // once more
+	}
+	return [...]about{{'c', c.ClientID}, {'o', c.Organization}, {'j', c.ID},
+		credential, {'k', kid}, {'*', ""}}
+}
+
 // HasScope tells whether every one of scopes was granted.
 func (c *Claims) HasScope(scopes ...string) bool {
 	for _, want := range scopes {

@@ -190,14 +190,11 @@ func (r *Revocations) check(c *Claims, kid string, acceptUntil time.Duration) (s
 	// before the revocation can have returned without us. Then the table, then
 	// the floor, which was stored before any entry was dropped.
 	fresh := v.fresh.Load()
-	rv := c.Position
-	revoked := v.cuts.newest('c', c.ClientID) > rv ||
-		v.cuts.newest('o', c.Organization) > rv ||
-		v.cuts.newest('j', c.ID) > rv ||
-		c.Credential != "" && v.cuts.newest('s', c.Credential) > rv ||
-		v.cuts.newest('k', kid) > rv ||
-		v.cuts.newest('*', "") > rv ||
-		rv < v.floor.Load()
+	revoked := false
+	for _, s := range c.subjects(kid) {
+		revoked = revoked || v.cuts.newest(s.dimension, s.id) > c.Position
+	}
+	revoked = revoked || c.Position < v.floor.Load()
 	age := age(fresh)
 	stale = age > r.lease || v.lapsed.Load()
 	switch {
