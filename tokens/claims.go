@@ -32,6 +32,8 @@ type Claims struct {
 	Credential string `json:"crd,omitempty"`
 	// Position in the revocation log that the minting server had applied.
 	Position uint64 `json:"rv"`
+
+	kid string // of the key that signed it; empty in claims that no verifier returned
 }
 
 // about is a subject of the log, parted: 'c' and the client id.
@@ -40,7 +42,8 @@ type about struct {
 	id        string
 }
 
-// subjects are those whose cut denies the token.
+// subjects are those whose cut denies the token. A new dimension is added here, for
+// checks and streams alike.
 func (c *Claims) subjects(kid string) [6]about {
 	credential := about{'s', c.Credential}
 	if c.Credential == "" {

@@ -30,6 +30,8 @@ type Revocations struct {
 	next   atomic.Pointer[view] // of a session that was not confirmed yet
 	ready  chan struct{}
 	once   sync.Once
+	// watchers are the streams that view decides about.
+	watchers watchers
 }
 
 // view is what one session of a feed knows. A new session makes a new view, so
@@ -119,19 +121,26 @@ func (r *Revocations) Start(cuts []Entry, watermark, floor uint64) {
 
 // Apply records entries in the order of their positions. An entry that is
 // already applied changes nothing; a gap is an error and nothing after it is
-// applied.
+// applied. When it returns, the streams of the tokens that they deny have ended: only
+// then may the entries be acknowledged.
 func (r *Revocations) Apply(entries []Entry) error {
-	v := r.newest()
-	for i, e := range entries {
-		w := v.watermark.Load()
-		if e.Position <= w {
-			continue
+	v, n := r.newest(), 0
+	watermark := v.watermark.Load()
+	for n < len(entries) && entries[n].Position <= watermark+1 {
+		if entries[n].Position > watermark {
+			v.apply(entries[n : n+1])
+			watermark++
 		}
-		if e.Position != w+1 {
-			return fmt.Errorf("revocation log: entry %d follows %d", e.Position, w)
-		}
-		v.apply(entries[i : i+1])
-		v.watermark.Store(e.Position)
+		n++
+	}
+	// The table first, then the streams, then the watermark. The streams are not those
+	// of a session that was not confirmed: its first Confirm looks at them all.
+	if v == r.view.Load() {
+		settle(r.watchers.concerned(entries[:n]))
+	}
+	v.watermark.Store(watermark)
+	if n < len(entries) {
+		return fmt.Errorf("revocation log: entry %d follows %d", entries[n].Position, watermark)
 	}
 	return nil
 }
@@ -140,12 +149,16 @@ func (r *Revocations) Apply(entries []Entry) error {
 // to that reading is applied, and tokens below floor are dead. fresh must carry
 // a monotonic reading; an earlier one than is known changes nothing, and one in
 // the future is no evidence of anything: then it returns false.
+//
+// When the first Confirm of a session returns, the session has decided anew about
+// every stream: only then may the session before it leave.
 func (r *Revocations) Confirm(fresh time.Time, floor uint64) bool {
 	if fresh.After(time.Now()) {
 		return false
 	}
 	v := r.newest()
-	if floor > v.floor.Load() {
+	first, raised := r.next.Load() == v, floor > v.floor.Load()
+	if raised {
 		// The floor first: a check that no longer finds a dropped entry finds the floor.
 		v.floor.Store(floor)
 		v.cuts.Drop(floor)
@@ -153,25 +166,31 @@ func (r *Revocations) Confirm(fresh time.Time, floor uint64) bool {
 	if old := v.fresh.Load(); old == nil || fresh.After(*old) {
 		v.fresh.Store(&fresh)
 	}
-	if r.next.Load() == v {
+	if first {
 		r.view.Store(v)
 		r.next.Store(nil)
+	}
+	if first || raised {
+		settle(r.watchers.all())
 	}
 	r.once.Do(func() { close(r.ready) })
 	return true
 }
 
-// Forget ends the session: nothing is known until the next one.
+// Forget ends the session, and every stream: nothing is known until the next one.
 func (r *Revocations) Forget() {
 	r.next.Store(nil)
 	r.view.Store(&view{cuts: NewPositions()})
+	settle(r.watchers.all())
 }
 
 // Lapse ends the lease at once, because revocations no longer wait for this
-// session. What it knew serves only those who accept a stale view.
+// session. What it knew serves only those who accept a stale view; the streams of the
+// others have ended when it returns.
 func (r *Revocations) Lapse() {
 	r.next.Store(nil)
 	r.view.Load().lapsed.Store(true)
+	settle(r.watchers.all())
 }
 
 // Check returns nil, [ErrRevoked] or [ErrStale] for a token with these claims

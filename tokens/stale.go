@@ -64,7 +64,7 @@ type Introspection struct {
 const maxQuestions = 32
 
 // Counts are the decisions of a verifier while its view was stale, since it was
-// made.
+// made: about requests, and about each look at a stream.
 type Counts struct {
 	Refused      uint64 // with ErrStale
 	Introspected uint64 // as the issuer said
@@ -97,9 +97,17 @@ func newStaleness(config Config) (*staleness, error) {
 	return s, config.Feed.Revocations().waive(config.Stale.AcceptUntil)
 }
 
-// decide asks the revocations about a token that is good otherwise, and returns its
-// claims if they let it pass.
+// decide returns the claims of a token that is good otherwise, if the revocations let
+// it pass.
 func (v *Verifier) decide(t verified) (*Claims, error) {
+	if err := v.current(t); err != nil {
+		return nil, err
+	}
+	return t.own(), nil
+}
+
+// current asks the revocations about a token, and counts what its Stale decided.
+func (v *Verifier) current(t verified) error {
 	stale, err := v.config.Feed.Revocations().check(t.claims, t.kid, v.config.Stale.AcceptUntil)
 	switch {
 	case errors.Is(err, ErrStale):
@@ -108,10 +116,7 @@ func (v *Verifier) decide(t verified) (*Claims, error) {
 		v.stale.accepted.Add(1)
 	}
 	v.note(stale)
-	if err != nil {
-		return nil, err
-	}
-	return t.own(), nil
+	return err
 }
 
 // note logs when a spell of staleness begins, and what it did when it ends.

@@ -216,6 +216,7 @@ func (t verified) own() *Claims {
 		audience [1]string
 	}{Claims: *t.claims}
 	own.Audience = append(own.audience[:0], own.Audience...)
+	own.kid = t.kid
 	return &own.Claims
 }
 
