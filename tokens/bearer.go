@@ -13,17 +13,26 @@ import (
 // all of scopes. The handler finds the claims with [FromContext]. Every other
 // request is answered with the challenge of RFC 6750 §3; one that cannot be
 // decided, because the verifier is not current, with 503 and Retry-After.
+//
+// The decision is about the moment at which the request came. A response that goes on
+// outlives a revocation; see [Verifier.RequireStream].
 func (v *Verifier) Require(scopes ...string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			claims, err := v.Authorize(r, scopes...)
-			if err != nil {
-				v.Challenge(w, err, scopes...)
-				return
-			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims)))
-		})
+		return v.guard(scopes, func(w http.ResponseWriter, r *http.Request, _ *Claims) { next.ServeHTTP(w, r) })
 	}
+}
+
+// guard serves requests with a good token that has all of scopes, with its claims in
+// their context, and challenges the others.
+func (v *Verifier) guard(scopes []string, serve func(http.ResponseWriter, *http.Request, *Claims)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, err := v.Authorize(r, scopes...)
+		if err != nil {
+			v.Challenge(w, err, scopes...)
+			return
+		}
+		serve(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims)), claims)
+	})
 }
 
 // Authorize verifies the bearer token of r and that it has all of scopes.

@@ -64,7 +64,7 @@ type Introspection struct {
 const maxQuestions = 32
 
 // Counts are the decisions of a verifier while its view was stale, since it was
-// made: about requests, and about each look at a stream.
+// made: about requests, and about each write to a stream and each look at it.
 type Counts struct {
 	Refused      uint64 // with ErrStale
 	Introspected uint64 // as the issuer said

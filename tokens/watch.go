@@ -23,12 +23,13 @@ import (
 // Claims that are none of a verifier's, or for another audience, end at once with
 // [ErrUnknownKey] or [ErrNotForUs].
 //
-// The end is told, not enforced: whoever goes on to write is not stopped. The caller must call the returned function when it is
+// The end is told, not enforced: whoever goes on to write is not stopped. See
+// [Verifier.RequireStream]. The caller must call the returned function when it is
 // done; the end of ctx does the same.
 func (v *Verifier) Watch(
 	ctx context.Context, claims *Claims,
 ) (context.Context, context.CancelFunc) {
-	watched, leave := v.watch(ctx, claims)
+	watched, leave := v.watch(ctx, claims, nil)
 	stop := context.AfterFunc(ctx, leave)
 	return watched, func() {
 		stop()
@@ -36,9 +37,9 @@ func (v *Verifier) Watch(
 	}
 }
 
-// watch is Watch that only leave, or the token, ends.
+// watch is Watch for what is written to s, if it is not nil. Only leave ends it.
 func (v *Verifier) watch(
-	ctx context.Context, claims *Claims,
+	ctx context.Context, claims *Claims, s *stream,
 ) (_ context.Context, leave func()) {
 	token := verified{claims, claims.kid}
 	token.claims = token.own()
@@ -49,6 +50,10 @@ func (v *Verifier) watch(
 		subjects: token.claims.subjects(token.kid),
 		until:    v.config.Stale.AcceptUntil,
 		cancel:   cancel,
+		stream:   s,
+	}
+	if s != nil {
+		s.watcher = w
 	}
 	// First this: a cut that comes later finds the watcher, one that came before is
 	// found by the check.

@@ -1,11 +1,16 @@
 package tokens
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -489,4 +494,149 @@ func TestNoCutPassesAStreamThatBeginsMeanwhile(t *testing.T) {
 	if n := len(s.watchers.all()); n != 0 {
 		t.Errorf("%d are left", n)
 	}
+}
+
+// serve runs handler behind the stage's verifier, as RequireStream does with a request
+// whose token has the claims.
+func (s *stage) serve(w http.ResponseWriter, c *Claims, handler http.HandlerFunc) error {
+	return s.Verifier.stream(handler, w, httptest.NewRequest("GET", "/", nil), c)
+}
+
+// TestHandlerLeavesNothingBehind, also one that panics.
+func TestHandlerLeavesNothingBehind(t *testing.T) {
+	s := newStage(t, time.Minute, Stale{})
+	s.serve(httptest.NewRecorder(), claims(100), func(w http.ResponseWriter, r *http.Request) {
+		if len(s.watchers.all()) != 1 {
+			t.Error("it is not watched")
+		}
+	})
+	func() {
+		defer func() { recover() }()
+		aborts := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+		s.serve(httptest.NewRecorder(), claims(100), aborts)
+	}()
+	if len(s.watchers.of) != 0 || s.watchers.timer != nil {
+		t.Errorf("%v is watched", s.watchers.of)
+	}
+}
+
+// A deaf response has no deadlines, and a write to it lasts until it is released.
+type deaf struct {
+	*httptest.ResponseRecorder
+	writing, release chan struct{}
+}
+
+func (d *deaf) Write(p []byte) (int, error) {
+	close(d.writing)
+	<-d.release
+	return len(p), nil
+}
+
+// TestWriteThatCannotBeBrokenOffHoldsUpTheCutBriefly, and no second time.
+func TestWriteThatCannotBeBrokenOffHoldsUpTheCutBriefly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, time.Minute, Stale{})
+		var handlers sync.WaitGroup
+		release := make(chan struct{})
+		for range 5 {
+			d := &deaf{httptest.NewRecorder(), make(chan struct{}), release}
+			handlers.Go(func() {
+				s.serve(d, claims(100), func(w http.ResponseWriter, r *http.Request) {
+					if _, err := w.Write([]byte("x")); err != nil {
+						t.Errorf("what had begun: %v", err)
+					}
+					if _, err := w.Write([]byte("y")); !errors.Is(err, ErrRevoked) {
+						t.Errorf("what had not: %v", err)
+					}
+				})
+			})
+			<-d.writing
+		}
+		for _, want := range []time.Duration{grace, 0} {
+			begun := time.Now()
+			s.cut(Client("client"))
+			if took := time.Since(begun); took != want {
+				t.Errorf("the cut took %v, want %v", took, want)
+			}
+		}
+		close(release)
+		handlers.Wait()
+	})
+}
+
+// TestEachWriteIsDecidedUpon, whether or not somebody was told: here the lease is over,
+// and the timer late.
+func TestEachWriteIsDecidedUpon(t *testing.T) {
+	s := newStage(t, time.Minute, Stale{})
+	w := httptest.NewRecorder()
+	err := s.serve(w, claims(100), func(w http.ResponseWriter, r *http.Request) {
+		s.view.Load().lapsed.Store(true)
+		if _, err := w.Write([]byte("x")); !errors.Is(err, ErrStale) {
+			t.Errorf("the write returned %v", err)
+		}
+		want(t, "after the write", waited{r.Context(), r.Context().Done()}, ErrStale)
+	})
+	if !errors.Is(err, ErrStale) || w.Body.Len() != 0 {
+		t.Errorf("%v, and %q was written", err, w.Body)
+	}
+}
+
+// A frail response ends its request, without a cause, when a deadline breaks it off.
+type frail struct {
+	*httptest.ResponseRecorder
+	end context.CancelFunc
+}
+
+func (f *frail) SetWriteDeadline(time.Time) error {
+	f.end()
+	return nil
+}
+
+// TestCauseIsOursWhenTheRequestEndsBecauseOfIt: a server ends the context of a request
+// to which it cannot write.
+func TestCauseIsOursWhenTheRequestEndsBecauseOfIt(t *testing.T) {
+	s := newStage(t, time.Minute, Stale{})
+	ctx, cancel := context.WithCancel(context.Background())
+	r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte("x"))
+		s.cut(Client("client"))
+		want(t, "cut", waited{r.Context(), r.Context().Done()}, ErrRevoked)
+	}
+	s.Verifier.stream(http.HandlerFunc(handler), &frail{httptest.NewRecorder(), cancel}, r, claims(100))
+}
+
+// A hijacker does something while its connection is taken over.
+type hijacker struct {
+	*httptest.ResponseRecorder
+	conn net.Conn
+	do   func()
+}
+
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h.do()
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+}
+
+// TestCutDuringTheHijackEndsTheConnection, whose reader would never be told.
+func TestCutDuringTheHijackEndsTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, time.Minute, Stale{})
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		h := &hijacker{httptest.NewRecorder(), ours, func() { s.cut(Client("client")) }}
+		s.serve(h, claims(100), func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("a read returned %v", err)
+			}
+			if _, err := conn.Write([]byte("x")); !errors.Is(err, ErrRevoked) {
+				t.Errorf("a write returned %v", err)
+			}
+		})
+	})
 }
