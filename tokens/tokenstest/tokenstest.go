@@ -99,7 +99,8 @@ func (i *Issuer) Expired(audience string, scopes ...string) string {
 	})
 }
 
-// Revoke cuts a client: no token that it has by now is accepted when Revoke returns.
+// Revoke cuts a client: no token that it has by now is accepted when Revoke returns, and
+// its streams have ended.
 func (i *Issuer) Revoke(clientID string) { i.Cut(tokens.Client(clientID)) }
 
 // Cut cuts any subject.
