@@ -36,6 +36,15 @@
 // rejected option, a time to live on cached answers, is late by design and
 // cannot tell an empty list from a lost one.
 //
+// # Responses that go on
+//
+// A decision is about one moment. [Verifier.RequireStream] guards what lasts longer:
+// each write is decided upon, and the feed acknowledges a cut only when those that
+// were in progress are over. [Verifier.Watch] is the context alone. The view knows
+// the streams by their subjects, so that a cut costs as much as it ends, and requests
+// that do not watch cost what they did. The rejected option, to look again every few
+// seconds, is late by design, and costs most when nothing happens.
+//
 // # Other languages
 //
 // PROTOCOL.md, beside this file, is all of it without Go; testdata/vectors.json are

@@ -4,6 +4,9 @@
 // Authorization header answers 200, 401, 403 or 503.
 // It decides in memory, like every verifier, and follows the revocation log.
 //
+// It is asked once a request: what the proxy let through and goes on, such as a
+// WebSocket, outlives the revocation until the proxy ends it.
+//
 // What a resource requires stands in the gateway's configuration and in the
 // path, never in the query: some proxies append the caller's query to ours, so
 // that a caller could choose the policy. A 200 always carries the whole set of
