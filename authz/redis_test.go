@@ -382,7 +382,7 @@ func TestStreamBehindARestoredDatabaseIsReplaced(t *testing.T) {
 	tip := fmt.Sprint(s.relay.revocations.Watermark())
 	eventually(t, "all of it is published", func() bool { return h.redis.Do("HGET", hb, "tip") == tip })
 	s.stop()
-	if err := h.sql.Restored(t.Context()); err != nil {
+	if err := errors.Join(h.sql.Restored(t.Context()), h.sql.Waited(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.sql.Append(t.Context(), keys.Entry{Kind: tokens.Cut, Subject: "c:x"}); err != nil {

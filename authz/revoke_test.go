@@ -426,7 +426,7 @@ func TestRestoredDatabaseRefusesWhatItCannotKnow(t *testing.T) {
 	raw := s.token(c)
 	s.stop()
 	api.stop()
-	if err := h.sql.Restored(context.Background()); err != nil {
+	if err := errors.Join(h.sql.Restored(context.Background()), h.sql.Waited(context.Background())); err != nil {
 		t.Fatal(err)
 	}
 	again := h.start(0)

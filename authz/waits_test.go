@@ -475,3 +475,45 @@ func TestWaitIsTakenOverAsFarAsItHadCome(t *testing.T) {
 		}
 	})
 }
+
+// TestRestoredServerSaysNothingUntilEveryLeaseHasEnded: verifiers that the backup does not
+// know may hold leases from before it. Until these have ended the server makes no receipt
+// and issues no token; then it does, and says so to the next one.
+func TestRestoredServerSaysNothingUntilEveryLeaseHasEnded(t *testing.T) {
+	h := newHouse(t)
+	s := h.start(0)
+	c := s.demoKey()
+	if err := h.sql.Restored(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the running server has seen it", func() bool { return s.relay.held() != nil })
+	ask := func(s *running) answer {
+		return s.post("/oauth2/token", c.Key.ClientID, c.Secret.Reveal(), "grant_type", "client_credentials")
+	}
+	if a := ask(s); a.status != 503 || a.header.Get("Retry-After") == "" {
+		t.Errorf("a token: %d %s", a.status, a.body)
+	}
+	_, r, err := s.registry.Revoke(context.Background(), impatient(time.Second), "org", c.Key.ID, "")
+	if err != nil || r.State != keys.Waiting {
+		t.Errorf("a receipt: %+v, %v", r, err)
+	}
+	s.relay.mu.Lock()
+	if left := time.Until(s.relay.heldUntil); left < longestWait-10*time.Second {
+		t.Errorf("it waits %v", left)
+	}
+	s.relay.heldUntil = time.Now() // a minute later
+	s.relay.mu.Unlock()
+	_, r, err = s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
+	if err != nil || r.State != keys.Confirmed {
+		t.Errorf("the receipt then: %+v, %v", r, err)
+	}
+	c = s.demoKey()
+	if a := ask(s); a.status != 200 {
+		t.Errorf("a token then: %d %s", a.status, a.body)
+	}
+	s.relay.settleDown(context.Background(), time.Now())
+	s.stop()
+	if a := ask(h.start(0)); a.status != 200 {
+		t.Errorf("at the next server: %d %s", a.status, a.body)
+	}
+}
