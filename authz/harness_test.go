@@ -233,11 +233,29 @@ func (r *running) follow(name string, lease time.Duration) *apiVerifier {
 	return r.followWith(name, lease, nil)
 }
 
+// feedKey is a key with which verifiers may have such a lease, and waive the promise if the
+// house's verifiers do.
+func (r *running) feedKey(lease time.Duration) keys.Created {
+	r.t.Helper()
+	access := keys.Access{Scopes: []string{keys.FeedScope}}
+	if r.stale.AcceptUntil > 0 {
+		access.Scopes = append(access.Scopes, keys.WaiveScope)
+	}
+	key := r.key("operator", access)
+	if lease > keys.DefaultMaxLease {
+		grant := func(e *keys.KeyEdit) { e.Verifier.Lease = lease }
+		if _, _, err := r.registry.Edit(context.Background(), keys.Program("test"), "operator", key.Key.ID, grant); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return key
+}
+
 // followWith follows over a network of the test's own.
 func (r *running) followWith(name string, lease time.Duration, network http.RoundTripper) *apiVerifier {
 	t := r.t
 	t.Helper()
-	key := r.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
+	key := r.feedKey(lease)
 	config := httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
 		Client: &http.Client{Transport: network}, Logger: slog.New(slog.NewJSONHandler(r.log, nil))}
 	feed, err := httpfeed.New(config)
@@ -255,7 +273,7 @@ func (r *running) followRedis(name string, lease time.Duration, address string) 
 
 func (r *running) followRedisAs(name string, lease time.Duration, address, user string) *apiVerifier {
 	r.t.Helper()
-	key := r.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
+	key := r.feedKey(lease)
 	return r.verifier(key, r.redisFeed(key, name, lease, address, user))
 }
 

@@ -75,7 +75,7 @@ func TestTextsAreThere(t *testing.T) {
 		have[id] = true
 		// Some are put together.
 		first, _, _ := strings.Cut(id, ".")
-		if !strings.Contains(source.String(), `"`+id+`"`) && !slices.Contains([]string{"state", "time", "error", "secret", "receipt", "outcome", "level", "form", "usage", "span", "finding", "role", "plan", "keys", "signing", "verifiers", "health", "org", "resource", "note", "event"}, first) {
+		if !strings.Contains(source.String(), `"`+id+`"`) && !slices.Contains([]string{"state", "time", "error", "secret", "receipt", "outcome", "level", "form", "usage", "span", "finding", "role", "plan", "keys", "signing", "verifiers", "health", "org", "resource", "note", "event", "cut"}, first) {
 			t.Errorf("nothing asks for %s", id)
 		}
 	}
@@ -94,8 +94,8 @@ func TestTextsAreThere(t *testing.T) {
 			t.Errorf("there is no event %s", name)
 		}
 	}
-	for _, state := range []keys.ReceiptState{keys.Confirmed, keys.LeaseEnded, keys.Waived} {
-		if !have["receipt."+string(state)] {
+	for _, state := range []keys.ReceiptState{keys.Confirmed, keys.LeaseEnded, keys.Waived, keys.Waiting, "recovered"} {
+		if !have["receipt."+string(state)] || !have["cut."+string(state)] {
 			t.Errorf("there is no receipt %s", state)
 		}
 	}

@@ -88,8 +88,7 @@ type organizationPage struct {
 	AskedBy string // who asked for another limit
 	// What the visitor's role allows.
 	MayRename, MaySetPlan, MaySetLimit, MayAnswer, MayAdd, MayLink bool
-	Receipt                                                        *keys.Receipt // of a plan that took API access away
-	Problem                                                        string        // id in the catalogue
+	Problem                                                        string // id in the catalogue
 }
 
 func (p *panel) showOrganization(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -171,7 +170,7 @@ func (p *panel) editOrganization(w http.ResponseWriter, r *http.Request, v *visi
 	case err != nil:
 		return err
 	case receipt.Position != 0:
-		return p.organization(w, r, v, organizationPage{Receipt: &receipt}, http.StatusOK)
+		return p.cutAt(w, r, v, operatorRoot+"/orgs/"+id, receipt, nil)
 	}
 	return p.savedAt(w, r, operatorRoot+"/orgs/"+id)
 }

@@ -64,6 +64,14 @@ func (c catalogue) text(id string, arguments ...any) (string, error) {
 	return strings.NewReplacer(replace...).Replace(text), nil
 }
 
+// reachText is what a text about a receipt is about: its state, or that it was recovered.
+func reachText(r *keys.Receipt) string {
+	if r.Recovered && r.Settled() {
+		return "recovered"
+	}
+	return string(r.State)
+}
+
 // languages of the panel; the first is for those who want none of them.
 var languages = []language.Tag{language.English, language.German, language.Arabic}
 
@@ -114,6 +122,8 @@ func (p *panel) speak(c catalogue) error {
 		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"span":    c.span,
 		"seconds": seconds,
+		"reach":   reachText,
+		"clock":   clock,
 		"date":    date,
 		"day":     func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	}
@@ -273,9 +283,12 @@ func (v *visitor) Name() string { return cmp.Or(v.member.Name, v.Email) }
 // the session is about to end. The server counts requests by the minute.
 func (v *visitor) WarnAfter() int64 { return (keys.SessionIdle - 3*time.Minute).Milliseconds() }
 
-// Note is what a page says of the change that led to it: saved, waived or unconfirmed;
+// Note is what a page says of the change that led to it: saved or unconfirmed;
 // empty: nothing.
 func (v *visitor) Note() string { return v.note }
+
+// Reached is how far what was cut by the change that led to the page has come; nil: nothing.
+func (v *visitor) Reached() *keys.Receipt { return v.reached }
 
 // Org is the organisation of the page.
 func (v *visitor) Org() keys.Organization { return v.org }

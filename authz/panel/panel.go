@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
@@ -200,6 +202,9 @@ type visitor struct {
 	by     keys.Actor
 	root   string // of the pages that the navigation leads to
 	note   string // what the page says of the change that led to it
+	// cut is the position of what that change cut, and reached how far it has come.
+	cut     uint64
+	reached *keys.Receipt
 }
 
 // A handle answers a request, or returns an error before it has written anything.
@@ -222,6 +227,7 @@ func (p *panel) handler(handle handle) http.Handler {
 
 func (p *panel) visitor(r *http.Request) (*visitor, error) {
 	v := &visitor{path: r.URL.Path, taste: p.taste(r), note: one(r.URL.RawQuery, notes)}
+	v.cut, _ = strconv.ParseUint(r.URL.Query().Get("cut"), 10, 63)
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
 		return v, nil
@@ -264,7 +270,19 @@ func (p *panel) member(next handle) handle {
 func (p *panel) acts(w http.ResponseWriter, r *http.Request, v *visitor, m keys.Member) (err error) {
 	v.member, v.by = m, by(w, r)
 	v.by.MemberID, v.by.Role, v.by.Operator = m.ID, m.Role, m.Role == keys.Staff
-	v.org, err = p.Registry.Organization(r.Context(), m.OrganizationID)
+	if v.org, err = p.Registry.Organization(r.Context(), m.OrganizationID); err != nil || v.cut == 0 {
+		return err
+	}
+	by := v.by
+	by.Wait = -1
+	receipt, err := p.Registry.Receipt(r.Context(), by, m.OrganizationID, v.cut)
+	if m.Role == keys.Staff {
+		receipt, err = p.Registry.AnyReceipt(r.Context(), by, v.cut)
+	}
+	if errors.Is(err, keys.ErrNotFound) {
+		return nil
+	}
+	v.reached = &receipt
 	return err
 }
 
@@ -280,8 +298,12 @@ func (p *panel) change(next handle) handle {
 
 // by is who acts where no member does yet.
 func by(w http.ResponseWriter, r *http.Request) keys.Actor {
-	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r)}
+	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r), Wait: receiptWait}
 }
+
+// receiptWait is how long a page waits for a receipt before it says that it waits: longer
+// than the default lease and its margin, shorter than any proxy's default.
+const receiptWait = 12 * time.Second
 
 // begin gives the browser its session and sends it on. Without one, the person signs in.
 func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, session string) error {
@@ -293,7 +315,7 @@ func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, sessio
 }
 
 // notes are what a page can say of the change that led to it.
-var notes = []string{"saved", "waived", "unconfirmed"}
+var notes = []string{"saved", "unconfirmed"}
 
 // savedAt leads to the page, below the panel's, that shows what was just saved.
 func (p *panel) savedAt(w http.ResponseWriter, r *http.Request, path string) error {
@@ -309,8 +331,8 @@ func (p *panel) cutAt(w http.ResponseWriter, r *http.Request, v *visitor, path s
 	case err != nil:
 		p.Logger.Error("cut not confirmed", "route", r.Pattern, "request_id", v.by.RequestID, "error", err)
 		note = "unconfirmed"
-	case receipt.State == keys.Waived:
-		note = "waived"
+	case receipt.Position != 0:
+		note = "cut=" + strconv.FormatUint(receipt.Position, 10)
 	}
 	http.Redirect(w, r, p.base+path+"?"+note, http.StatusSeeOther)
 	return nil

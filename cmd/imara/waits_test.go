@@ -189,6 +189,9 @@ func TestCallerDecidesHowLongToWait(t *testing.T) {
 		made = append(made, created)
 	}
 	token, _ := server.tokenFor(made[1].Key.ClientID, made[1].Secret.Value)
+	if code, _, talk := server.imara("", "keys", "edit", server.env()["IMARA_CLIENT_ID"], "--org", "org_operator", "--max-lease", "20s"); code != 0 {
+		t.Fatalf("%d %s", code, talk)
+	}
 	silentGateway(t, server, "--lease", "20s")
 	var all sync.WaitGroup
 	all.Go(func() { server.waitsForAReceipt(operator, made[0].Key.ID) })
