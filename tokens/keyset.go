@@ -25,39 +25,44 @@ type KeySet interface {
 // The bounds of a remote key set.
 const (
 	keysRefresh  = 5 * time.Minute  // when all is well
-	keysFloor    = 10 * time.Second // between two fetches, whoever asks
-	keysMaxStale = 24 * time.Hour   // then a set that could not be refreshed no longer counts
+	keysFloor    = 10 * time.Second // between two fetches, whoever asks with a token
+	keysAgain    = time.Second      // that, after the log asked: not every server had read it
+	keysRetry    = 250 * time.Millisecond
+	keysMaxStale = 24 * time.Hour // then a set that could not be refreshed no longer counts
 	fetchTimeout = 5 * time.Second
 	fetchLimit   = 64 << 10 // bytes of a metadata or JWK Set document
 )
 
-// remoteKeySet holds the JWK Set that an issuer publishes. [remoteKeySet.run]
+// remoteKeySet holds the JWK Set that an issuer publishes. [remoteKeySet.Run]
 // fetches it in the background; a kid that is not in the set asks for an early
-// fetch but never waits for one. A bad answer never replaces a good set.
+// fetch but never waits for one, and an entry of the revocation log about a signing
+// key for one at once. A bad answer never replaces a good set.
 type remoteKeySet struct {
-	issuer string
-	client *http.Client
-	log    *slog.Logger
-	set    atomic.Pointer[keySet]
-	loaded chan struct{}
-	early  chan struct{}
+	issuer  string
+	client  *http.Client
+	log     *slog.Logger
+	changes *changes // of the issuer's signing keys, as the log tells
+	set     atomic.Pointer[keySet]
+	loaded  chan struct{}
+	early   chan struct{}
 }
 
 type keySet struct {
 	keys    map[string]Key
 	fetched time.Time
+	changes uint64 // that the log had told of before it was fetched
 }
 
 // newRemoteKeySet follows the key set that the authorization server metadata of
-// issuer names (RFC 8414 §3). A nil client is one that follows no redirects. A
-// nil logger is silent.
-func newRemoteKeySet(issuer string, client *http.Client, log *slog.Logger) *remoteKeySet {
+// issuer names (RFC 8414 §3), and is fetched when changes tells of one. A nil client
+// is one that follows no redirects. A nil logger is silent.
+func newRemoteKeySet(issuer string, client *http.Client, changes *changes, log *slog.Logger) *remoteKeySet {
 	bounded := withoutRedirects(client)
 	bounded.Timeout = fetchTimeout
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &remoteKeySet{issuer: issuer, client: bounded, log: log,
+	return &remoteKeySet{issuer: issuer, client: bounded, log: log, changes: changes,
 		loaded: make(chan struct{}), early: make(chan struct{}, 1)}
 }
 
@@ -72,21 +77,25 @@ func withoutRedirects(client *http.Client) *http.Client {
 	return &c
 }
 
-// Key implements [KeySet].
+// Key implements [KeySet]. A kid that the set lacks while a newer one is being fetched
+// is [ErrStale]: it may be in that.
 func (s *remoteKeySet) Key(kid string) (Key, error) {
 	set := s.set.Load()
 	if set == nil || time.Since(set.fetched) > keysMaxStale {
 		return Key{}, fmt.Errorf("%w: the issuer's signing keys are not loaded", ErrStale)
 	}
 	key, ok := set.keys[kid]
-	if !ok {
-		select {
-		case s.early <- struct{}{}:
-		default:
-		}
-		return Key{}, ErrUnknownKey
+	if ok {
+		return key, nil
 	}
-	return key, nil
+	if changes, _ := s.changes.seen(); changes > set.changes {
+		return Key{}, fmt.Errorf("%w: the issuer's signing keys are being fetched", ErrStale)
+	}
+	select {
+	case s.early <- struct{}{}:
+	default:
+	}
+	return Key{}, ErrUnknownKey
 }
 
 // Ready is closed when the set has been loaded for the first time.
@@ -94,48 +103,51 @@ func (s *remoteKeySet) Ready() <-chan struct{} { return s.loaded }
 
 // Run keeps the set current until ctx ends.
 func (s *remoteKeySet) Run(ctx context.Context) error {
-	retry := 250 * time.Millisecond
-	for {
-		wait := keysRefresh - time.Duration(rand.Int64N(int64(keysRefresh/5)))
-		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
+	for told, retry := false, keysRetry; ; {
+		changes, changed := s.changes.seen()
+		floor, wait := keysFloor, keysRefresh-time.Duration(rand.Int64N(int64(keysRefresh/5)))
+		if told {
+			floor = keysAgain
+		}
+		if err := s.refresh(ctx, changes); err != nil && ctx.Err() == nil {
 			s.log.Warn("signing keys not refreshed", "issuer", s.issuer, "error", err)
-			wait, retry = retry, min(2*retry, keysFloor)
+			floor, wait, retry = retry, retry, min(2*retry, keysFloor)
 		} else {
 			retry = keysFloor
 		}
-		if !s.rest(ctx, wait) {
+		if told = s.rest(ctx, floor, wait, changed); told {
+			retry = keysRetry
+		}
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 }
 
-// rest waits, at least the floor once a set is there, until it is time to fetch.
-func (s *remoteKeySet) rest(ctx context.Context, wait time.Duration) bool {
-	if s.set.Load() != nil {
-		select {
-		case <-time.After(min(wait, keysFloor)):
-			wait -= min(wait, keysFloor)
-		case <-ctx.Done():
-			return false
-		}
-		select {
-		case <-s.early:
-			return true
-		case <-time.After(wait):
-			return true
-		case <-ctx.Done():
-			return false
-		}
+// rest waits until it is time to fetch: for wait, or no longer than the floor once
+// somebody has asked. It tells whether the log has, which waits for nothing.
+func (s *remoteKeySet) rest(ctx context.Context, floor, wait time.Duration, changed <-chan struct{}) (told bool) {
+	begun := time.Now()
+	select {
+	case <-time.After(floor):
+	case <-changed:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 	select {
-	case <-time.After(wait):
+	case <-s.early:
+		return false
+	case <-time.After(wait - time.Since(begun)):
+		return false
+	case <-changed:
 		return true
 	case <-ctx.Done():
 		return false
 	}
 }
 
-func (s *remoteKeySet) refresh(ctx context.Context) error {
+func (s *remoteKeySet) refresh(ctx context.Context, changes uint64) error {
 	location, err := MetadataURL(s.issuer, "oauth-authorization-server")
 	if err != nil {
 		return err
@@ -161,7 +173,7 @@ func (s *remoteKeySet) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", metadata.JWKSURI, err)
 	}
-	if s.set.Swap(&keySet{keys: keys, fetched: time.Now()}) == nil {
+	if s.set.Swap(&keySet{keys, time.Now(), changes}) == nil {
 		close(s.loaded)
 	}
 	return nil
@@ -173,6 +185,7 @@ func (s *remoteKeySet) fetch(ctx context.Context, location string) ([]byte, erro
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Cache-Control", "no-cache") // what is published now, not what a cache holds
 	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, err

@@ -170,7 +170,7 @@ func serveKeys(t testing.TB, keys ...JWK) answerer {
 // following runs a key set in a bubble of fake time.
 func following(t *testing.T, s *site, test func(*testing.T, *remoteKeySet)) {
 	synctest.Test(t, func(t *testing.T) {
-		set := newRemoteKeySet(testIssuer, &http.Client{Transport: s}, nil)
+		set := newRemoteKeySet(testIssuer, &http.Client{Transport: s}, &changes{}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); set.Run(ctx) }()
@@ -215,6 +215,81 @@ func TestNewKeyIsFoundAfterOneRefresh(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestTheLogAsksForTheKeysAtOnce: past the floor, again and again while there is no
+// answer, and meanwhile a kid that is not known yet is not refused for good.
+func TestTheLogAsksForTheKeysAtOnce(t *testing.T) {
+	stolen, next, other := jwkOf(t, "stolen", ES256), jwkOf(t, "next", ES256), jwkOf(t, "other", ES256)
+	want := func(set *remoteKeySet, when, kid string, want error) {
+		t.Helper()
+		if _, err := set.Key(kid); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("%s: %s: %v, want %v", when, kid, err, want)
+		}
+	}
+	s := newSite(serveKeys(t, stolen, other))
+	following(t, s, func(t *testing.T, set *remoteKeySet) {
+		without, away := serveKeys(t, next, other), answerer(func(string) (int, string) { return 0, "" })
+		s.answer.Store(&without)
+		began := time.Now()
+		set.changes.add()
+		want(set, "asked for", "next", ErrStale)
+		want(set, "asked for", "other", nil)
+		synctest.Wait()
+		want(set, "fetched", "next", nil)
+		want(set, "fetched", "stolen", ErrUnknownKey)
+		if time.Since(began) > 0 || s.fetches.Load() != 2 {
+			t.Errorf("after %v, %d fetches", time.Since(began), s.fetches.Load())
+		}
+		time.Sleep(keysAgain)
+		synctest.Wait()
+		if s.fetches.Load() != 3 {
+			t.Errorf("a kid that is unknown after all: %d fetches", s.fetches.Load())
+		}
+
+		s.answer.Store(&away)
+		set.changes.add()
+		time.Sleep(10 * keysRetry)
+		want(set, "no answer", "third", ErrStale)
+		want(set, "no answer", "other", nil)
+		third := serveKeys(t, jwkOf(t, "third", ES256), other)
+		s.answer.Store(&third)
+		time.Sleep(10 * keysRetry)
+		synctest.Wait()
+		want(set, "an answer", "third", nil)
+	})
+}
+
+// TestEntriesAboutSigningKeysAskForThem: of either kind, in a page or a snapshot, once.
+func TestEntriesAboutSigningKeysAskForThem(t *testing.T) {
+	r := NewRevocations(time.Minute)
+	entry := func(position uint64, subject Subject, kind Kind) []Entry {
+		return []Entry{{Position: position, Subject: subject, Kind: kind}}
+	}
+	asked := func(what string, want uint64) {
+		t.Helper()
+		if count, _ := r.signing.seen(); count != want {
+			t.Errorf("%s: asked %d times, want %d", what, count, want)
+		}
+	}
+	cut := entry(9, SigningKey("a"), Cut)
+	r.Start(cut, 10, 1)
+	asked("a snapshot", 1)
+	for i, row := range []struct {
+		subject Subject
+		kind    Kind
+		want    uint64
+	}{{Client("k:x"), Cut, 1}, {SigningKey("b"), Touch, 2}, {SigningKey("b"), Cut, 3}, {Everything, Cut, 3}} {
+		if err := r.Apply(entry(11+uint64(i), row.subject, row.kind)); err != nil {
+			t.Fatal(err)
+		}
+		asked(string(row.subject), row.want)
+	}
+	r.Confirm(time.Now(), 1)
+	r.Start(append(cut, entry(13, SigningKey("b"), Cut)...), 20, 1)
+	asked("the same in another session's snapshot", 3)
+	r.Start(entry(21, SigningKey("c"), Cut), 22, 1)
+	asked("a new one there", 4)
 }
 
 // TestBadAnswerNeverReplacesAGoodSet is R-033, F-37 and S-090.

@@ -48,6 +48,9 @@ func Resource(id string) Subject { return Subject("r:" + id) }
 // IsResource tells whether s is about an API in the catalogue.
 func (s Subject) IsResource() bool { return strings.HasPrefix(string(s), "r:") }
 
+// IsSigningKey tells whether s is about a key that signs tokens.
+func (s Subject) IsSigningKey() bool { return strings.HasPrefix(string(s), "k:") }
+
 // split parts a subject into its dimension and id: "c", "imara_ci_…".
 func (s Subject) split() (dimension byte, id string) {
 	d, id, ok := strings.Cut(string(s), ":")

@@ -32,6 +32,35 @@ type Revocations struct {
 	once   sync.Once
 	// watchers are the streams that view decides about.
 	watchers watchers
+	// signing are the entries about signing keys: each says that the issuer's have changed.
+	signing changes
+}
+
+// changes counts something, and wakes who waits for more of it.
+type changes struct {
+	mu    sync.Mutex
+	count uint64
+	next  chan struct{} // closed at the next one; nil when nobody waits
+}
+
+func (c *changes) add() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count++
+	if c.next != nil {
+		close(c.next)
+		c.next = nil
+	}
+}
+
+// seen returns how many there were, and a channel that the next one closes.
+func (c *changes) seen() (count uint64, next <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.next == nil {
+		c.next = make(chan struct{})
+	}
+	return c.count, c.next
 }
 
 // view is what one session of a feed knows. A new session makes a new view, so
@@ -112,11 +141,16 @@ func (r *Revocations) Age() time.Duration { return r.view.Load().age() }
 // watermark. It is what checks ask from its first [Revocations.Confirm] on; until
 // then they ask the session before, which ages.
 func (r *Revocations) Start(cuts []Entry, watermark, floor uint64) {
-	v := &view{cuts: NewPositions()}
+	v, before := &view{cuts: NewPositions()}, r.newest()
 	v.apply(cuts)
 	v.watermark.Store(watermark)
 	v.floor.Store(floor)
 	r.next.Store(v)
+	for _, e := range cuts {
+		if e.Subject.IsSigningKey() && before.cuts.Newest(e.Subject) == 0 {
+			r.signing.add()
+		}
+	}
 }
 
 // Apply records entries in the order of their positions. An entry that is
@@ -124,12 +158,13 @@ func (r *Revocations) Start(cuts []Entry, watermark, floor uint64) {
 // applied. When it returns, the streams of the tokens that they deny have ended: only
 // then may the entries be acknowledged.
 func (r *Revocations) Apply(entries []Entry) error {
-	v, n := r.newest(), 0
+	v, n, signing := r.newest(), 0, false
 	watermark := v.watermark.Load()
 	for n < len(entries) && entries[n].Position <= watermark+1 {
 		if entries[n].Position > watermark {
 			v.apply(entries[n : n+1])
 			watermark++
+			signing = signing || entries[n].Subject.IsSigningKey()
 		}
 		n++
 	}
@@ -139,6 +174,9 @@ func (r *Revocations) Apply(entries []Entry) error {
 		settle(r.watchers.concerned(entries[:n]))
 	}
 	v.watermark.Store(watermark)
+	if signing {
+		r.signing.add()
+	}
 	if n < len(entries) {
 		return fmt.Errorf("revocation log: entry %d follows %d", entries[n].Position, watermark)
 	}
@@ -209,11 +247,12 @@ func (r *Revocations) check(c *Claims, kid string, acceptUntil time.Duration) (s
 	// before the revocation can have returned without us. Then the table, then
 	// the floor, which was stored before any entry was dropped.
 	fresh := v.fresh.Load()
+	rv := min(c.Position, terminal-1) // whoever has a signing key can write any
 	revoked := false
 	for _, s := range c.subjects(kid) {
-		revoked = revoked || v.cuts.newest(s.dimension, s.id) > c.Position
+		revoked = revoked || v.cuts.newest(s.dimension, s.id) > rv
 	}
-	revoked = revoked || c.Position < v.floor.Load()
+	revoked = revoked || rv < v.floor.Load()
 	age := age(fresh)
 	stale = age > r.lease || v.lapsed.Load()
 	switch {
@@ -237,6 +276,9 @@ func (r *Revocations) Fresh() error {
 	return nil
 }
 
+// terminal is a position above every rv.
+const terminal = math.MaxUint64
+
 func (v *view) apply(entries []Entry) {
 	for _, e := range entries {
 		if e.Kind != Cut {
@@ -244,7 +286,7 @@ func (v *view) apply(entries []Entry) {
 		}
 		position := e.Position
 		if e.Terminal {
-			position = math.MaxUint64
+			position = terminal
 		}
 		v.cuts.Raise(e.Subject, position)
 	}

@@ -2,6 +2,7 @@ package tokens_test
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -89,8 +90,14 @@ func TestTerminalCutDeniesEveryPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Confirm(time.Now(), 1)
-	if err := r.Check(claimsAt(1<<60), "kid"); !errors.Is(err, tokens.ErrRevoked) {
-		t.Errorf("a forged rv passes: %v", err)
+	for _, rv := range []uint64{1, 11, 12, 1 << 60, math.MaxUint64 - 1, math.MaxUint64} {
+		if err := r.Check(claimsAt(rv), "kid"); !errors.Is(err, tokens.ErrRevoked) {
+			t.Errorf("a forged rv of %d passes: %v", rv, err)
+		}
+	}
+	r.Confirm(time.Now(), 1000)
+	if err := r.Check(claimsAt(2000), "kid"); !errors.Is(err, tokens.ErrRevoked) {
+		t.Errorf("it left with the floor: %v", err)
 	}
 }
 

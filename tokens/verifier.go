@@ -86,7 +86,7 @@ func NewVerifier(config Config) (*Verifier, error) {
 	}
 	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[string]), stale: stale}
 	if v.keys == nil {
-		v.remote = newRemoteKeySet(config.Issuer, config.Client, config.Logger)
+		v.remote = newRemoteKeySet(config.Issuer, config.Client, &config.Feed.Revocations().signing, config.Logger)
 		v.keys = v.remote
 	}
 	// Only signature and form are golang-jwt's: time, issuer and audience are
