@@ -102,7 +102,7 @@ func (h *house) start(lease time.Duration) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := signing.NewRing(ctx, signing.Config{Issuer: issuer, KEK: make([]byte, 32), Store: h.sql})
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: issuer, KEK: make([]byte, 32), Store: SigningStore(h.store)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,9 @@ type Audit interface {
 	Events(ctx context.Context, organizationID string, page EventPage) ([]Event, error)
 	// CountEvents says how many events a selection has, whatever its limit.
 	CountEvents(ctx context.Context, organizationID string, page EventPage) (int, error)
+	// Activity sums up the events of all organisations since a time by actor and
+	// action, the one that was the last first.
+	Activity(ctx context.Context, since time.Time) ([]Activity, error)
 	// Heads returns the newest event of each organisation that has one above every
 	// checkpoint.
 	Heads(ctx context.Context) ([]Event, error)

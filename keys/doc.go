@@ -26,6 +26,12 @@
 // that are signed in. It is no part of any organisation, and nothing about it is in an
 // organisation's log.
 //
+// # Signing keys
+//
+// The keys that sign tokens are kept here, sealed: a [SigningRing] decides what becomes
+// of them, and the [Store] stores that with the entry that tells of it. That one was
+// withdrawn stands in the log alone.
+//
 // # Rejected: status columns and jobs
 //
 // Whether a key is active is computed from the times on it. Nothing has to run

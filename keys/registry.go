@@ -14,6 +14,8 @@ type Config struct {
 	Store   Store
 	Relay   Relay
 	Peppers Peppers
+	// SigningRing of this server; nil for a registry that changes no signing keys.
+	SigningRing SigningRing
 	// Plans that organisations can be on; nil is [DefaultPlans].
 	Plans []Plan
 	// CheckpointKey signs checkpoints of the audit log, and the secrets of webhooks

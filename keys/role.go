@@ -95,9 +95,12 @@ var permissions = map[Action][]Role{
 	"preset.remove":   {Staff},
 	"verifier.read":   {Support, Staff},
 	"verifier.end":    {Staff},
-	"signing.read":    {Support, Staff},
-	"signing.rotate":  {Staff},
 	"account.link":    {Staff},
+
+	"signing.read":     {Support, Staff},
+	"signing.make":     {}, // by the program
+	"signing.rotate":   {Staff},
+	"signing.withdraw": {Staff},
 }
 
 // Actions are all that there are.

@@ -59,6 +59,14 @@ type Store interface {
 	// Presets returns all of them, by name.
 	Presets(ctx context.Context) ([]Preset, error)
 
+	// SigningKeys returns all keys that sign tokens, withdrawn ones too.
+	SigningKeys(ctx context.Context) ([]SigningKey, error)
+	// ChangeSigningKeys stores what c changes, with the entry. It stores nothing and
+	// returns [ErrExists] when another key replaces c.New.Replaces, c.Activate is not
+	// there or active, or entry is a terminal cut and c.ID has one; [ErrNotFound] when
+	// it is one and c.ID is not there.
+	ChangeSigningKeys(ctx context.Context, c SigningChange, entry Entry) (Commit, error)
+
 	// CreateKey holds the key's organisation, counts its keys that are neither
 	// revoked nor expired at k.CreatedAt, asks admit, which may change the entry, and
 	// stores k with its credentials and the entry. [ErrNameTaken] when one of the counted keys has k's

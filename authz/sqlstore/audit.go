@@ -74,6 +74,20 @@ func (s *Store) CountEvents(ctx context.Context, organizationID string, page key
 	return n, s.fail(err)
 }
 
+// Activity implements keys.Audit.
+func (s *Store) Activity(ctx context.Context, since time.Time) ([]keys.Activity, error) {
+	rows, err := s.read.QueryContext(ctx,
+		`SELECT actor, member_id, action, COUNT(*), MIN(at), MAX(at) FROM log WHERE at >= $1
+		 GROUP BY actor, member_id, action ORDER BY MAX(at) DESC, actor, member_id, action`, micros(since))
+	list, err := collect(rows, err, func(rows *sql.Rows) (a keys.Activity, err error) {
+		var first, last int64
+		err = rows.Scan(&a.ClientID, &a.MemberID, &a.Action, &a.Count, &first, &last)
+		a.First, a.Last = instant(first), instant(last)
+		return a, err
+	})
+	return list, s.fail(err)
+}
+
 // Heads implements keys.Audit.
 func (s *Store) Heads(ctx context.Context) ([]keys.Event, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT `+eventColumns+` FROM`+eventTables+`

@@ -1,7 +1,7 @@
 // Package sqlstore keeps organisations, keys, the revocation log and signing
 // keys in a SQL database.
 // By default that is SQLite in the data directory, with nothing to install.
-// One [Store] is all of keys.Store and signing.Store.
+// One [Store] is all of keys.Store.
 //
 // The schema and every statement are one text that SQLite and Postgres both
 // run: numbered parameters, times as microseconds, no engine's own functions. A

@@ -14,7 +14,7 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// A Store is a database. It implements keys.Store and signing.Store.
+// A Store is a database. It implements keys.Store.
 type Store struct {
 	write, read *sql.DB
 	// lock is what a SELECT ends with to lock its rows until the commit.

@@ -243,7 +243,7 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if err != nil {
 		return nil, err
 	}
-	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: f.issuer, KEK: p.master.derive("key-encryption key v1"), Store: p.store, Logger: logger})
+	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: f.issuer, KEK: p.master.derive("key-encryption key v1"), Store: authz.SigningStore(p.store), Logger: logger})
 	switch {
 	case errors.Is(err, signing.ErrIssuer):
 		return nil, fmt.Errorf("%w: give --issuer, or another store", err)

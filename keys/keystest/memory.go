@@ -37,6 +37,7 @@ type Memory struct {
 	accounts      map[string]keys.Account
 	links         []keys.Link
 	webSessions   []keys.WebSession
+	signing       []keys.SigningKey
 }
 
 type logged struct {

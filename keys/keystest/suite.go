@@ -64,6 +64,9 @@ func Run(t *testing.T, open func(*testing.T) keys.Store) {
 		{"LinksAreUsedOnce", links},
 		{"OneFounds", foundings},
 		{"ANewPasswordEndsEverySession", webSessions},
+		{"SigningKeysAreAChain", signing},
+		{"SigningKeysChangeOnce", signingOnce},
+		{"ActivityIsOfAllOrganizations", activity},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(t, &suite{Store: open(t), t: t, ctx: t.Context()})

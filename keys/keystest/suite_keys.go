@@ -309,6 +309,9 @@ func everyChange(t *testing.T, s *suite) {
 			return s.PutResource(s.ctx, keys.Resource{ID: "res_1", Audience: "https://a.example", Name: "A", Algorithm: tokens.ES256, TokenTTL: time.Minute},
 				keys.Entry{Kind: tokens.Touch, Subject: tokens.Resource("res_1")})
 		},
+		"ChangeSigningKeys": func() (keys.Commit, error) {
+			return s.changeSigning(tokens.Touch, keys.SigningChange{ID: "a", New: signingKey("a", "")})
+		},
 		"Append": func() (keys.Commit, error) {
 			return s.Append(s.ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.SigningKey("kid"), Terminal: true})
 		},

@@ -21,6 +21,9 @@ type Sealed struct {
 	CreatedAt time.Time //
 	ActiveAt  time.Time // signs from then on, until a newer one does
 	Box       []byte    // nonce (24 bytes) and the sealed PKCS #8 key
+	// Withdrawn is the position of the terminal cut of its tokens, 0 while there is
+	// none. The revocation log says it, and nothing else: it is read, never written.
+	Withdrawn uint64
 }
 
 // ErrUnseal: a stored key was sealed for another issuer or under another
