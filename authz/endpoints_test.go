@@ -187,7 +187,7 @@ func TestMetadata(t *testing.T) {
 		t.Errorf("%s", twin.body)
 	}
 	var set tokens.JWKSet
-	if err := json.Unmarshal([]byte(s.get("/.well-known/jwks.json", "").body), &set); err != nil || len(set.Keys) != 3 {
+	if err := json.Unmarshal([]byte(s.get("/.well-known/jwks.json", "").body), &set); err != nil || len(set.Keys) != 6 || set.Keys[0].Algorithm != tokens.ES256 {
 		t.Errorf("%+v, %v", set, err)
 	}
 	for _, path := range []string{"/livez", "/readyz"} {

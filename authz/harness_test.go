@@ -76,6 +76,7 @@ type running struct {
 	*house
 	registry *keys.Registry
 	relay    *Relay
+	ring     *signing.Ring
 	url      string
 	stop     func() // ends it as a clean shutdown does
 }
@@ -97,12 +98,13 @@ func (h *house) start(lease time.Duration) *running {
 		publisher = redisfeed.NewPublisher(h.redisOptions(h.redis.Address(), h.redisUser), issuer, make([]byte, 32))
 		t.Cleanup(func() { publisher.Close() })
 	}
-	relay := NewRelay(RelayConfig{Log: h.store, Publisher: publisher, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
-	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: issuer, KEK: make([]byte, 32), Store: SigningStore(h.store)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := signing.NewRing(ctx, signing.Config{Issuer: issuer, KEK: make([]byte, 32), Store: SigningStore(h.store)})
+	relay := NewRelay(RelayConfig{Log: h.store, Publisher: publisher, Ring: ring, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
+	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+		SigningRing: SigningRing(ring)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +123,7 @@ func (h *house) start(lease time.Duration) *running {
 	}
 	web.Config.Handler = Log(logger, s.Handler())
 	web.Start()
-	r := &running{Server: s, house: h, registry: registry, relay: relay, url: address}
+	r := &running{Server: s, house: h, registry: registry, relay: relay, ring: ring, url: address}
 	r.stop = sync.OnceFunc(func() {
 		web.CloseClientConnections()
 		web.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
 	"github.com/imara/apikeys/tokens/redisfeed"
+	"github.com/imara/apikeys/tokens/signing"
 )
 
 // RelayConfig configures a [Relay]. Log, Name and Logger are required.
@@ -24,6 +26,9 @@ type RelayConfig struct {
 	Lease time.Duration
 	// Publisher publishes to Redis; nil does not.
 	Publisher *redisfeed.Publisher
+	// Ring of this server is loaded before an entry about a signing key counts as
+	// applied; nil: it signs nothing.
+	Ring *signing.Ring
 	// Alone: no other process uses the store, so nothing is reported through it.
 	Alone  bool
 	Logger *slog.Logger
@@ -184,6 +189,9 @@ func (r *Relay) begin(ctx context.Context) error {
 	if err == nil && ended(session.ID, snapshot.Cuts) {
 		err = errSession // retired before it began
 	}
+	if err == nil && r.Ring != nil {
+		err = r.Ring.Load(ctx) // whatever changed up to the snapshot
+	}
 	if err != nil {
 		r.Logger.Error("revocation log not read", "error", err)
 		return errors.Join(err, r.Log.Leave(ctx, session.ID))
@@ -220,8 +228,8 @@ func (r *Relay) round(ctx context.Context) error {
 		if r.retired.Swap(false) {
 			return fmt.Errorf("%w: retired by another server", errSession)
 		}
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		page, err := r.Log.Read(ctx, after, pageLimit)
+		bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
+		page, err := r.Log.Read(bounded, after, pageLimit)
 		cancel()
 		if err != nil {
 			return err
@@ -229,7 +237,7 @@ func (r *Relay) round(ctx context.Context) error {
 		if page.Tip < after || page.Head != r.headNow() || len(page.Entries) == 0 && page.Tip > after {
 			return fmt.Errorf("%w: position %d has another history", errSession, after)
 		}
-		if err := r.apply(page, read); err != nil {
+		if err := r.apply(ctx, page, read); err != nil {
 			return err
 		}
 		if r.revocations.Watermark() >= page.Tip {
@@ -238,9 +246,19 @@ func (r *Relay) round(ctx context.Context) error {
 	}
 }
 
-// apply makes a page known: to the cache of records first, then to our
-// verifiers, then to followers, and last of all as our own acknowledgement.
-func (r *Relay) apply(page keys.LogPage, read time.Time) error {
+// apply makes a page known: to the ring that signs and the cache of records first, then
+// to our verifiers, then to followers, and last of all as our own acknowledgement. When
+// the ring cannot be loaded nothing is applied, and the next round tries again.
+func (r *Relay) apply(ctx context.Context, page keys.LogPage, read time.Time) error {
+	about := func(e tokens.Entry) bool { return e.Subject.IsSigningKey() }
+	if r.Ring != nil && slices.ContainsFunc(page.Entries, about) {
+		bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := r.Ring.Load(bounded)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("signing keys: %w", err)
+		}
+	}
 	for _, e := range page.Entries {
 		r.changes.Raise(e.Subject, e.Position)
 		if e.Subject.IsResource() {

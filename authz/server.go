@@ -92,7 +92,7 @@ func ManagementScopes() []keys.Scope {
 	}
 }
 
-// New returns a server. At the first start it makes a signing key of each
+// New returns a server. At the first start it makes the signing keys of each
 // algorithm, so that none is ever missing, nor made for a request.
 func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config}

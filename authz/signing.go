@@ -2,6 +2,8 @@ package authz
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens/signing"
@@ -22,5 +24,50 @@ func (s signingStore) SigningKeys(ctx context.Context) ([]signing.Sealed, error)
 }
 
 func (s signingStore) AddSigningKey(ctx context.Context, key signing.Sealed) error {
-	return keys.AddSigningKey(ctx, s.Store, keys.SigningKey(key))
+	return replaced(keys.AddSigningKey(ctx, s.Store, keys.SigningKey(key)))
+}
+
+// replaced calls it what a ring calls it when the stored keys are not as they were read.
+func replaced(err error) error {
+	if errors.Is(err, keys.ErrExists) {
+		return signing.ErrReplaced
+	}
+	return err
+}
+
+// SigningRing lets a registry change the keys of a ring.
+func SigningRing(ring *signing.Ring) keys.SigningRing { return signingRing{ring} }
+
+type signingRing struct{ ring *signing.Ring }
+
+// storing is what stores a plan.
+type storing = func(keys.SigningChange) error
+
+func (s signingRing) Rotate(ctx context.Context, algorithm string, store storing) error {
+	return signingError(algorithm, s.ring.Rotate(ctx, algorithm, planned(store)))
+}
+
+func (s signingRing) Withdraw(ctx context.Context, kid string, store storing) (before uint64, err error) {
+	before, err = s.ring.Withdraw(ctx, kid, planned(store))
+	return before, signingError(kid, err)
+}
+
+// planned stores a ring's plan.
+func planned(store storing) func(signing.Change) error {
+	return func(c signing.Change) error {
+		return replaced(store(keys.SigningChange{ID: c.ID, Activate: c.Activate, Current: c.Current,
+			At: c.At, New: (*keys.SigningKey)(c.New)}))
+	}
+}
+
+// signingError is a ring's error as the registry has it. [signing.ErrRotating] is one of
+// the ring alone.
+func signingError(what string, err error) error {
+	switch {
+	case errors.Is(err, signing.ErrUnknown):
+		return fmt.Errorf("signing key %s: %w", what, keys.ErrNotFound)
+	case errors.Is(err, signing.ErrReplaced):
+		return fmt.Errorf("signing key %s: %w: %w", what, keys.ErrUnavailable, err)
+	}
+	return err
 }

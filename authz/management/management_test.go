@@ -29,12 +29,23 @@ type api struct {
 	issuer   *tokenstest.Issuer
 	registry *keys.Registry
 	store    *keystest.Memory
+	ring     *signing.Ring
 }
 
 func newAPI(t *testing.T, plan string) *api {
 	t.Helper()
 	store := keystest.NewMemory()
-	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+	logger := slog.New(slog.DiscardHandler)
+	ring, err := signing.NewRing(t.Context(), signing.Config{Issuer: tokenstest.URL, KEK: make([]byte, 32), Store: authz.SigningStore(store), Logger: logger})
+	if err == nil {
+		err = ring.Ensure(t.Context(), tokens.ES256)
+	}
+	store.Age(signing.Lead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+		SigningRing: authz.SigningRing(ring)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,25 +59,10 @@ func newAPI(t *testing.T, plan string) *api {
 		t.Fatal(err)
 	}
 	issuer := tokenstest.New(t)
-	logger := slog.New(slog.DiscardHandler)
-	ring, err := signing.NewRing(t.Context(), signing.Config{Issuer: tokenstest.URL, KEK: make([]byte, 32), Store: &signingKeys{}, Logger: logger})
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := newServer(Config{Issuer: tokenstest.URL, Registry: registry, Verifier: issuer.Verifier(authz.ManagementAudience(tokenstest.URL)),
 		Relay: authz.NewRelay(authz.RelayConfig{Log: store, Name: "test", Lease: time.Second, Alone: true, Logger: logger}), Ring: ring,
 		CursorKey: make([]byte, 32), Logger: logger})
-	return &api{t, s, authz.Log(logger, s.handler()), issuer, registry, store}
-}
-
-// signingKeys is a list of them in memory.
-type signingKeys []signing.Sealed
-
-func (s *signingKeys) SigningKeys(context.Context) ([]signing.Sealed, error) { return *s, nil }
-
-func (s *signingKeys) AddSigningKey(_ context.Context, key signing.Sealed) error {
-	*s = append(*s, key)
-	return nil
+	return &api{t, s, authz.Log(logger, s.handler()), issuer, registry, store, ring}
 }
 
 // token is a caller of an organisation.

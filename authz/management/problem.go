@@ -13,6 +13,7 @@ import (
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
 )
 
 // A Problem is an RFC 9457 document.
@@ -73,6 +74,8 @@ var problems = []struct {
 	{keys.ErrNotPending, http.StatusConflict, "key_not_pending", "The key does not wait for approval", "Rotate it for its secret, if you asked for it."},
 	{keys.ErrSecretEnded, http.StatusConflict, "secret_ended", "The secret has ended", "Rotate the key for a new one."},
 	{keys.ErrRotating, http.StatusConflict, "rotation_in_progress", "The key has two live secrets already", `Wait for the old one to end, or end both now with "old_ends": "now".`},
+	{signing.ErrRotating, http.StatusConflict, "signing_key_too_new", "The next signing key is not published for long enough",
+		"Rotate again when it is ready: then every verifier has it. A key that was stolen is withdrawn at once."},
 	{keys.ErrLastOwner, http.StatusConflict, "last_owner", "An organisation keeps an Owner", "Make another member Owner first."},
 	{keys.ErrOwnsKeys, http.StatusConflict, "member_owns_keys", "The member owns keys", `Name in "keys_go_to" who takes them over, or revoke them.`},
 	{keys.ErrInUse, http.StatusConflict, "in_use", "Active keys use it", "Revoke them, or take it from them first."},

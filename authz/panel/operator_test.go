@@ -14,6 +14,8 @@ import (
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens/signing"
 )
 
 // newOperated is newAcme with the operator's organisation, whose staff are olga and sue,
@@ -175,18 +177,23 @@ func TestOperatorPages(t *testing.T) {
 	}
 
 	b.open("/panel/admin/signing-keys")
-	b.goes(chromedp.Click("section:first-of-type form button"))
-	b.accessible("signing-keys")
 	if answer := post("signing-keys", url.Values{"algorithm": {"none"}}); answer.StatusCode != 400 {
 		t.Errorf("an algorithm that is none: %d", answer.StatusCode)
 	}
-	n := len(*s.signingKeys)
-	if answer := post("signing-keys", url.Values{"algorithm": {"ES256"}}); answer.StatusCode != 303 || len(*s.signingKeys) != n {
-		t.Errorf("a second next one: %d, %d", answer.StatusCode, len(*s.signingKeys)-n)
+	if answer := post("signing-keys", url.Values{"algorithm": {"ES256"}}); answer.StatusCode != 409 {
+		t.Errorf("a next one that is too young: %d", answer.StatusCode)
 	}
-	events, err := s.registry.Events(t.Context(), "", keys.EventPage{Action: "signing.rotate"})
-	if err != nil || len(events) != 1 || events[0].MemberID != "mem_org_operator_olga" {
-		t.Errorf("%+v, %v", events, err)
+	s.age()
+	b.open("/panel/admin/signing-keys")
+	b.goes(chromedp.Click("section:first-of-type form button"))
+	b.says("Saved.", "Next", "Signs", "Previous", "may sign from")
+	b.accessible("signing-keys")
+	current := s.signingKey(signing.Current)
+	for action, target := range map[keys.Action]string{"signing.rotate": current} {
+		events, err := s.registry.Events(t.Context(), "", keys.EventPage{Action: action})
+		if err != nil || len(events) != 1 || events[0].MemberID != "mem_org_operator_olga" || events[0].Target != target {
+			t.Errorf("%+v, %v", events, err)
+		}
 	}
 	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_reports", Name: "reports", Via: "elsewhere", Lease: 10 * time.Second, AcceptStale: 5 * time.Minute, JoinedAt: time.Now()}, nil))
 	b.open("/panel/admin/verifiers")
@@ -205,6 +212,25 @@ func TestOperatorPages(t *testing.T) {
 	b.open("/panel/admin/health")
 	b.says("Wrong", "connection refused", "2 verifiers", "1 behind", "Nothing.")
 	b.accessible("health")
+}
+
+// age makes the next signing keys old enough to sign.
+func (s *site) age() {
+	s.t.Helper()
+	s.store.(*keystest.Memory).Age(signing.Lead)
+	s.must(s.ring.Load(s.t.Context()))
+}
+
+// signingKey is the kid of the one that is in a state.
+func (s *site) signingKey(state signing.KeyState) string {
+	s.t.Helper()
+	for _, k := range s.ring.Keys() {
+		if k.State == state {
+			return k.ID
+		}
+	}
+	s.t.Fatalf("no %s key", state)
+	return ""
 }
 
 // TestOperatorPagesForEveryRole: staff see them and do what their role allows; for
@@ -229,6 +255,7 @@ func TestOperatorPagesForEveryRole(t *testing.T) {
 		}
 		return good
 	}
+	s.age()
 	for name, session := range sessions {
 		for path, action := range map[string]keys.Action{"orgs": "organization.list", "orgs/acme": "organization.list", "resources": "catalogue.read", "resources/new": "resource.set",
 			"resources/" + catalogue[0].ID: "resource.set", "presets": "catalogue.read", "signing-keys": "signing.read", "verifiers": "verifier.read", "health": "verifier.read"} {
@@ -246,7 +273,7 @@ func TestOperatorPagesForEveryRole(t *testing.T) {
 			{"orgs/acme/members", "member.add", url.Values{"name": {"New"}, "email": {name + "-new@example.com"}, "role": {"owner"}}, 303},
 			{"orgs/acme/members/mem_acme_ann/link", "account.link", nil, 200},
 			{"presets", "preset.set", url.Values{"name": {"By " + name}, "scopes": {"alerts:read"}}, 303},
-			{"signing-keys", "signing.rotate", url.Values{"algorithm": {"EdDSA"}}, 303},
+			{"signing-keys", "signing.rotate", url.Values{"algorithm": {"ES256"}}, 303},
 		} {
 			if answer := s.post("/panel/admin/"+row.path, session, "same-origin", row.form); answer.StatusCode != want(name, row.action, row.good) {
 				t.Errorf("%s posts %s: %d", name, row.path, answer.StatusCode)

@@ -367,6 +367,7 @@ var problems = []struct {
 	{keys.ErrNotPending, http.StatusConflict, "error.state"},
 	{keys.ErrSecretEnded, http.StatusConflict, "error.state"},
 	{keys.ErrRotating, http.StatusConflict, "error.state"},
+	{signing.ErrRotating, http.StatusConflict, "error.signing_young"},
 	{keys.ErrInUse, http.StatusConflict, "error.in_use"},
 	{keys.ErrRepeated, http.StatusConflict, "error.repeated"},
 	{errForeign, http.StatusForbidden, "error.foreign"},

@@ -35,12 +35,12 @@ type site struct {
 	origin   string
 	registry *keys.Registry
 	relay    *relay
+	ring     *signing.Ring
 	log      *lockedBuffer
 	// check is what becomes of every token, and health how the server is.
-	check       func() (*tokens.Claims, error)
-	health      []authz.Check
-	idp         *idp // of newSingleSignOn
-	signingKeys *signingKeys
+	check  func() (*tokens.Claims, error)
+	health []authz.Check
+	idp    *idp // of newSingleSignOn
 }
 
 // relay is the real one; when silent it confirms nothing.
@@ -73,16 +73,6 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// signingKeys is a list of them in memory.
-type signingKeys []signing.Sealed
-
-func (s *signingKeys) SigningKeys(context.Context) ([]signing.Sealed, error) { return *s, nil }
-
-func (s *signingKeys) AddSigningKey(_ context.Context, key signing.Sealed) error {
-	*s = append(*s, key)
-	return nil
-}
-
 var tester = keys.Program("test")
 
 func newSite(t *testing.T, providers ...Provider) *site {
@@ -95,18 +85,22 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	var running sync.WaitGroup
 	running.Go(func() { relay.Run(ctx) })
 	t.Cleanup(func() { stop(); running.Wait() })
-	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+	server := httptest.NewUnstartedServer(nil)
+	origin := "http://" + server.Listener.Addr().String()
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: origin, KEK: make([]byte, 32), Store: authz.SigningStore(store), Logger: logger})
+	if err == nil {
+		err = ring.Ensure(ctx, tokens.ES256)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, store: store, registry: registry, relay: relay, log: buffer, check: func() (*tokens.Claims, error) { return nil, tokens.ErrMalformed }}
+	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+		SigningRing: authz.SigningRing(ring)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, origin: origin, store: store, registry: registry, relay: relay, ring: ring, log: buffer, check: func() (*tokens.Claims, error) { return nil, tokens.ErrMalformed }}
 	check := func(string) (*tokens.Claims, error) { return s.check() }
-	server := httptest.NewUnstartedServer(nil)
-	s.origin = "http://" + server.Listener.Addr().String()
-	s.signingKeys = &signingKeys{}
-	ring, err := signing.NewRing(ctx, signing.Config{Issuer: s.origin, KEK: make([]byte, 32), Store: s.signingKeys, Logger: logger})
-	s.must(err)
-	s.must(ring.Ensure(ctx, tokens.ES256))
 	select {
 	case <-relay.Revocations().Ready():
 	case <-t.Context().Done():

@@ -1,9 +1,11 @@
 package panel
 
 import (
+	"errors"
 	"net/http"
-	"slices"
+	"time"
 
+	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/signing"
 )
@@ -18,7 +20,7 @@ type signingPage struct {
 type algorithmKeys struct {
 	Algorithm string
 	Keys      []signing.KeyInfo
-	Next      bool // the next one is there already
+	MayRotate bool // now: the next one is ready
 }
 
 func (p *panel) showSigningKeys(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -32,7 +34,8 @@ func (p *panel) showSigningKeys(w http.ResponseWriter, r *http.Request, v *visit
 		for _, k := range all {
 			if k.Algorithm == algorithm {
 				a.Keys = append(a.Keys, k)
-				a.Next = a.Next || k.State == signing.Next
+				ready := k.State == signing.Next && !k.ReadyAt.After(time.Now())
+				a.MayRotate = a.MayRotate || page.MayRotate && ready
 			}
 		}
 		page.Algorithms = append(page.Algorithms, a)
@@ -41,25 +44,15 @@ func (p *panel) showSigningKeys(w http.ResponseWriter, r *http.Request, v *visit
 	return nil
 }
 
-// rotateSigningKey makes the next key of an algorithm. First the record, then the key: a
-// key that nobody is known to have asked for would be worse than a record of one that
-// was not made.
+// rotateSigningKey lets the next key of an algorithm sign.
 func (p *panel) rotateSigningKey(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	if err := v.by.May("signing.rotate"); err != nil {
+	err := p.Registry.RotateSigningKey(r.Context(), v.by, r.PostForm.Get("algorithm"))
+	var input *keys.InputError
+	switch {
+	case errors.As(err, &input):
+		return errForm
+	case err != nil:
 		return err
 	}
-	algorithm := r.PostForm.Get("algorithm")
-	if !slices.Contains([]string{tokens.ES256, tokens.RS256, tokens.EdDSA}, algorithm) {
-		return errForm
-	}
-	if !slices.ContainsFunc(p.Ring.Keys(), func(k signing.KeyInfo) bool { return k.Algorithm == algorithm && k.State == signing.Next }) {
-		if err := p.Registry.Note(r.Context(), v.by, "signing.rotate", "", algorithm); err != nil {
-			return err
-		}
-		if _, err := p.Ring.Rotate(r.Context(), algorithm); err != nil {
-			return err
-		}
-	}
-	http.Redirect(w, r, p.base+operatorRoot+"/signing-keys", http.StatusSeeOther)
-	return nil
+	return p.savedAt(w, r, operatorRoot+"/signing-keys")
 }

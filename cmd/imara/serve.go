@@ -237,19 +237,20 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 	if err != nil {
 		return nil, err
 	}
-	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Name: "server " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
-	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
-		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1"))})
-	if err != nil {
-		return nil, err
-	}
-	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: f.issuer, KEK: p.master.derive("key-encryption key v1"), Store: authz.SigningStore(p.store), Logger: logger})
+	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: f.issuer, KEK: p.master.derive("key-encryption key v1"),
+		Store: authz.SigningStore(p.store), Logger: logger})
 	switch {
 	case errors.Is(err, signing.ErrIssuer):
 		return nil, fmt.Errorf("%w: give --issuer, or another store", err)
 	case errors.Is(err, signing.ErrUnseal):
 		return nil, fmt.Errorf("%w: start with the master key with which this store was made", err)
+	case err != nil:
+		return nil, err
 	}
+	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
+		Name: "server " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
+	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
+		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1")), SigningRing: authz.SigningRing(p.ring)})
 	if err != nil {
 		return nil, err
 	}

@@ -21,11 +21,15 @@ func signingKeysCommand() *cobra.Command {
 			if k.Until != nil {
 				until = date(k.Until)
 			}
-			rows = append(rows, []string{k.KeyID, k.Algorithm, k.State, date(&k.ActiveAt), until})
+			from := "-"
+			if k.ActiveAt != nil {
+				from = date(k.ActiveAt)
+			}
+			rows = append(rows, []string{k.KeyID, k.Algorithm, k.State, from, until})
 		}
 		return f.table(cmd, list, "KID\tALGORITHM\tSTATE\tSIGNS FROM\tPUBLISHED UNTIL", rows)
 	}
-	rotate := f.command("rotate ALGORITHM", "Make the next key; it signs once every verifier can have it", cobra.ExactArgs(1), func(cmd *cobra.Command, server *api, args []string) error {
+	rotate := f.command("rotate ALGORITHM", "Let the next key sign, and make another", cobra.ExactArgs(1), func(cmd *cobra.Command, server *api, args []string) error {
 		return show(cmd, server, http.MethodPost, management.RotateSigningKey{Algorithm: args[0]})
 	})
 	rotate.ValidArgs = []string{"ES256", "RS256", "EdDSA"}

@@ -1,13 +1,24 @@
 // Package signing keeps the keys that sign access tokens.
-// A [Ring] signs with the active key of an algorithm and publishes every key
+// A [Ring] signs with the current key of an algorithm and publishes every key
 // whose tokens may still be verified; private keys are stored sealed.
 // Resource servers never need this package.
 //
-// A key has one algorithm and one time at which it becomes active. That is its
-// whole state: the active key is the newest whose time has come, a newer one is
-// published but not used yet, an older one is retiring until no token of it can
-// be alive. The rejected option, a state column moved by a job, can be left
-// behind by a crash and disagrees between replicas.
+// The keys of an algorithm are a chain: each replaces the one before it. The newest
+// is the next one: it is published and signs nothing, so that every verifier has it
+// by the time it is needed, in a rotation or when the current key is found to be
+// stolen. The current key is the newest that was made active; older ones are
+// published until no token of them can be alive. That two keys cannot replace the
+// same one is all that servers need to change the chain without a lock: whoever
+// comes second reads again. The rejected option, a state column moved by a job, can
+// be left behind by a crash and disagrees between replicas.
+//
+// Every algorithm that a resource may choose has its keys from the first start on,
+// whether or not a resource has chosen it. Made for the first resource that does,
+// its first tokens would be refused by verifiers that do not have the key yet.
+//
+// A key is withdrawn by the terminal cut of its tokens in the revocation log, and by
+// nothing else: the store reads it from there, so that no ring can disagree with what
+// verifiers are told.
 //
 // Private keys are sealed with XChaCha20-Poly1305 under a key-encryption key
 // that is not in the database; kid, algorithm and issuer are authenticated with

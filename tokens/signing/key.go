@@ -20,18 +20,22 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// key is an opened signing key.
+// key is an opened signing key, or a withdrawn one, which stays sealed.
 type key struct {
-	id       string
-	public   tokens.Key
-	private  crypto.Signer
-	activeAt time.Time
-	until    time.Time // published until then; zero while no newer key exists
-	header   string    // of every token it signs, encoded
+	Sealed
+	public  tokens.Key
+	private crypto.Signer
+	until   time.Time // published until then; zero while no newer key signs
+	header  string    // of every token it signs, encoded
 }
 
+// active tells whether k has begun to sign; a newer key may have taken over since.
+func (k *key) active(now time.Time) bool { return !k.ActiveAt.After(now) }
+
 // published tells whether a token of k may still have to be verified, or soon.
-func (k *key) published(now time.Time) bool { return k.until.IsZero() || now.Before(k.until) }
+func (k *key) published(now time.Time) bool {
+	return k.Withdrawn == 0 && (k.until.IsZero() || now.Before(k.until))
+}
 
 // generate makes a private key: P-256, RSA 2048 (longer ones leave the fast
 // path of crypto/rsa and verify six times slower) or Ed25519.
@@ -45,16 +49,18 @@ func generate(algorithm string) (crypto.Signer, error) {
 		_, private, err := ed25519.GenerateKey(rand.Reader)
 		return private, err
 	}
-	return nil, fmt.Errorf("signing algorithm %q: use %s, %s or %s", algorithm, tokens.ES256, tokens.RS256, tokens.EdDSA)
+	return nil, fmt.Errorf("signing algorithm %q: use %s, %s or %s",
+		algorithm, tokens.ES256, tokens.RS256, tokens.EdDSA)
 }
 
-func newKey(id, algorithm string, private crypto.Signer, activeAt time.Time) (*key, error) {
-	k := &key{id: id, public: tokens.Key{Algorithm: algorithm, Public: private.Public()}, private: private, activeAt: activeAt}
+func newKey(stored Sealed, private crypto.Signer) (*key, error) {
+	k := &key{Sealed: stored, private: private}
+	k.public = tokens.Key{Algorithm: stored.Algorithm, Public: private.Public()}
 	header, err := json.Marshal(struct {
 		Type      string `json:"typ"`
 		Algorithm string `json:"alg"`
 		ID        string `json:"kid"`
-	}{tokens.Type, algorithm, id})
+	}{tokens.Type, k.Algorithm, k.ID})
 	k.header = base64.RawURLEncoding.EncodeToString(header)
 	return k, err
 }
@@ -68,7 +74,7 @@ func (k *key) sign(payload []byte) (string, error) {
 	out = encoding.AppendEncode(out, payload)
 	signature, err := k.signature(out)
 	if err != nil {
-		return "", fmt.Errorf("signing key %s: %w", k.id, err)
+		return "", fmt.Errorf("signing key %s: %w", k.ID, err)
 	}
 	return string(encoding.AppendEncode(append(out, '.'), signature)), nil
 }
@@ -99,4 +105,4 @@ func (k *key) signature(input []byte) ([]byte, error) {
 }
 
 // LogValue keeps private keys out of logs.
-func (k *key) LogValue() slog.Value { return slog.StringValue(k.id) }
+func (k *key) LogValue() slog.Value { return slog.StringValue(k.ID) }

@@ -2,13 +2,10 @@ package signing
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,12 +13,13 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// A Store keeps sealed signing keys.
+// A Store keeps sealed signing keys. The keys of an algorithm are a chain: each but the
+// first replaces another one, and no two replace the same.
 type Store interface {
 	// SigningKeys returns all of them, in any order.
 	SigningKeys(ctx context.Context) ([]Sealed, error)
-	// AddSigningKey stores one. Only one key of an algorithm follows another: it
-	// returns an error when key.Replaces has been replaced already.
+	// AddSigningKey stores one, or returns [ErrReplaced] when another replaces
+	// key.Replaces already.
 	AddSigningKey(ctx context.Context, key Sealed) error
 }
 
@@ -38,20 +36,29 @@ type Config struct {
 	Logger *slog.Logger // nil is silent
 }
 
-// Lead is how long a new key is published before it signs, so that every
+// Lead is how long a next key is published before it may sign, so that every
 // verifier has it by then: its refresh interval is 5 minutes.
 const Lead = 15 * time.Minute
 
-// ErrNoKey: the ring has no active key of the algorithm; see [Ring.Ensure].
-var ErrNoKey = errors.New("no active signing key")
+var (
+	// ErrNoKey: the ring has no active key of the algorithm; see [Ring.Ensure].
+	ErrNoKey = errors.New("no active signing key")
+	// ErrRotating: the next key was made less than [Lead] ago.
+	ErrRotating = errors.New("the next signing key is not published for long enough")
+	// ErrUnknown: there is no signing key with this kid, nor was there ever.
+	ErrUnknown = errors.New("unknown signing key")
+	// ErrReplaced: the stored keys are not as they were read.
+	ErrReplaced = errors.New("another one has changed the signing keys")
+)
 
 // A Ring is the signing keys of one issuer. It implements [tokens.KeySet].
 type Ring struct {
 	config Config
 	sealer sealer
-	keys   atomic.Pointer[[]*key] // newest first
+	keys   atomic.Pointer[keyring]
 
-	mu sync.Mutex // held while the store is read or written
+	loading  sync.Mutex // held while the store is read: no older reading follows a newer one
+	changing sync.Mutex // held while the store is changed
 }
 
 // NewRing opens every stored key, and fails with [ErrUnseal] or [ErrIssuer] if it
@@ -68,11 +75,14 @@ func NewRing(ctx context.Context, config Config) (*Ring, error) {
 		return nil, err
 	}
 	r := &Ring{config: config, sealer: sealer}
-	return r, r.load(ctx)
+	return r, r.Load(ctx)
 }
 
-// load is called with mu held: an older reading must not follow a newer one.
-func (r *Ring) load(ctx context.Context) error {
+// Load reads the store. When it returns nil, this ring signs with no key that had
+// been withdrawn when it was called, and publishes none.
+func (r *Ring) Load(ctx context.Context) error {
+	r.loading.Lock()
+	defer r.loading.Unlock()
 	stored, err := r.config.Store.SigningKeys(ctx)
 	if err != nil {
 		return err
@@ -85,25 +95,12 @@ func (r *Ring) load(ctx context.Context) error {
 		}
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b *key) int {
-		if c := b.activeAt.Compare(a.activeAt); c != 0 {
-			return c
-		}
-		return strings.Compare(b.id, a.id)
-	})
-	successor := make(map[string]time.Time) // algorithm -> when its next newer key becomes active
-	for _, k := range keys {
-		if at, ok := successor[k.public.Algorithm]; ok {
-			k.until = at.Add(r.config.Retire)
-		}
-		successor[k.public.Algorithm] = k.activeAt
-	}
-	r.keys.Store(&keys)
+	r.keys.Store(newKeyring(keys, r.config.Retire))
 	return nil
 }
 
-// Run reads the store again each minute, for keys that other replicas added,
-// until ctx ends.
+// Run reads the store again each minute until ctx ends, and makes the next key of
+// an algorithm that lacks one.
 func (r *Ring) Run(ctx context.Context) error {
 	for {
 		select {
@@ -111,99 +108,43 @@ func (r *Ring) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		r.mu.Lock()
-		err := r.load(ctx)
-		r.mu.Unlock()
+		err := r.Load(ctx)
+		for algorithm := range r.keys.Load().chains {
+			if err == nil {
+				err = r.Ensure(ctx, algorithm)
+			}
+		}
 		if err != nil && ctx.Err() == nil {
 			r.config.Logger.Error("signing keys not read again", "error", err)
 		}
 	}
 }
 
-// Ensure makes an active key of the algorithm when there is none. It is for the
-// start of a server: verifiers learn of a key that was not published ahead only
-// when they next ask.
-func (r *Ring) Ensure(ctx context.Context, algorithm string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, err := r.active(algorithm); err == nil {
-		return nil
-	}
-	_, err := r.add(ctx, algorithm, time.Now())
-	if err != nil && r.load(ctx) == nil {
-		if _, e := r.active(algorithm); e == nil {
-			return nil // another server was faster
-		}
-	}
-	return err
-}
-
-// Rotate adds a key that becomes active after [Lead], and returns its kid.
-func (r *Ring) Rotate(ctx context.Context, algorithm string) (kid string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.add(ctx, algorithm, time.Now().Add(Lead))
-}
-
-// add is called with mu held.
-func (r *Ring) add(ctx context.Context, algorithm string, activeAt time.Time) (kid string, err error) {
-	private, err := generate(algorithm)
-	if err != nil {
-		return "", err
-	}
-	kid = activeAt.UTC().Format("2006-01-02-") + strings.ToLower(rand.Text()[:8])
-	box, err := r.sealer.seal(kid, algorithm, private)
-	if err != nil {
-		return "", err
-	}
-	sealed := Sealed{ID: kid, Issuer: r.config.Issuer, Algorithm: algorithm, Replaces: r.newest(algorithm), CreatedAt: time.Now(), ActiveAt: activeAt, Box: box}
-	if err := r.config.Store.AddSigningKey(ctx, sealed); err != nil {
-		return "", err
-	}
-	return kid, r.load(ctx)
-}
-
-// newest is the kid of the algorithm's newest key, active or not.
-func (r *Ring) newest(algorithm string) string {
-	for _, k := range *r.keys.Load() {
-		if k.public.Algorithm == algorithm {
-			return k.id
-		}
-	}
-	return ""
-}
-
-// Sign returns an access token with these claims, signed by the active key.
+// Sign returns an access token with these claims, signed by the current key.
 func (r *Ring) Sign(algorithm string, claims *tokens.Claims) (string, error) {
-	k, err := r.active(algorithm)
-	if err != nil {
-		return "", err
-	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", err
 	}
-	return k.sign(payload)
-}
-
-// active is the newest key of the algorithm whose time has come.
-func (r *Ring) active(algorithm string) (*key, error) {
-	now := time.Now()
-	for _, k := range *r.keys.Load() {
-		if k.public.Algorithm == algorithm && !k.activeAt.After(now) {
-			return k, nil
+	for {
+		ring := r.keys.Load()
+		k := ring.chains[algorithm].current(time.Now())
+		if k == nil {
+			return "", fmt.Errorf("%w: %s", ErrNoKey, algorithm)
+		}
+		raw, err := k.sign(payload)
+		// Once a ring is loaded others rely on it: what was being signed with a key that
+		// is not there any more is signed anew.
+		if err != nil || r.keys.Load() == ring {
+			return raw, err
 		}
 	}
-	return nil, fmt.Errorf("%w: %s", ErrNoKey, algorithm)
 }
 
 // Key implements [tokens.KeySet].
 func (r *Ring) Key(kid string) (tokens.Key, error) {
-	now := time.Now()
-	for _, k := range *r.keys.Load() {
-		if k.id == kid && k.published(now) {
-			return k.public, nil
-		}
+	if k := r.keys.Load().byID[kid]; k != nil && k.published(time.Now()) {
+		return k.public, nil
 	}
 	return tokens.Key{}, tokens.ErrUnknownKey
 }
@@ -212,11 +153,11 @@ func (r *Ring) Key(kid string) (tokens.Key, error) {
 func (r *Ring) JWKSet() (tokens.JWKSet, error) {
 	set := tokens.JWKSet{Keys: []tokens.JWK{}}
 	now := time.Now()
-	for _, k := range *r.keys.Load() {
+	for _, k := range r.keys.Load().all() {
 		if !k.published(now) {
 			continue
 		}
-		jwk, err := tokens.NewJWK(k.id, k.public)
+		jwk, err := tokens.NewJWK(k.ID, k.public)
 		if err != nil {
 			return tokens.JWKSet{}, err
 		}

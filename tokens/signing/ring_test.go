@@ -33,12 +33,44 @@ func (s *shelf) SigningKeys(context.Context) ([]Sealed, error) {
 func (s *shelf) AddSigningKey(_ context.Context, k Sealed) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.add(k)
+}
+
+func (s *shelf) add(k Sealed) error {
 	for _, other := range s.keys {
 		if other.Algorithm == k.Algorithm && other.Replaces == k.Replaces {
-			return errors.New("already replaced")
+			return ErrReplaced
 		}
 	}
 	s.keys = append(s.keys, k)
+	return nil
+}
+
+// rotate and withdraw store a change as a database does.
+func (s *shelf) rotate(c Change) error { return s.change(c, 0) }
+
+func (s *shelf) withdraw(c Change) error { return s.change(c, 77) }
+
+func (s *shelf) change(c Change, withdrawn uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.New != nil {
+		if err := s.add(*c.New); err != nil {
+			return err
+		}
+	}
+	for i := range s.keys {
+		k := &s.keys[i]
+		if k.ID == c.Activate {
+			k.ActiveAt = c.At
+		}
+		if k.ID == c.ID && withdrawn != 0 {
+			if k.Withdrawn != 0 {
+				return ErrReplaced
+			}
+			k.Withdrawn = withdrawn
+		}
+	}
 	return nil
 }
 
@@ -90,6 +122,18 @@ func sign(t *testing.T, r *Ring, algorithm string) string {
 	return raw
 }
 
+// nextOf is the kid of the next key.
+func nextOf(t *testing.T, r *Ring, algorithm string) string {
+	t.Helper()
+	for _, k := range r.Keys() {
+		if k.Algorithm == algorithm && k.State == Next {
+			return k.ID
+		}
+	}
+	t.Fatalf("%s has no next key: %+v", algorithm, r.Keys())
+	return ""
+}
+
 func TestEveryAlgorithmVerifiesWithThePublishedKey(t *testing.T) {
 	r := newRing(t, &shelf{})
 	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
@@ -107,16 +151,19 @@ func TestEveryAlgorithmVerifiesWithThePublishedKey(t *testing.T) {
 			}
 		}
 	}
-	if n := len(r.config.Store.(*shelf).keys); n != 3 {
-		t.Errorf("%d keys, want one of each algorithm", n)
+	if n := len(r.config.Store.(*shelf).keys); n != 6 {
+		t.Errorf("%d keys, want two of each algorithm", n)
+	}
+	if set, err := r.JWKSet(); err != nil || set.Keys[0].Algorithm != tokens.ES256 {
+		t.Errorf("the first of the set is %+v, %v", set.Keys[0], err)
 	}
 	if err := r.Ensure(t.Context(), "HS256"); err == nil {
 		t.Error("a key for HS256")
 	}
 }
 
-// TestManyEnsureOneKey: two servers of one store, eight callers each, one key.
-func TestManyEnsureOneKey(t *testing.T) {
+// TestManyEnsureOneKeyAndOneNext: two servers of one store, eight callers each.
+func TestManyEnsureOneKeyAndOneNext(t *testing.T) {
 	store := &shelf{}
 	rings := []*Ring{newRing(t, store), newRing(t, store)}
 	var all sync.WaitGroup
@@ -131,7 +178,7 @@ func TestManyEnsureOneKey(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if len(store.keys) != 1 {
+	if len(store.keys) != 2 || store.keys[1].Replaces != store.keys[0].ID || store.keys[1].ActiveAt != Never {
 		t.Errorf("%d keys", len(store.keys))
 	}
 }
@@ -140,7 +187,8 @@ func TestManyEnsureOneKey(t *testing.T) {
 // verifiable for its whole life, and keys leave once they cannot be needed.
 func TestRotationRefusesNoToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRing(t, &shelf{})
+		store := &shelf{}
+		r := newRing(t, store)
 		if err := r.Ensure(t.Context(), tokens.ES256); err != nil {
 			t.Fatal(err)
 		}
@@ -151,13 +199,13 @@ func TestRotationRefusesNoToken(t *testing.T) {
 		var alive []minted
 		seen := map[string]bool{}
 		for minute := range 400 {
+			next := nextOf(t, r, tokens.ES256)
+			if _, err := r.Key(next); err != nil || seen[next] {
+				t.Fatalf("minute %d: the next key is not published, or has signed: %v", minute, err)
+			}
 			if minute == 60 || minute == 120 {
-				next, err := r.Rotate(t.Context(), tokens.ES256)
-				if err != nil {
+				if err := r.Rotate(t.Context(), tokens.ES256, store.rotate); err != nil {
 					t.Fatal(err)
-				}
-				if _, err := r.Key(next); err != nil {
-					t.Errorf("a new key is not published before it signs: %v", err)
 				}
 			}
 			raw := sign(t, r, tokens.ES256)
@@ -166,7 +214,7 @@ func TestRotationRefusesNoToken(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen[kid] = true
-			if want := 1 + min(2, max(0, (minute-15)/60)); len(seen) != want {
+			if want := 1 + min(2, minute/60); len(seen) != want {
 				t.Fatalf("minute %d: %d keys have signed, want %d", minute, len(seen), want)
 			}
 			alive = append(alive, minted{raw, time.Now().Add(time.Hour)})
@@ -180,7 +228,7 @@ func TestRotationRefusesNoToken(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 		}
-		if set, err := r.JWKSet(); err != nil || len(set.Keys) != 1 {
+		if set, err := r.JWKSet(); err != nil || len(set.Keys) != 2 {
 			t.Errorf("%d keys are published in the end, %v", len(set.Keys), err)
 		}
 	})
@@ -249,11 +297,11 @@ func TestPrivateKeysAreNeverPublishedOrLogged(t *testing.T) {
 	}
 	var log strings.Builder
 	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	for _, k := range *r.keys.Load() {
+	for _, k := range r.keys.Load().all() {
 		logger.Info("key", "key", k)
 		logger.Info(fmt.Sprint(slog.AnyValue(k).Resolve()))
 	}
-	if strings.Contains(log.String(), "private") || len(log.String()) > 1000 {
+	if strings.Contains(log.String(), "private") || len(log.String()) > 2000 {
 		t.Errorf("log: %s", log.String())
 	}
 }
@@ -264,10 +312,7 @@ func TestES256IsDeterministicAndRaw(t *testing.T) {
 	if err := r.Ensure(t.Context(), tokens.ES256); err != nil {
 		t.Fatal(err)
 	}
-	k, err := r.active(tokens.ES256)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := r.keys.Load().chains[tokens.ES256].current(time.Now())
 	short := 0
 	for i := range 2000 {
 		input := []byte(fmt.Sprint(i))

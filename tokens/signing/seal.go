@@ -18,13 +18,16 @@ type Sealed struct {
 	Issuer    string    // whose key it is
 	Algorithm string    // ES256, RS256 or EdDSA
 	Replaces  string    // kid of the newest key before it; empty for the first
-	CreatedAt time.Time //
-	ActiveAt  time.Time // signs from then on, until a newer one does
+	CreatedAt time.Time // published from then on
+	ActiveAt  time.Time // signs from then on, until a newer one does; [Never] at first
 	Box       []byte    // nonce (24 bytes) and the sealed PKCS #8 key
 	// Withdrawn is the position of the terminal cut of its tokens, 0 while there is
 	// none. The revocation log says it, and nothing else: it is read, never written.
 	Withdrawn uint64
 }
+
+// Never is when a key becomes active that waits to be the next one.
+var Never = time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)
 
 // ErrUnseal: a stored key was sealed for another issuer or under another
 // key-encryption key, or was changed.
@@ -55,7 +58,11 @@ func (s sealer) seal(id, algorithm string, private crypto.Signer) ([]byte, error
 	return s.aead.Seal(nonce, nonce, der, s.bound(id, algorithm)), nil
 }
 
+// open returns a key that can sign, unless it was withdrawn: then nobody needs it.
 func (s sealer) open(stored Sealed) (*key, error) {
+	if stored.Withdrawn != 0 {
+		return &key{Sealed: stored}, nil
+	}
 	if stored.Issuer != s.issuer {
 		return nil, fmt.Errorf("%w: %s belongs to %s, and this is %s", ErrIssuer, stored.ID, stored.Issuer, s.issuer)
 	}
@@ -71,7 +78,7 @@ func (s sealer) open(stored Sealed) (*key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing key %s: %w", stored.ID, err)
 	}
-	return newKey(stored.ID, stored.Algorithm, private.(crypto.Signer), stored.ActiveAt)
+	return newKey(stored, private.(crypto.Signer))
 }
 
 // bound is what a sealed key belongs to, authenticated with it.

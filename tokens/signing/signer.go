@@ -3,7 +3,6 @@ package signing
 import (
 	"crypto"
 	"encoding/base64"
-	"time"
 
 	"github.com/imara/apikeys/tokens"
 )
@@ -23,12 +22,12 @@ func NewSigner(kid, algorithm string) (*Signer, error) {
 
 // SignerOf uses a key that is there. It must fit the algorithm.
 func SignerOf(kid, algorithm string, private crypto.Signer) (*Signer, error) {
-	k, err := newKey(kid, algorithm, private, time.Time{})
+	k, err := newKey(Sealed{ID: kid, Algorithm: algorithm}, private)
 	return &Signer{k}, err
 }
 
 // JWK is the public key.
-func (s *Signer) JWK() (tokens.JWK, error) { return tokens.NewJWK(s.key.id, s.key.public) }
+func (s *Signer) JWK() (tokens.JWK, error) { return tokens.NewJWK(s.key.ID, s.key.public) }
 
 // JWS returns the compact JWS of a payload under a header, both as they are given.
 func (s *Signer) JWS(header, payload []byte) (string, error) {
