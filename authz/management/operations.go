@@ -30,20 +30,6 @@ type Verifier struct {
 	EndedAt *time.Time `json:"ended_at,omitempty"`
 }
 
-// A SigningKey signs tokens.
-type SigningKey struct {
-	KeyID     string     `json:"kid"`
-	Algorithm string     `json:"algorithm" enum:"ES256,RS256,EdDSA"`
-	State     string     `json:"state" enum:"next,current,previous,withdrawn"`
-	ActiveAt  *time.Time `json:"active_at,omitempty" doc:"From when on it signed; not there for one that never did."`
-	Until     *time.Time `json:"until,omitempty" doc:"How long a previous one is published."`
-}
-
-// RotateSigningKey is the request for a new one.
-type RotateSigningKey struct {
-	Algorithm string `json:"algorithm"`
-}
-
 // AddAccountLink is the request for a link.
 type AddAccountLink struct {
 	Email string `json:"email"`
@@ -82,8 +68,6 @@ type InspectedToken struct {
 func (s *server) operationRoutes() {
 	register(s, route{id: "list-verifiers", method: "GET", path: "/verifiers", scope: "operator", action: "verifier.read", summary: "List who must confirm a revocation"}, s.listVerifiers, nil)
 	register(s, route{id: "end-verifier", method: "DELETE", path: "/verifiers/{verifier}", scope: "operator", action: "verifier.end", summary: "End a verifier's session, so that revocations wait for it no longer than its lease", status: 204}, s.endVerifier, nil)
-	register(s, route{id: "list-signing-keys", method: "GET", path: "/signing-keys", scope: "operator", action: "signing.read", summary: "List signing keys, the newest first"}, s.listSigningKeys, nil)
-	register(s, route{id: "rotate-signing-key", method: "POST", path: "/signing-keys", scope: "operator", action: "signing.rotate", summary: "Let the next signing key of an algorithm sign, and make another", status: 201}, s.rotateSigningKey, s.signingKeyRotated)
 	register(s, route{id: "create-account-link", method: "POST", path: "/account-links", scope: "operator", action: "account.link", summary: "Make a link with which a person chooses a password for the panel", status: 201}, s.createAccountLink, s.accountLinkMade)
 	register(s, route{id: "show-me", method: "GET", path: "/me", scope: "keys:read", action: "catalogue.read", summary: "Show for whom the token speaks"}, s.me, nil)
 	register(s, route{id: "inspect-token", method: "POST", path: "/tokens/inspect", scope: "keys:read", action: "catalogue.read", summary: "Verify a token, and say what it says"}, s.inspect, nil)
@@ -124,32 +108,6 @@ func (s *server) endVerifier(ctx context.Context, c call, in *struct {
 	Change
 }) (*nothing, error) {
 	return &nothing{}, s.Relay.EndVerifier(ctx, c.by, in.Verifier)
-}
-
-func (s *server) signingKeys() *answer[List[SigningKey]] {
-	list := &answer[List[SigningKey]]{Body: List[SigningKey]{Data: []SigningKey{}}}
-	for _, k := range s.Ring.Keys() {
-		list.Body.Data = append(list.Body.Data, SigningKey{k.ID, k.Algorithm, string(k.State), optional(k.ActiveAt.UTC()), optional(k.Until.UTC())})
-	}
-	return list
-}
-
-func (s *server) listSigningKeys(context.Context, call, *struct{ Caller }) (*answer[List[SigningKey]], error) {
-	return s.signingKeys(), nil
-}
-
-func (s *server) rotateSigningKey(ctx context.Context, c call, in *struct {
-	Terms
-	Body RotateSigningKey
-}) (*answer[List[SigningKey]], error) {
-	if err := s.Registry.RotateSigningKey(ctx, c.by, in.Body.Algorithm); err != nil {
-		return nil, err
-	}
-	return s.signingKeys(), nil
-}
-
-func (s *server) signingKeyRotated(context.Context, call, keys.Event) (*answer[List[SigningKey]], error) {
-	return s.signingKeys(), nil
 }
 
 func (s *server) createAccountLink(ctx context.Context, c call, in *struct {

@@ -59,6 +59,7 @@ var problems = []struct {
 	title  string
 	fix    string
 }{
+	{errKID, http.StatusNotFound, "signing_key_not_found", "There is no signing key with this kid", "List the signing keys for their kids."},
 	{keys.ErrNotFound, http.StatusNotFound, "not_found", "There is no such thing here", ""},
 	{keys.ErrNameTaken, http.StatusConflict, "name_taken", "An active key has this name", "Choose another name, or revoke the other key."},
 	{keys.ErrExists, http.StatusConflict, "already_exists", "It is there already", "Choose another."},

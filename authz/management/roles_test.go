@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens/signing"
 )
 
 // world has two organisations that are alike, and the operator's.
@@ -64,6 +65,7 @@ func newWorld(t *testing.T) *world {
 	}
 	for _, org := range []string{"org", "other"} {
 		w.ids[org]["preset"], w.ids[org]["resource"] = preset.ID, res.ID
+		w.ids[org]["kid"] = a.signingKey(signing.Current)
 	}
 	return w
 }

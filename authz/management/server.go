@@ -79,6 +79,7 @@ func (s *server) handler() http.Handler {
 	s.auditRoutes()
 	s.usageRoutes()
 	s.operationRoutes()
+	s.signingRoutes()
 	s.leakRoutes()
 	s.receiptRoutes()
 	s.webhookRoutes()
