@@ -188,8 +188,21 @@ func TestOperatorPages(t *testing.T) {
 	b.goes(chromedp.Click("section:first-of-type form button"))
 	b.says("Saved.", "Next", "Signs", "Previous", "may sign from")
 	b.accessible("signing-keys")
-	current := s.signingKey(signing.Current)
-	for action, target := range map[keys.Action]string{"signing.rotate": current} {
+	stolen := s.signingKey(signing.Current)
+	b.goes(chromedp.Click("li.current a"))
+	b.says(stolen, "the next key signs at once", "next signing key signs", "How often")
+	b.accessible("signing-key")
+	b.do(chromedp.SetValue("#reason", "found in a core dump"))
+	b.goes(chromedp.Click("button.danger"))
+	b.says("Withdrawn", "1 of 1 verifiers confirmed", "found in a core dump", "signing key withdrawn")
+	b.accessible("signing-key-withdrawn")
+	if answer := post("signing-keys/"+s.signingKey(signing.Next), url.Values{"reason": {strings.Repeat("x", 501)}}); answer.StatusCode != 422 {
+		t.Errorf("a reason that is too long: %d", answer.StatusCode)
+	}
+	if answer := post("signing-keys/2026-01-01-none", nil); answer.StatusCode != 404 {
+		t.Errorf("a key that is not there: %d", answer.StatusCode)
+	}
+	for action, target := range map[keys.Action]string{"signing.rotate": stolen, "signing.withdraw": stolen} {
 		events, err := s.registry.Events(t.Context(), "", keys.EventPage{Action: action})
 		if err != nil || len(events) != 1 || events[0].MemberID != "mem_org_operator_olga" || events[0].Target != target {
 			t.Errorf("%+v, %v", events, err)
@@ -258,7 +271,7 @@ func TestOperatorPagesForEveryRole(t *testing.T) {
 	s.age()
 	for name, session := range sessions {
 		for path, action := range map[string]keys.Action{"orgs": "organization.list", "orgs/acme": "organization.list", "resources": "catalogue.read", "resources/new": "resource.set",
-			"resources/" + catalogue[0].ID: "resource.set", "presets": "catalogue.read", "signing-keys": "signing.read", "verifiers": "verifier.read", "health": "verifier.read"} {
+			"resources/" + catalogue[0].ID: "resource.set", "presets": "catalogue.read", "signing-keys": "signing.read", "signing-keys/" + s.signingKey(signing.Current): "signing.read", "verifiers": "verifier.read", "health": "verifier.read"} {
 			if status, _ := s.get("/panel/admin/"+path, session); status != want(name, action, 200) {
 				t.Errorf("%s %s: %d", name, path, status)
 			}
@@ -274,6 +287,7 @@ func TestOperatorPagesForEveryRole(t *testing.T) {
 			{"orgs/acme/members/mem_acme_ann/link", "account.link", nil, 200},
 			{"presets", "preset.set", url.Values{"name": {"By " + name}, "scopes": {"alerts:read"}}, 303},
 			{"signing-keys", "signing.rotate", url.Values{"algorithm": {"ES256"}}, 303},
+			{"signing-keys/" + s.signingKey(signing.Next), "signing.withdraw", nil, 303},
 		} {
 			if answer := s.post("/panel/admin/"+row.path, session, "same-origin", row.form); answer.StatusCode != want(name, row.action, row.good) {
 				t.Errorf("%s posts %s: %d", name, row.path, answer.StatusCode)

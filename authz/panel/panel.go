@@ -147,6 +147,8 @@ func (p *panel) routes() (http.Handler, error) {
 		{"POST", "/admin/presets", p.staff(p.fresh(p.putPreset))},
 		{"GET", "/admin/signing-keys", p.staff(p.showSigningKeys)},
 		{"POST", "/admin/signing-keys", p.staff(p.fresh(p.rotateSigningKey))},
+		{"GET", "/admin/signing-keys/{kid}", p.staff(p.showSigningKey)},
+		{"POST", "/admin/signing-keys/{kid}", p.staff(p.fresh(p.withdrawSigningKey))},
 		{"GET", "/admin/verifiers", p.staff(p.showVerifiers)},
 		{"GET", "/admin/health", p.staff(p.showHealth)},
 		{"POST", "/csp-report", p.takeReport},
