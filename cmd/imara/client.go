@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,9 +105,68 @@ func (f *clientFlags) api(cmd *cobra.Command) (*api, error) {
 	}
 	// A redirect would take the token to another place.
 	plain := &http.Client{Timeout: f.timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	client := credentials.Client(context.WithValue(cmd.Context(), oauth2.HTTPClient, plain))
-	client.CheckRedirect = plain.CheckRedirect
+	ctx := context.WithValue(cmd.Context(), oauth2.HTTPClient, plain)
+	buy := func() (*oauth2.Token, error) { return credentials.Token(ctx) }
+	client := &http.Client{Transport: &renewing{buy: buy}, CheckRedirect: plain.CheckRedirect}
 	return &api{base: f.url + "/v1", client: client, timeout: f.timeout, header: http.Header{}}, nil
+}
+
+// renewing sends requests with a token. One that is refused it sends again with another:
+// since the token was bought its signing key may have been withdrawn, by a command such
+// as this one.
+type renewing struct {
+	buy   func() (*oauth2.Token, error)
+	mu    sync.Mutex
+	token *oauth2.Token
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (r *renewing) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Body != nil {
+		defer request.Body.Close() // each attempt reads a copy
+	}
+	token, err := r.other(nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := r.send(request, token)
+	once := request.Body != nil && request.GetBody == nil
+	if err != nil || response.StatusCode != http.StatusUnauthorized || once {
+		return response, err
+	}
+	if token, err = r.other(token); err != nil {
+		return response, nil // the refusal says more
+	}
+	response.Body.Close()
+	return r.send(request, token)
+}
+
+func (r *renewing) send(request *http.Request, token *oauth2.Token) (*http.Response, error) {
+	again := request.Clone(request.Context())
+	if request.GetBody != nil {
+		body, err := request.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		again.Body = body
+	}
+	token.SetAuthHeader(again)
+	return http.DefaultTransport.RoundTrip(again)
+}
+
+// other returns the token in use, unless it has ended or is the one that was refused;
+// then a new one.
+func (r *renewing) other(refused *oauth2.Token) (*oauth2.Token, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.token.Valid() && r.token != refused {
+		return r.token, nil
+	}
+	token, err := r.buy()
+	if err == nil {
+		r.token = token
+	}
+	return token, err
 }
 
 // api is the server as these flags reach it.

@@ -16,7 +16,7 @@ func TestDeployedCommandsExist(t *testing.T) {
 		"../../deploy/systemd/imara-gateway.service": regexp.MustCompile(`(?m)^ExecStart=\S+imara (.*)$`),
 		"../../deploy/compose/compose.yaml":          regexp.MustCompile(`(?m)^ +command: \[((?:serve|gateway).*)\]$`),
 		"../../deploy/docker/Dockerfile":             regexp.MustCompile(`(?m)^CMD \[(.*)\]$`),
-		"../../deploy/README.md":                     regexp.MustCompile(`(?m)^ +imara ((?:serve|gateway|restored|prove).*)$`),
+		"../../deploy/README.md":                     regexp.MustCompile(`(?m)^ +imara ((?:serve|gateway|restored|prove|signing-keys).*)$`),
 	}
 	found := 0
 	for path, pattern := range lines {

@@ -55,9 +55,8 @@ func (f *remote) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.idempotencyKey, "idempotency-key", "", "a change with the same key within a day is not made again")
 }
 
-// checked is a command whose flags are right. It shows an error as JSON if that is
-// wanted.
-func (f *remote) checked(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
+// run is a command that prints as --output says, errors too if that is JSON.
+func (f *remote) run(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
 		switch f.output {
 		case "json":
@@ -66,11 +65,18 @@ func (f *remote) checked(use, short string, args cobra.PositionalArgs, run func(
 		default:
 			return usage("--output is table, json or csv")
 		}
+		return f.fail(cmd, run(cmd, args))
+	}}
+}
+
+// checked is one whose flags say how to reach a server.
+func (f *remote) checked(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
+	return f.run(use, short, args, func(cmd *cobra.Command, args []string) error {
 		if err := f.check(); err != nil {
 			return err
 		}
-		return f.fail(cmd, run(cmd, args))
-	}}
+		return run(cmd, args)
+	})
 }
 
 // command is one that talks to the server.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -45,28 +43,8 @@ func TestTwoServersOneDatabase(t *testing.T) {
 	one := start(first)
 	two := start(second)
 	env := one.env()
-	gates := map[*child]string{one: address(t), two: address(t)}
-	for server, gate := range gates {
-		cmd := exec.Command("imara", "gateway", "--listen", gate, "--url", server.url, "--resource", "alerts="+env["API_AUDIENCE"], "--name", "gateway at "+server.url)
-		cmd.Env = os.Environ()
-		for name, value := range env {
-			if name != "IMARA_URL" {
-				cmd.Env = append(cmd.Env, name+"="+value)
-			}
-		}
-		var log bytes.Buffer
-		cmd.Stderr = &log
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-		if err := await("http://" + gate + "/readyz"); err != nil {
-			t.Fatalf("%v\n%s", err, log.String())
-		}
-	}
 	token := one.demoToken()
-	everywhere := []string{one.url + "/demo/alerts", two.url + "/demo/alerts", "http://" + gates[one] + "/verify/alerts", "http://" + gates[two] + "/verify/alerts"}
+	everywhere := []string{one.url + "/demo/alerts", two.url + "/demo/alerts", one.gateway(), two.gateway()}
 	for _, url := range everywhere {
 		if status, body, err := request(url, token); status != 200 {
 			t.Errorf("%s: %d %s %v", url, status, body, err)

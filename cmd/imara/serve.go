@@ -213,12 +213,31 @@ type program struct {
 	providers  []panel.Provider
 }
 
-// open wires the parts. It starts nothing.
-func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, err error) {
-	p = &program{issuer: f.issuer, logger: logger, gitHubKeys: f.gitHubKeys}
-	if p.providers, err = readProviders(f.sso); err != nil {
+// open wires the parts of a server. It starts nothing.
+func open(ctx context.Context, f serveFlags, logger *slog.Logger) (*program, error) {
+	providers, err := readProviders(f.sso)
+	if err != nil {
 		return nil, err
 	}
+	p, err := openParts(ctx, f, "server", logger)
+	if err != nil {
+		return nil, err
+	}
+	p.gitHubKeys, p.providers = f.gitHubKeys, providers
+	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry,
+		Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger,
+		ExaminationKey: p.master.derive("examination v1"),
+		RequireProof:   f.verifiers == requireProof})
+	if err != nil {
+		return nil, errors.Join(err, p.store.Close())
+	}
+	return p, nil
+}
+
+// openParts wires what a server has below its endpoints. Operators see it as what on
+// this machine. Without an issuer it is the one whose signing keys are in the store.
+func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logger) (p *program, err error) {
+	p = &program{issuer: f.issuer, logger: logger}
 	store, err := p.openStore(ctx, f)
 	if err != nil {
 		return nil, err
@@ -229,15 +248,20 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 		}
 	}()
 	p.store = store
+	if p.issuer == "" {
+		if p.issuer, err = issuerOf(ctx, store); err != nil {
+			return nil, err
+		}
+	}
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, err
 	}
-	publisher, err := openRedis(ctx, f.redisURL, f.issuer, p.master.derive("acknowledgement v1"), logger)
+	publisher, err := openRedis(ctx, f.redisURL, p.issuer, p.master.derive("acknowledgement v1"), logger)
 	if err != nil {
 		return nil, err
 	}
-	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: f.issuer, KEK: p.master.derive("key-encryption key v1"),
+	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: p.issuer, KEK: p.master.derive("key-encryption key v1"),
 		Store: authz.SigningStore(p.store), Logger: logger})
 	switch {
 	case errors.Is(err, signing.ErrIssuer):
@@ -248,17 +272,22 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (p *program, e
 		return nil, err
 	}
 	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
-		Name: "server " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
+		Name: what + " " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
 		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1")), SigningRing: authz.SigningRing(p.ring)})
-	if err != nil {
-		return nil, err
-	}
-	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry,
-		Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger,
-		ExaminationKey: p.master.derive("examination v1"),
-		RequireProof:   f.verifiers == requireProof})
 	return p, err
+}
+
+// issuerOf is whose store it is.
+func issuerOf(ctx context.Context, store *sqlstore.Store) (string, error) {
+	stored, err := store.SigningKeys(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case len(stored) == 0:
+		return "", usage("no server has run on this store: give --issuer")
+	}
+	return stored[0].Issuer, nil
 }
 
 // openStore reads the master key and opens the database that it belongs to.
