@@ -37,10 +37,10 @@ endif
 test: build tools
 	$(GO) vet ./...
 ifeq ($(RACE),yes)
-	CGO_ENABLED=1 $(GO) test -race -json ./... | $(GO) run ./cmd/testreport
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m -json ./... | $(GO) run ./cmd/testreport
 else
 	@echo "no C compiler found: the tests run without the race detector"
-	CGO_ENABLED=0 $(GO) test -json ./... | $(GO) run ./cmd/testreport
+	CGO_ENABLED=0 $(GO) test -timeout 30m -json ./... | $(GO) run ./cmd/testreport
 endif
 
 # Three minutes. Nothing else should run meanwhile.

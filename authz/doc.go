@@ -21,10 +21,22 @@
 //
 // # Revoke
 //
-// The change and its entry commit together; then [Relay.Confirm] waits for each
-// session that the database lists. An entry says which position a session must
-// reach; the session's own polls say which it has. One that stays silent for its
-// lease and a margin refuses every token since, so the wait is bounded.
+// The change and its entry commit together; then a wait begins for each session that the
+// database lists. An entry says which position a session must reach; the session's own
+// polls say which it has, with the head there, so that what was said of another history
+// counts for nothing. One that stays silent for its lease and a margin refuses every token
+// since, so the wait is bounded.
+//
+// The wait belongs to the server: [Relay.Confirm] and [Relay.Reached] watch it, and one
+// goroutine settles all waits of a process. What is known is stored after half a second, so
+// that whoever takes the wait over goes on with that; what is settled is stored, read back
+// and only then answered, so that two servers say the same. When nobody knows who had to
+// confirm, a receipt says that every lease has ended, and no number. Receipts are committed
+// without waiting for the disk, since both halves of what a crash of the machine may leave
+// are true; waiting would double what a revocation costs.
+//
+// A session whose key may no longer follow ends in the transaction that says so. No lease of
+// it is renewed after that, so a wait counts its lease from there.
 //
 // A round reads the log's tip every 200 ms, and at once after a commit of this
 // process. What a round finds is complete as of the moment before it read: that
@@ -42,8 +54,8 @@
 // session names the server through which it follows, or Redis. A server reports
 // there what those who follow through it have applied, so that a revocation at
 // another can count them, and beats once a second. It retires whoever is silent
-// for two leases: its own, servers that no longer beat, and whoever they left behind.
-// Who may accept a stale view stays listed for as long after its cut.
+// for two leases: its own, servers that no longer beat, and whoever they left behind. Whoever
+// was ended stays listed until its lease, or what its owner lets it accept, has passed since.
 // A verifier that moves to another server is taken over by it.
 //
 // With Redis each server also publishes: package redisfeed has that protocol.

@@ -10,7 +10,9 @@
 // transaction: a cut if tokens that exist must die, a touch if servers need only
 // read the key again. The [Store] has one method that changes a key, and that
 // method takes the entry; there is no way to save a key without one. A change
-// that cuts returns a [Receipt] once no verifier accepts an older token.
+// that cuts returns a [Receipt]: settled once no verifier accepts an older token, waiting when
+// the actor does not wait that long. What is so already appends nothing, and has the receipt
+// of the cut that made it so.
 //
 // # Exact limits
 //
