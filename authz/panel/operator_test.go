@@ -504,7 +504,7 @@ func TestWhatIsDoneIsSaid(t *testing.T) {
 	c := changes()["suspend"]
 	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_reports", Name: "reports", Via: "elsewhere", Lease: time.Second, AcceptStale: 5 * time.Minute, JoinedAt: time.Now()}, nil))
 	answer := s.post(c.path, c.session, "same-origin", c.form)
-	if _, page := s.get(answer.Header.Get("Location"), c.session); !strings.Contains(page, "their owners let them go on accepting") {
+	if _, page := s.get(answer.Header.Get("Location"), c.session); !strings.Contains(page, "for as long as their owners let them") {
 		t.Errorf("a waiver is hidden: %s", answer.Header.Get("Location"))
 	}
 }
