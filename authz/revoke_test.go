@@ -346,8 +346,8 @@ func TestTokenOfALaggingServerIsDeadOnArrival(t *testing.T) {
 	})
 }
 
-// TestVerifierOutlivesTheCutOfItsOwnToken: its key is suspended and resumed, which
-// kills the access token that it polls with; it gets another at once.
+// TestVerifierOutlivesTheCutOfItsOwnToken: its key is suspended, which ends its session and
+// the access token that it polls with; when the key is resumed it joins again by itself.
 func TestVerifierOutlivesTheCutOfItsOwnToken(t *testing.T) {
 	s := newHouse(t).start(0)
 	api := s.follow("api", 5*time.Second)
@@ -358,6 +358,7 @@ func TestVerifierOutlivesTheCutOfItsOwnToken(t *testing.T) {
 	if _, err := s.registry.Resume(context.Background(), keys.Program("test"), "operator", api.key.Key.ID); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "it verifies again", func() bool { _, err := api.Verify(raw); return err == nil })
 	before := api.feed.Revocations().Watermark()
 	c := s.demoKey()
 	if _, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, ""); err != nil || receipt.State != keys.Confirmed {

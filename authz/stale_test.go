@@ -37,7 +37,7 @@ func TestReceiptTellsOfAWaiver(t *testing.T) {
 	if _, err := waiving.Verify(early); !errors.Is(err, tokens.ErrRevoked) {
 		t.Errorf("revoked before it was cut off: %v", err)
 	}
-	eventually(t, "the server finds it silent", func() bool { return strings.Contains(h.log.String(), "it may still accept") })
+	eventually(t, "the server finds it silent", func() bool { return strings.Contains(h.log.String(), "verifier is retired") })
 	if sessions, err := s.store.Sessions(context.Background()); err != nil || len(sessions) != 2 {
 		t.Errorf("it may accept, and is not listed: %+v, %v", sessions, err)
 	}

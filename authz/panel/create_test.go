@@ -489,7 +489,7 @@ func TestSuspendAndResume(t *testing.T) {
 	b.accessible("suspend")
 	b.do(chromedp.SendKeys("#reason", "on holiday"))
 	b.goes(chromedp.Click("button.danger"))
-	b.says("Saved.", "Suspended", "It keeps its slot.")
+	b.says("Older tokens are refused", "Suspended", "It keeps its slot.")
 	b.accessible("key-suspended")
 	events, err := s.registry.Events(t.Context(), "acme", keys.EventPage{Action: "key.suspend"})
 	if err != nil || len(events) != 1 || events[0].Reason != "on holiday" {
