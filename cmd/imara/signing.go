@@ -104,6 +104,9 @@ func signingWithdraw(f *remote) *cobra.Command {
 			if err := f.confirmWithdrawal(cmd, args[0]); err != nil {
 				return err
 			}
+			if !f.quiet && !f.json && !f.dryRun {
+				fmt.Fprintln(cmd.ErrOrStderr(), "Waiting until every verifier has confirmed, or its lease has ended.")
+			}
 			done, err := p.withdraw(cmd.Context(), args[0], reason, f.dryRun)
 			if err != nil {
 				return noSigningKey(args[0], err)

@@ -158,3 +158,21 @@ func TestWithdrawBesideRunningServers(t *testing.T) {
 		return !strings.Contains(out, "command on") && strings.Contains(out, "gateway at")
 	})
 }
+
+// TestWithdrawWithoutAServerWaitsForLeases: verifiers follow a server that was stopped;
+// none of them accepts anything when the command returns.
+func TestWithdrawWithoutAServerWaitsForLeases(t *testing.T) {
+	server := serveDemo(t, t.TempDir(), address(t))
+	gate, token := server.gateway(), server.demoToken()
+	accepted(t, gate, token, true)
+	if err := server.stop(); err != nil {
+		t.Fatal(err)
+	}
+	code, out, talk := server.imara("", "signing-keys", "withdraw", kidOf(t, token), "--data", server.dir, "--yes")
+	if code != 0 || !strings.Contains(out, "1 of 2 verifiers confirmed") || !strings.Contains(out, "the leases of the others have ended") {
+		t.Errorf("%d %s %s", code, out, talk)
+	}
+	if status, body, err := request(gate, token); err != nil || status != 503 {
+		t.Errorf("%d %s %v", status, body, err)
+	}
+}
