@@ -304,7 +304,8 @@ func (f *Feed) call(ctx context.Context, method, path string, body []byte, answe
 	reason, _ := io.ReadAll(io.LimitReader(response.Body, 1024))
 	err = fmt.Errorf("%s: status %d: %q", path, response.StatusCode, reason)
 	switch response.StatusCode {
-	case http.StatusConflict, http.StatusUpgradeRequired, http.StatusTooManyRequests:
+	case http.StatusConflict, http.StatusUnprocessableEntity, http.StatusUpgradeRequired,
+		http.StatusTooManyRequests:
 		return &refusal{err, retryAfter(response.Header)}
 	}
 	return err

@@ -123,11 +123,11 @@ func TestRefusedJoinIsNotRepeatedEarly(t *testing.T) {
 			return func(httpfeed.Join) (int, string, any) { return status, after, map[string]string{"error": "no"} }
 		}
 		d := &door{answers: []func(httpfeed.Join) (int, string, any){answer(409, "7"),
-			answer(429, "30"), answer(426, ""), answer(429, "9999"), answer(503, "20"), joined}}
+			answer(429, "30"), answer(426, ""), answer(422, ""), answer(429, "9999"), answer(503, "20"), joined}}
 		feed := d.feed(t, io.Discard)
-		for i, wait := range []time.Duration{0, 7 * time.Second, 30 * time.Second, time.Minute, time.Minute, 0} {
+		for i, wait := range []time.Duration{0, 7 * time.Second, 30 * time.Second, time.Minute, time.Minute, time.Minute, 0} {
 			begun := time.Now()
-			if _, err := feed.Join(t.Context(), ""); (err == nil) != (i == 5) || time.Since(begun) != wait {
+			if _, err := feed.Join(t.Context(), ""); (err == nil) != (i == 6) || time.Since(begun) != wait {
 				t.Errorf("join %d: after %v, want %v: %v", i, time.Since(begun), wait, err)
 			}
 		}
