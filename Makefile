@@ -16,9 +16,9 @@ run: build
 # What the tests run beside Go: bash and curl for the README's snippets, git for
 # imara scan, a real Postgres, Redis and Chromium, Node for a verifier in another
 # language, and axe, which checks the panel for accessibility and comes with npm.
-# Debian keeps Postgres off the PATH.
+# Debian keeps Postgres off the PATH. Caddy, nginx and HAProxy are put in front.
 tools:
-	@missing=; for tool in bash curl git chromium npm; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
+	@missing=; for tool in bash curl git chromium npm caddy nginx haproxy; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
 	command -v node >/dev/null 2>&1 || missing="$$missing nodejs"; \
 	command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v redis-server >/dev/null 2>&1 || missing="$$missing redis-server"; \

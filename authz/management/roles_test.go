@@ -63,7 +63,12 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	session := keys.Session{ID: "ver_silent", Name: "silent", Via: "ver_elsewhere", Lease: time.Second, JoinedAt: time.Now()}
+	if err := a.store.Join(ctx, session, nil); err != nil {
+		t.Fatal(err)
+	}
 	for _, org := range []string{"org", "other"} {
+		w.ids[org]["verifier"] = session.PublicID()
 		w.ids[org]["preset"], w.ids[org]["resource"] = preset.ID, res.ID
 		w.ids[org]["kid"] = a.signingKey(signing.Current)
 	}

@@ -117,6 +117,38 @@ var cuttingRoutes = []struct {
 	{"plan without access", "POST", "/v1/orgs/ORG/plan", `{"plan":"Free"}`},
 }
 
+// A cut is a request of a cutting route, ready to be sent.
+type cut struct{ name, method, path, authorization, contentType, body string }
+
+// cuts makes a key for each cutting route, and the request that cuts what it has.
+func (c *child) cuts() (list []cut) {
+	t := c.t
+	t.Helper()
+	operator := "Bearer " + c.operatorToken()
+	free := do("POST", c.url+"/v1/orgs", "application/json", operator, `{"name":"Free soon","plan":"Starter"}`)
+	var organization management.Organization
+	if err := json.Unmarshal([]byte(free.body), &organization); err != nil || free.status != 201 {
+		t.Fatalf("%d %s", free.status, free.body)
+	}
+	for i, route := range cuttingRoutes {
+		body := fmt.Sprintf(`{"name":"cut %d","scopes":["alerts:read","incidents:read"]}`, i)
+		r := do("POST", c.url+"/v1/orgs/org_demo/keys", "application/json", operator, body)
+		var created management.KeyWithSecret
+		if err := json.Unmarshal([]byte(r.body), &created); err != nil || r.status != 201 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		token, _ := c.tokenFor(created.Key.ClientID, created.Secret.Value)
+		fill := strings.NewReplacer("KEY", created.Key.ID, "CREDENTIAL", created.Secret.ID,
+			"SECRET", created.Secret.Value, "TOKEN", token, "ORG", organization.ID).Replace
+		q := cut{route.name, route.method, fill(route.path), operator, "application/json", fill(route.body)}
+		if strings.HasPrefix(q.path, "/oauth2/") {
+			q.authorization, q.contentType = basic(created.Key.ClientID, created.Secret.Value), "application/x-www-form-urlencoded"
+		}
+		list = append(list, q)
+	}
+	return list
+}
+
 // TestEveryCuttingRouteOutlastsASilentVerifier: default lease, the real listener, one
 // verifier that was killed. Each route that cuts answers with success, and its
 // connection is good afterwards.
@@ -124,50 +156,28 @@ func TestEveryCuttingRouteOutlastsASilentVerifier(t *testing.T) {
 	t.Parallel()
 	server := serveDemo(t, t.TempDir(), address(t))
 	operator := "Bearer " + server.operatorToken()
-	free := do("POST", server.url+"/v1/orgs", "application/json", operator, `{"name":"Free soon","plan":"Starter"}`)
-	var organization management.Organization
-	if err := json.Unmarshal([]byte(free.body), &organization); err != nil || free.status != 201 {
-		t.Fatalf("%d %s", free.status, free.body)
-	}
-	type request struct{ path, authorization, contentType, body string }
-	var requests []request
-	for i, route := range cuttingRoutes {
-		body := fmt.Sprintf(`{"name":"cut %d","scopes":["alerts:read","incidents:read"]}`, i)
-		r := do("POST", server.url+"/v1/orgs/org_demo/keys", "application/json", operator, body)
-		var created management.KeyWithSecret
-		if err := json.Unmarshal([]byte(r.body), &created); err != nil || r.status != 201 {
-			t.Fatalf("%d %s", r.status, r.body)
-		}
-		token, _ := server.tokenFor(created.Key.ClientID, created.Secret.Value)
-		fill := strings.NewReplacer("KEY", created.Key.ID, "CREDENTIAL", created.Secret.ID,
-			"SECRET", created.Secret.Value, "TOKEN", token, "ORG", organization.ID).Replace
-		q := request{fill(route.path), operator, "application/json", fill(route.body)}
-		if strings.HasPrefix(q.path, "/oauth2/") {
-			q.authorization, q.contentType = basic(created.Key.ClientID, created.Secret.Value), "application/x-www-form-urlencoded"
-		}
-		requests = append(requests, q)
-	}
+	requests := server.cuts()
 	silentGateway(t, server)
 	var all sync.WaitGroup
-	for i, route := range cuttingRoutes {
-		q, line := requests[i], dial(t, server.url)
+	for _, q := range requests {
+		line := dial(t, server.url)
 		all.Go(func() {
-			r := line.do(route.method, q.path, q.authorization, q.contentType, q.body)
+			r := line.do(q.method, q.path, q.authorization, q.contentType, q.body)
 			var answer struct{ Receipt *authz.Receipt }
 			json.Unmarshal([]byte(r.body), &answer)
 			receipt := answer.Receipt
 			switch {
 			case r.status != 200 && r.status != 204:
-				t.Errorf("%s: %d %s", route.name, r.status, r.body)
+				t.Errorf("%s: %d %s", q.name, r.status, r.body)
 			case strings.Contains(q.path, "leaks"), strings.HasPrefix(q.path, "/oauth2/"):
 			case receipt == nil || receipt.State != "lease_ended" || *receipt.Confirmed != 1 || *receipt.Total != 2:
-				t.Errorf("%s: receipt %+v in %s", route.name, receipt, r.body)
+				t.Errorf("%s: receipt %+v in %s", q.name, receipt, r.body)
 			}
 			if r := line.do("GET", "/readyz", operator, "", ""); r.status != 200 {
-				t.Errorf("%s: the connection afterwards: %d %s", route.name, r.status, r.body)
+				t.Errorf("%s: the connection afterwards: %d %s", q.name, r.status, r.body)
 			}
 			if r := line.do("GET", "/v1/orgs/org_demo/keys", operator, "", ""); r.status != 200 {
-				t.Errorf("%s: the connection afterwards: %d %s", route.name, r.status, r.body)
+				t.Errorf("%s: the connection afterwards: %d %s", q.name, r.status, r.body)
 			}
 		})
 	}
