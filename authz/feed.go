@@ -97,7 +97,7 @@ func (r *Relay) admits(session keys.Session, replaces string) keys.AdmitSession 
 		case len(silent) > room:
 			end = silent[:len(silent)-room]
 		}
-		if live*5 >= k.MaxSessions()*4 {
+		if k.Crowded(live) {
 			r.Logger.Warn("a key has nearly as many verifiers as it may have", "client_id", k.ClientID, "live", live, "limit", k.MaxSessions())
 		}
 		return end, nil

@@ -228,6 +228,17 @@ func TestVerifierThatLeavesDuringARevokeIsNotWaitedFor(t *testing.T) {
 	network.set(true)
 	// Its poll may still be in flight on the server; only its absence is sure.
 	done := s.beginRevoke(c)
+	eventually(t, "it is waited for", func() bool {
+		for _, w := range s.relay.waits.list() {
+			s.relay.waits.mu.Lock()
+			total := w.seen.Total
+			s.relay.waits.mu.Unlock()
+			if total == 2 {
+				return true
+			}
+		}
+		return false
+	})
 	network.set(false)
 	api.stop()
 	if receipt := <-done; receipt.State != keys.Confirmed || receipt.Total != 2 {

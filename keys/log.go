@@ -39,8 +39,9 @@ type Log interface {
 	RestoredWaited(ctx context.Context, position uint64) error
 
 	// Join stores a session. From its commit on, revocations wait for it. The session of a
-	// client is admitted by admit, with the client's key and its sessions as they stand
-	// then; those that it returns end with the same commit, with an error nothing is stored.
+	// client is admitted by admit, with the client's key as it stands then, and its sessions
+	// if they are [Key.Crowded]; those that it returns end with the same commit, with an error
+	// nothing is stored.
 	// [ErrNotFound] when there is no such client.
 	Join(ctx context.Context, s Session, admit AdmitSession) error
 	// Strays returns sessions whose keys may not follow the log at time t.

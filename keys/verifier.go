@@ -74,6 +74,9 @@ func (k *Key) MaxLease() time.Duration {
 	return DefaultMaxLease
 }
 
+// Crowded tells whether so many sessions are nearly as many as the key may have.
+func (k *Key) Crowded(sessions int) bool { return (sessions+1)*5 >= k.MaxSessions()*4 }
+
 // follows tells whether the key may follow the revocation log at time t.
 func (k *Key) follows(t time.Time) bool {
 	return k.usable(t) == nil && slices.Contains(k.Scopes, FeedScope)

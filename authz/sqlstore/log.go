@@ -209,20 +209,27 @@ func (s *Store) Join(ctx context.Context, session keys.Session, admit keys.Admit
 		return s.fail(insertSession(ctx, s.write, session))
 	}
 	return s.apart(ctx, func(tx *sql.Tx) error {
+		var organizationID string
+		var count int
+		if err := tx.QueryRowContext(ctx, `SELECT organization_id FROM keys WHERE client_id = $1`, session.ClientID).Scan(&organizationID); err != nil {
+			return err
+		}
+		// Whoever takes from the key the right to follow holds its organisation too.
+		if _, err := organization(ctx, tx, organizationID, s.lock); err != nil {
+			return err
+		}
 		k, err := clientKey(ctx, tx, session.ClientID)
 		if err != nil {
 			return err
 		}
-		// Whoever takes from the key the right to follow holds its organisation too.
-		if _, err := organization(ctx, tx, k.OrganizationID, s.lock); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM sessions WHERE client_id = $1`, session.ClientID).Scan(&count); err != nil {
 			return err
 		}
-		if k, err = clientKey(ctx, tx, session.ClientID); err != nil {
-			return err
-		}
-		others, err := sessionsOf(ctx, tx, session.ClientID)
-		if err != nil {
-			return err
+		var others []keys.Session
+		if k.Crowded(count) {
+			if others, err = sessionsOf(ctx, tx, session.ClientID); err != nil {
+				return err
+			}
 		}
 		end, err := admit(k, others)
 		if err != nil {

@@ -309,6 +309,9 @@ func (m *Memory) Join(_ context.Context, s keys.Session, admit keys.AdmitSession
 				others = append(others, x)
 			}
 		}
+		if !k.Crowded(len(others)) {
+			others = nil
+		}
 		end, err := admit(*k, others)
 		if err != nil {
 			return err

@@ -223,7 +223,16 @@ func sessionsEnd(t *testing.T, s *suite) {
 	session := func(id string) keys.Session {
 		return keys.Session{ID: id, Name: id, ClientID: k.ClientID, Via: "ver_server", Lease: time.Second, JoinedAt: now()}
 	}
-	s.must(s.Join(s.ctx, session("ver_1"), func(keys.Key, []keys.Session) ([]keys.Session, error) { return nil, nil }))
+	k.Verifier.Sessions = 2
+	_, _, err := s.ChangeKey(s.ctx, "org_1", k.ID, func(_ keys.Organization, _ int, stored *keys.Key) (keys.Entry, error) {
+		stored.Verifier = k.Verifier
+		return touch(k), nil
+	})
+	s.must(err)
+	s.must(s.Join(s.ctx, session("ver_1"), func(_ keys.Key, others []keys.Session) ([]keys.Session, error) {
+		s.same(len(others), 0)
+		return nil, nil
+	}))
 	begin := s.tip()
 	s.must(s.Join(s.ctx, session("ver_2"), func(_ keys.Key, others []keys.Session) ([]keys.Session, error) { return others, nil }))
 	entries := s.after(begin)
