@@ -241,7 +241,8 @@ func keysRotate(f *remote) *cobra.Command {
 			request.OldEnds = "now"
 		} else if cmd.Flags().Changed("overlap") {
 			if request.OldEnds = "now"; overlap > 0 {
-				request.OldEnds = time.Now().Add(time.Duration(overlap)).UTC().Format(time.RFC3339)
+				// Not earlier than asked for: it has whole seconds.
+				request.OldEnds = time.Now().Add(time.Duration(overlap) + time.Second).UTC().Format(time.RFC3339)
 			}
 		}
 		var rotated management.KeyWithSecret

@@ -175,7 +175,7 @@ func (f *remote) cut(cmd *cobra.Command, a *api, method, path string, request, a
 	if err == nil {
 		location = header.Get("Location")
 	}
-	if err != nil || *receipt == nil || (*receipt).State != string(keys.Waiting) || location == "" {
+	if err != nil || *receipt == nil || (*receipt).State != string(keys.Waiting) {
 		return err
 	}
 	if !f.quiet && !f.json {
@@ -187,6 +187,9 @@ func (f *remote) cut(cmd *cobra.Command, a *api, method, path string, request, a
 
 // await asks for a receipt until it is settled.
 func (a *api) await(ctx context.Context, location string, receipt **authz.Receipt) error {
+	if (*receipt).State != string(keys.Waiting) {
+		return nil
+	}
 	base, err := url.Parse(a.base)
 	if err != nil {
 		return err
