@@ -48,7 +48,7 @@ func main() {
 	reason := "the story ends"
 	revoked := must(client.RevokeKeyWithResponse(ctx, org, created.Key.ID, nil, imara.Reason{Reason: &reason}))
 	receipt := body(revoked.JSON200, revoked.ApplicationProblemJSONDefault).Receipt
-	fmt.Printf("revoked, %s by %d of %d\n", receipt.State, receipt.Confirmed, receipt.Total)
+	fmt.Printf("revoked, %s by %d of %d\n", receipt.State, *receipt.Confirmed, *receipt.Total)
 	fmt.Println("the API answers", call(token))
 
 	action := "key.revoke"
