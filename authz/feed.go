@@ -61,7 +61,7 @@ func (r *Relay) join(
 	} else if own == "" {
 		return httpfeed.Joined{}, errNotFollowing
 	}
-	if err := r.Log.Join(ctx, session, r.admits(session, join.Replaces)); err != nil {
+	if err := r.enroll(ctx, session, join.Replaces); err != nil {
 		return httpfeed.Joined{}, err
 	}
 	if join.Over == "" {
@@ -81,6 +81,18 @@ func (r *Relay) join(
 		joined.AckKey, err = r.Publisher.AckKey(session.ID)
 	}
 	return joined, err
+}
+
+// enroll stores a session, when its turn comes: a fleet that joins at once would time out in
+// the store.
+func (r *Relay) enroll(ctx context.Context, session keys.Session, replaces string) error {
+	select {
+	case r.joins <- struct{}{}:
+		defer func() { <-r.joins }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return r.Log.Join(ctx, session, r.admits(session, replaces))
 }
 
 // admits decides about a session that replaces another, with the store's word on its key

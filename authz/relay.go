@@ -52,10 +52,11 @@ type Relay struct {
 	reporting chan struct{}    // wakes the reporter
 	committed chan keys.Commit // for the publisher
 	waits     *waits
-	stop      func()       // tells those who wait that the server ends
-	retired   atomic.Bool  // our own session has ended, says the store
-	deaf      atomic.Bool  // acknowledgements cannot be read from Redis
-	waiverAt  atomic.Int64 // when a session with a waiver was last listed, in microseconds
+	joins     chan struct{} // how many are stored at once: the others queue here, not in the store
+	stop      func()        // tells those who wait that the server ends
+	retired   atomic.Bool   // our own session has ended, says the store
+	deaf      atomic.Bool   // acknowledgements cannot be read from Redis
+	waiverAt  atomic.Int64  // when a session with a waiver was last listed, in microseconds
 	// snapshots is held by who uses the two below.
 	snapshots    chan struct{}
 	snapshotAt   time.Time
@@ -91,6 +92,7 @@ func NewRelay(config RelayConfig) *Relay {
 	return &Relay{
 		RelayConfig: config,
 		waits:       waits,
+		joins:       make(chan struct{}, 4),
 		stop:        sync.OnceFunc(func() { close(waits.stopping) }),
 		revocations: tokens.NewRevocations(config.Lease),
 		changes:     tokens.NewPositions(),
