@@ -104,6 +104,7 @@ func TestVerifierInAnotherLanguageKeepsThePromise(t *testing.T) {
 	if status := node.decides(url, other); status != 401 {
 		t.Errorf("a token of another API: %d", status)
 	}
+	node.survivesAStolenKey(url)
 	if _, err := s.store.Append(t.Context(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Session(ready[2])}); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +122,33 @@ func TestVerifierInAnotherLanguageKeepsThePromise(t *testing.T) {
 	if err := node.cmd.Wait(); err != nil || len(s.followers()) != 0 {
 		t.Errorf("%v, left behind: %v", err, s.unproved())
 	}
+}
+
+// survivesAStolenKey withdraws the key that signs: no token of it is accepted any more,
+// and none of the next one is refused.
+func (f *foreign) survivesAStolenKey(url string) {
+	f.t.Helper()
+	c := f.demoKey()
+	stolen := f.running.token(c)
+	seen, err := tokens.Inspect(stolen)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	receipt, err := f.registry.WithdrawSigningKey(context.Background(), keys.Program("test"), seen.Header.KeyID, "stolen")
+	if err != nil || receipt.State != keys.Confirmed {
+		f.t.Fatalf("%+v, %v", receipt, err)
+	}
+	if status := f.decides(url, stolen); status != 401 {
+		f.t.Errorf("signed by a key that was withdrawn: %d", status)
+	}
+	fresh := f.running.token(c)
+	eventually(f.t, "the next key is known", func() bool {
+		status := f.decides(url, fresh)
+		if status == 401 {
+			f.t.Fatal("a good token is refused, not unknown, while the next key is not known")
+		}
+		return status == 200
+	})
 }
 
 // mutants of that verifier, and rules of which each breaks one at least.

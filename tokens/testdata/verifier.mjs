@@ -72,6 +72,7 @@ function claimsOf(payload) {
 // JWKSet finds keys by kid. Each is of one algorithm.
 class JWKSet {
   constructor(document) {
+    this.fetched = Date.now()
     this.keys = new Map()
     for (const jwk of document.keys) {
       if (!(jwk.alg in algorithms) || (jwk.use && jwk.use !== 'sig')) continue
@@ -82,27 +83,37 @@ class JWKSet {
   }
 }
 
+const day = 24 * 3600e3 // ms
+
 // Tokens of one issuer for one audience. What is found of text and signature is kept.
 class Tokens {
   constructor(issuer, audience, jwks) {
-    Object.assign(this, { issuer, audience, jwks, seen: new Map(), unknownKid: () => {} })
+    // asking: how many times a signing key was cut or touched and the set is not there again.
+    Object.assign(this, { issuer, audience, jwks, asking: 0, seen: new Map(), unknownKid: () => {} })
   }
 
-  // read returns kid and claims of a token that is good but for the revocations, or null.
+  // read returns kid and claims of a token that is good but for the revocations, null for
+  // one that is not, and undefined while its signing key is not known.
   read(raw) {
+    if (Date.now() - this.jwks.fetched > day) return undefined
     let token = this.seen.get(raw)
     if (!token) {
-      if ((token = this.parse(raw)) === null) return null
+      if (!(token = this.parse(raw))) return token
       if (this.seen.size >= 10000) this.seen.clear()
       this.seen.set(raw, token)
     }
-    if (!this.jwks.keys.has(token.kid)) return null
+    if (!this.jwks.keys.has(token.kid)) return this.missing()
     const { claims } = token
     const now = Date.now() / 1000
     if (right('issuer') && claims.iss !== this.issuer) return null
     if (right('audience') && !claims.aud.includes(this.audience)) return null
     if (right('expiry') && now >= claims.exp + leeway) return null
     return now + leeway < claims.iat ? null : token
+  }
+
+  missing() {
+    this.unknownKid()
+    return this.asking ? undefined : null
   }
 
   parse(raw) {
@@ -113,8 +124,8 @@ class Tokens {
     if (right('type') && !/^(application\/)?at\+jwt$/i.test(header.typ)) return null
     if (typeof header.kid !== 'string' || !/^[\w-]{1,64}$/.test(header.kid)) return null
     const known = this.jwks.keys.get(header.kid)
-    if (!known) this.unknownKid()
-    if (!known || known.alg !== header.alg) return null
+    if (!known) return this.missing()
+    if (known.alg !== header.alg) return null
     const signed = Buffer.from(raw.slice(0, raw.lastIndexOf('.')))
     if (right('signature') && !algorithms[known.alg](signed, known.key, signature)) return null
     const claims = claimsOf(payload.toString())
@@ -197,7 +208,7 @@ const remembered = new Map() // by the mutant that keeps verdicts
 function decide(tokens, view, raw) {
   if (remembered.has(raw)) return remembered.get(raw)
   const token = tokens.read(raw)
-  const verdict = token ? view.decide(token) : 'refuse'
+  const verdict = token ? view.decide(token) : token === null ? 'refuse' : 'unknown'
   if (!right('cache') && verdict !== 'unknown') remembered.set(raw, verdict)
   return verdict
 }
@@ -313,6 +324,7 @@ class Feed {
         pause = Math.min(2 * pause, 1000)
       } else {
         head = view.page(poll.body, sent) ?? head
+        if (poll.body.entries.some((e) => e.subject.startsWith('k:'))) this.keysChanged()
         wait = Math.min(1000, this.lease / 4)
         pause = 25
         if (view.complete && this.view !== view) {
@@ -357,14 +369,25 @@ async function serve() {
   const { IMARA_ISSUER: issuer, IMARA_CLIENT_ID: clientId, IMARA_CLIENT_SECRET: secret, API_AUDIENCE: audience } = process.env
   const lease = Number(process.env.LEASE_MS || 10000)
   const tokens = new Tokens(issuer, audience, await published(issuer))
-  let fetched = Date.now()
+  let tried = Date.now()
   const refresh = async (oldest) => {
-    if (Date.now() - fetched < oldest) return
-    fetched = Date.now()
-    try { tokens.jwks = await published(issuer) } catch (error) { console.error(String(error)) }
+    if (Date.now() - tried < oldest) return false
+    tried = Date.now()
+    try {
+      tokens.jwks = await published(issuer)
+      return true
+    } catch (error) {
+      console.error(String(error))
+      return false
+    }
   }
   setInterval(refresh, 60000, 300000)
   tokens.unknownKid = () => refresh(10000)
+  const keysChanged = async () => {
+    tokens.asking++
+    while (!await refresh(0)) await sleep(250)
+    tokens.asking--
+  }
 
   const server = http.createServer((request, response) => {
     const raw = /^Bearer +(.*)$/i.exec(request.headers.authorization ?? '')?.[1]
@@ -375,7 +398,7 @@ async function serve() {
     }
   })
   const feed = new Feed({
-    issuer, clientId, secret, lease, name: `node ${mutant || 'verifier'}`,
+    issuer, clientId, secret, lease, keysChanged, name: `node ${mutant || 'verifier'}`,
     ready: (session, unproved) => {
       const { address, port } = server.address()
       console.log(`ready http://${address}:${port}/ ${session} ${unproved.join(' ')}`)
