@@ -367,23 +367,33 @@ func TestFleetThatRejoinsAtOnceIsCheap(t *testing.T) {
 	h := newHouse(t)
 	counted := &countedSnapshots{Store: h.sql}
 	h.store = counted
-	s := h.start(0)
+	s := h.start(time.Minute) // its own view must not end on a machine that has no time
 	c := s.candidate()
 	joins := make([]httpfeed.Join, size)
 	answers := make([]answer, size)
-	atOnce := func() (took time.Duration) {
+	// atOnce sends all joins, and again what finds the store too busy, as verifiers do.
+	atOnce := func(want int) time.Duration {
 		begun := time.Now()
-		var all sync.WaitGroup
-		for i := range joins {
-			all.Go(func() { answers[i] = c.sends("POST", "/feed/sessions", joins[i]) })
+		for try := 0; try < 10; try++ {
+			var all sync.WaitGroup
+			for i := range joins {
+				if answers[i].status != want {
+					all.Go(func() { answers[i] = c.sends("POST", "/feed/sessions", joins[i]) })
+				}
+			}
+			all.Wait()
+			for _, a := range answers {
+				if a.status != want && a.status != 503 {
+					t.Fatalf("%d %s\n%s", a.status, a.body, h.log)
+				}
+			}
 		}
-		all.Wait()
 		return time.Since(begun)
 	}
 	for i := range joins {
 		joins[i] = asJoin()
 	}
-	asking := atOnce()
+	asking := atOnce(200)
 	issuers := make(map[string]bool)
 	for i, a := range answers {
 		var asked httpfeed.Examined
@@ -402,12 +412,7 @@ func TestFleetThatRejoinsAtOnceIsCheap(t *testing.T) {
 		}
 	}
 	snapshots := counted.n.Load()
-	answering := atOnce()
-	for _, a := range answers {
-		if a.status != 201 {
-			t.Fatalf("%d %s", a.status, a.body)
-		}
-	}
+	answering := atOnce(201)
 	if n := counted.n.Load() - snapshots; n > size/10 || len(issuers) != 1 {
 		t.Errorf("%d snapshots were read, probes of %d issuers", n, len(issuers))
 	}
