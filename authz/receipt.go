@@ -46,7 +46,7 @@ func ShowReceipt(r keys.Receipt) *Receipt {
 		Latest: optionalTime(r.Latest), SettledAt: optionalTime(r.SettledAt)}
 	if r.Recovered {
 		shown.By = "recovered"
-	} else if r.Settled() || r.Members != nil {
+	} else if r.Settled() || r.Total > 0 {
 		shown.Confirmed, shown.Total = &r.Confirmed, &r.Total
 	}
 	return shown

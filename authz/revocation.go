@@ -9,10 +9,6 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// revokeWait is how long a request waits for its receipt: longer than the default lease
-// and its margin, shorter than any proxy's default.
-const revokeWait = 12 * time.Second
-
 // revoke answers POST /oauth2/revoke (RFC 7009): it cuts one access token of the
 // calling client, whenever any verifier may still accept it. What cannot be such a
 // token is revoked already. The answer is 200 only once no verifier accepts the token;
@@ -32,7 +28,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 		return &oauthError{http.StatusBadRequest, "invalid_grant", "This token belongs to another client."}
 	}
 	Observe(w, "jti", claims.ID)
-	by := keys.Actor{ClientID: claims.ClientID, RequestID: w.Header().Get("X-Request-Id"), Address: Address(r), Wait: revokeWait}
+	by := keys.Actor{ClientID: claims.ClientID, RequestID: w.Header().Get("X-Request-Id"), Address: Address(r), Wait: ReceiptWait}
 	receipt, err := s.config.Registry.RevokeToken(r.Context(), by, claims.Organization, claims.ID)
 	switch {
 	case err != nil:

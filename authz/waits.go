@@ -109,6 +109,10 @@ func (ws *waits) show(w *wait, receipt keys.Receipt) {
 	ws.mu.Unlock()
 }
 
+// ReceiptWait is how long a request waits for its receipt where its caller does not say:
+// longer than the default lease and its margin, shorter than any proxy's default.
+const ReceiptWait = 12 * time.Second
+
 // longestWait is how long a cut can wait at most: nobody has a longer lease.
 const longestWait = httpfeed.MaxLease + httpfeed.MaxLease*3/100
 

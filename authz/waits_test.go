@@ -195,12 +195,11 @@ func TestThousandWaitsReadTheListAsOneDoes(t *testing.T) {
 	before, begun := store.rolls.Load()+store.lists.Load(), time.Now()
 	var all sync.WaitGroup
 	for i := range 1000 {
+		commit, err := h.sql.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Token(fmt.Sprint(i))})
+		if err != nil {
+			t.Fatal(err)
+		}
 		all.Go(func() {
-			commit, err := h.sql.Append(context.Background(), keys.Entry{Kind: tokens.Cut, Subject: tokens.Token(fmt.Sprint(i))})
-			if err != nil {
-				t.Error(err)
-				return
-			}
 			r, err := s.relay.Confirm(context.Background(), commit)
 			// It ends by the verifier's lease, never before.
 			if err != nil || r.State != keys.LeaseEnded || r.Confirmed != 1 || r.Waited < lease+margin(lease) {

@@ -101,7 +101,7 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 				return err
 			}
 		}
-		if !k.Access.within(e.Access) {
+		if k.Access.cuts(e.Access, now()) {
 			entry.Kind = tokens.Cut
 		}
 		if e.same(k) {

@@ -139,6 +139,14 @@ func TestLifeOfAKey(t *testing.T) {
 	}
 	_, _, err = r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: time.Now().Add(time.Hour)}))
 	step("an earlier end", tokens.Cut, err)
+	far := time.Now().Add(48 * time.Hour)
+	_, receipt, err = r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: far}))
+	step("a later end", tokens.Touch, err)
+	_, receipt, err = r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: far.Add(-time.Hour)}))
+	step("an earlier end that no token outlives", tokens.Touch, err)
+	if receipt.Position != 0 {
+		t.Errorf("a receipt for nothing: %+v", receipt)
+	}
 	_, _, err = r.Edit(ctx, keys.Program("test"), "org", id, access(keys.Access{Scopes: []string{"alerts:read"}}))
 	step("no end", tokens.Touch, err)
 

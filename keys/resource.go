@@ -336,6 +336,15 @@ func (a Access) within(b Access) bool {
 	return b.ExpiresAt.IsZero() || !a.ExpiresAt.IsZero() && !a.ExpiresAt.After(b.ExpiresAt)
 }
 
+// cuts tells whether tokens bought with a before t may do more than b allows. An end that
+// is further away than any token lives takes nothing from them.
+func (a Access) cuts(b Access, t time.Time) bool {
+	if b.ExpiresAt.After(t.Add(MaxTokenTTL)) {
+		b.ExpiresAt = time.Time{}
+	}
+	return !a.within(b)
+}
+
 func distinct(list []string) []string {
 	out := make([]string, 0, len(list))
 	for _, x := range list {

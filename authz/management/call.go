@@ -99,7 +99,7 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 	}
 	wait := time.Duration(-1) // who reads is told at once
 	if r.Method != http.MethodGet {
-		wait = defaultWait
+		wait = authz.ReceiptWait
 	}
 	c.by.Wait = preferredWait(r.Header, wait)
 	matches := r.Header.Values("If-Match")

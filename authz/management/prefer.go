@@ -10,13 +10,8 @@ import (
 	"github.com/imara/apikeys/keys"
 )
 
-const (
-	// defaultWait is how long a request waits for a receipt: longer than the default lease
-	// and its margin, shorter than any proxy's default.
-	defaultWait = 12 * time.Second
-	// maxWait is longer than the longest lease and its margin.
-	maxWait = 65 * time.Second
-)
+// maxWait is longer than the longest lease and its margin.
+const maxWait = 65 * time.Second
 
 // preferredWait reads how long a caller wants to wait for a receipt (RFC 7240 §4.3), as
 // [keys.Actor] has it; less than 0 is not at all. A preference that cannot be read is none.

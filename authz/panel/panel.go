@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
@@ -300,12 +299,8 @@ func (p *panel) change(next handle) handle {
 
 // by is who acts where no member does yet.
 func by(w http.ResponseWriter, r *http.Request) keys.Actor {
-	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r), Wait: receiptWait}
+	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r), Wait: authz.ReceiptWait}
 }
-
-// receiptWait is how long a page waits for a receipt before it says that it waits: longer
-// than the default lease and its margin, shorter than any proxy's default.
-const receiptWait = 12 * time.Second
 
 // begin gives the browser its session and sends it on. Without one, the person signs in.
 func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, session string) error {

@@ -306,7 +306,7 @@ var stories = []struct {
 		h.says("0 of 3", "a pilot")
 		h.pick("#plan", "Free")
 		h.follow(`section[aria-labelledby="plan-title"] button`)
-		h.says("1 of 1 verifiers confirmed", "refuse every token of this organisation")
+		h.says("Older tokens are refused: 1 of 1 verifiers confirmed")
 	}},
 	{"run the server: an API, its scopes, a preset", func(h *hands) {
 		h.open("/panel/admin/orgs")

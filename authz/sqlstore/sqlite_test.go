@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -148,6 +149,37 @@ func TestDeletedDatabaseIsNotWrittenTo(t *testing.T) {
 		if !errors.Is(err, keys.ErrUnavailable) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestStoreThatIsTooSlowIsUnavailable: a change that does not get the database in time, or
+// not all of what it asks, is refused as such, whatever the driver says of it.
+func TestStoreThatIsTooSlowIsUnavailable(t *testing.T) {
+	t.Parallel()
+	s := openDir(t, t.TempDir())
+	slow, queued := make(chan error, 1), make(chan error, 1)
+	begun := make(chan struct{})
+	go func() {
+		_, err := s.change(t.Context(), func(tx *sql.Tx) (keys.Commit, error) {
+			close(begun)
+			for {
+				if err := tx.QueryRow(`SELECT 1`).Scan(new(int)); err != nil {
+					return keys.Commit{}, err
+				}
+			}
+		})
+		slow <- err
+	}()
+	<-begun
+	go func() {
+		_, err := s.Append(t.Context(), keys.Entry{Kind: tokens.Cut, Subject: "c:1"})
+		queued <- err
+	}()
+	if err := <-slow; !errors.Is(err, keys.ErrUnavailable) {
+		t.Errorf("a slow change: %v", err)
+	}
+	if err := <-queued; err != nil && !errors.Is(err, keys.ErrUnavailable) {
+		t.Errorf("the one that queued: %v", err)
 	}
 }
 

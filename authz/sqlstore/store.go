@@ -153,7 +153,7 @@ func (s *Store) attempt(ctx context.Context, f func(*sql.Tx) (keys.Commit, error
 	defer cancel()
 	tx, err := s.write.BeginTx(bounded, nil)
 	if err != nil {
-		return keys.Commit{}, s.fail(err)
+		return keys.Commit{}, s.late(bounded, err)
 	}
 	defer tx.Rollback()
 	commit, err := f(tx)
@@ -164,7 +164,7 @@ func (s *Store) attempt(ctx context.Context, f func(*sql.Tx) (keys.Commit, error
 		_, err = tx.ExecContext(bounded, s.patient)
 	}
 	if err != nil {
-		return keys.Commit{}, s.fail(err)
+		return keys.Commit{}, s.late(bounded, err)
 	}
 	if err := s.fail(tx.Commit()); err != nil {
 		if !errors.Is(err, errRetry) && s.committed(commit) {
@@ -208,6 +208,15 @@ func (s *Store) committed(commit keys.Commit) bool {
 		}
 	}
 	return false
+}
+
+// late is [Store.fail] for what happens below the store's own deadline. Once that has
+// passed, database/sql says this or that about rows and transactions that are closed.
+func (s *Store) late(bounded context.Context, err error) error {
+	if bounded.Err() != nil {
+		return fmt.Errorf("%w: not within %v: %w", keys.ErrUnavailable, commitTimeout, err)
+	}
+	return s.fail(err)
 }
 
 // fail turns a driver's error into one of the domain's. Errors that are the

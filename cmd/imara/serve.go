@@ -149,6 +149,8 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	} else if err := p.announceFounding(ctx, stdout); err != nil {
 		return err
 	}
+	// Whoever waits for a receipt is told at once that it is not there yet.
+	defer context.AfterFunc(ctx, p.relay.Stopping)()
 	return listenUntil(ctx, listener, authz.BehindProxies(f.trusted, authz.Log(logger, handler)), logger)
 }
 

@@ -250,6 +250,55 @@ func TestCallerDecidesHowLongToWait(t *testing.T) {
 	}
 }
 
+// TestServerThatEndsLeavesItsWaitsToTheNext: a server is stopped, or killed, while a call
+// waits for a silent verifier. A stopped one answers at once that it waits; the next one
+// has the receipt, which says no more than was seen.
+func TestServerThatEndsLeavesItsWaitsToTheNext(t *testing.T) {
+	t.Parallel()
+	for how, end := range map[string]func(*child) error{
+		"stopped": (*child).stop,
+		"killed":  func(c *child) error { c.kill(); return nil },
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			server := serveDemo(t, dir, address(t))
+			operator := "Bearer " + server.operatorToken()
+			key, r := server.create(server.operatorToken(), "doomed")
+			if r.status != 201 {
+				t.Fatalf("%d %s", r.status, r.body)
+			}
+			silentGateway(t, server)
+			answered := make(chan reply, 1)
+			line := dial(t, server.url)
+			go func() {
+				answered <- line.do("POST", "/v1/orgs/org_demo/keys/"+key.Key.ID+"/revoke", operator, "", "")
+			}()
+			var waiting management.List[authz.Receipt]
+			eventually(t, "what it knows is stored", func() bool {
+				r := do("GET", server.url+"/v1/orgs/org_demo/receipts?state=waiting", "", operator, "")
+				err := json.Unmarshal([]byte(r.body), &waiting)
+				return err == nil && len(waiting.Data) == 1 && waiting.Data[0].Total != nil && *waiting.Data[0].Total == 2
+			})
+			if err := end(server); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+			if r := <-answered; how == "stopped" && (r.status != 202 || r.header.Get("Location") == "") {
+				t.Errorf("whoever waited is told: %d %s", r.status, r.body)
+			}
+			next := serveDemo(t, dir, strings.TrimPrefix(server.url, "http://"))
+			at := fmt.Sprint("/v1/orgs/org_demo/receipts/", waiting.Data[0].Position)
+			operator = "Bearer " + next.operatorToken()
+			var receipt authz.Receipt
+			r = dial(t, next.url).prefer("wait=60").do("GET", at, operator, "", "")
+			err := json.Unmarshal([]byte(r.body), &receipt)
+			if err != nil || receipt.State != "lease_ended" || *receipt.Confirmed != 1 || *receipt.Total != 2 || receipt.By == "recovered" {
+				t.Errorf("the next server: %d %s", r.status, r.body)
+			}
+		})
+	}
+}
+
 // waitsForAReceipt revokes a key with a preference, and follows the receipt to its end.
 func (c *child) waitsForAReceipt(operator, keyID string) {
 	t, bearer := c.t, "Bearer "+operator
