@@ -236,12 +236,6 @@ func (r *simRedis) execute(link *simLink, w []string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d, scripts := link.node.data, link.node.scripts
-	field := func(m map[string]string, key string) string {
-		if v, ok := m[key]; ok {
-			return bulk(v)
-		}
-		return simNil
-	}
 	switch strings.ToUpper(w[0]) {
 	case "SCRIPT":
 		sha := redis.NewScript(w[2]).Hash()
@@ -262,22 +256,14 @@ func (r *simRedis) execute(link *simLink, w []string) string {
 		if strings.HasSuffix(w[1], ":ack") {
 			m = d.ack
 		}
-		var items []string
-		for _, name := range w[2:] {
-			items = append(items, field(m, name))
-		}
-		return array(items)
+		return array(fields(m, w[2:]...))
 	case "HSET":
 		d.ack[w[2]] = w[3]
 		return integer(0)
 	case "HGET":
-		return field(d.hb, w[2])
+		return fields(d.hb, w[2])[0]
 	case "ZMSCORE":
-		var items []string
-		for _, name := range w[2:] {
-			items = append(items, field(d.wm, name))
-		}
-		return array(items)
+		return array(fields(d.wm, w[2:]...))
 	case "ZCOUNT":
 		limit, _ := strconv.ParseUint(strings.TrimPrefix(w[3], "("), 10, 64)
 		n := 0
@@ -313,6 +299,18 @@ func (r *simRedis) execute(link *simLink, w []string) string {
 		return "+PONG\r\n"
 	}
 	return "-ERR unknown command '" + w[0] + "'\r\n"
+}
+
+// fields are what stands in a hash, or nil.
+func fields(m map[string]string, names ...string) (items []string) {
+	for _, name := range names {
+		item := simNil
+		if v, ok := m[name]; ok {
+			item = bulk(v)
+		}
+		items = append(items, item)
+	}
+	return items
 }
 
 func (e simEntry) render() string {
@@ -401,15 +399,16 @@ func (r *simRedis) script(n *simNode, text string, args []string) string {
 		}
 		return integer(1)
 	case strings.Contains(text, "ZADD"):
-		same := d.ack[args[0]] == args[1]
+		args = args[1:]
+		same := "0"
+		if d.ack[args[0]] == args[1] {
+			same = "1"
+		}
 		d.ack[args[0]] = args[2]
 		if args[3] != "" {
 			d.wm[args[0]], d.ack[args[0]+":a"] = args[3], args[4]
 		}
-		if same {
-			return integer(1)
-		}
-		return integer(0)
+		return array(append(fields(d.hb, "round", "dr", "tip", "floor", "head"), bulk(same)))
 	}
 	return "-ERR unknown script\r\n"
 }

@@ -18,10 +18,12 @@
 //     done above q, and holds every entry up to that tip, it is complete as of s.
 //
 // No clock but the verifier's own is involved. Two rules guard against another
-// Redis behind the same address. A poll compares and sets the verifier's own slot:
-// a slot that does not hold what it wrote last means that earlier polls, made to
-// another data set, no longer count. A publisher's start leaves a nonce that its
-// finish must find. A poll is a write, so that a replica refuses it.
+// Redis behind the same address. A poll compares and sets the verifier's own slot, and
+// reads the rounds in the same script: a slot that does not hold what it wrote last means
+// that earlier polls, made to another data set, no longer count. Rounds that were read by
+// a command of their own could be another data set's than the slot, where a connection is
+// moved between the two. A publisher's start leaves a nonce that its finish must find. A
+// poll is a write, so that a replica refuses it.
 //
 // An acknowledgement needs no such care: what was applied is applied, whichever data
 // set hears of it. It goes out at once when entries come between polls, and with

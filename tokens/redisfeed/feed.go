@@ -235,16 +235,16 @@ func (f *Feed) cycle(ctx context.Context, client redis.UniversalClient, c *cycle
 	ctx, cancel := context.WithTimeout(ctx, f.block+f.slack)
 	defer cancel()
 	at := time.Now() // before it is sent: never dated by its reply
-	same, words, read, err := f.exchange(ctx, client, c, next, watermark)
+	words, read, err := f.exchange(ctx, client, c, next, watermark)
 	if err != nil {
 		return err
 	}
-	numbers, err := parseRounds(words)
+	numbers, err := parsePoll(words)
 	if err != nil {
 		return err
 	}
-	round, done, tip, floor, head := numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-	if !same || round < c.round {
+	round, done, tip, floor, head, same := numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
+	if same == 0 || round < c.round {
 		// Another data set: polls to the last one prove nothing here, and what we said
 		// there is not known.
 		c.polls, watermark = nil, 0
@@ -309,9 +309,12 @@ func messages(cmd *redis.XStreamSliceCmd) (read []redis.XMessage) {
 	return read
 }
 
-// exchange sends the poll, a look at the rounds, and a read that waits for
-// entries, in one go. It returns whether the slot was as we left it.
-func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cycle, next string, watermark uint64) (same bool, rounds []any, read []redis.XMessage, err error) {
+// exchange sends the poll and a read that waits for entries, in one go. What it reads may be
+// of another data set than the poll: it counts only as far as it goes on from what is
+// applied.
+func (f *Feed) exchange(
+	ctx context.Context, client redis.UniversalClient, c *cycle, next string, watermark uint64,
+) (seen []any, read []redis.XMessage, err error) {
 	block := f.block
 	if !c.fresh {
 		block = min(block, firstBlock) // the second poll is what the first waits for
@@ -321,31 +324,31 @@ func (f *Feed) exchange(ctx context.Context, client redis.UniversalClient, c *cy
 		said, sealed = decimal(watermark), sealAck(c.key, c.session, watermark, c.head)
 	}
 	for {
-		var slot *redis.Cmd
-		var hb *redis.SliceCmd
+		var polled *redis.Cmd
 		var entries *redis.XStreamSliceCmd
 		_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-			slot = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm}, c.session, c.slot, next, said, sealed)
-			hb = pipe.HMGet(ctx, f.keys.hb, "round", "dr", "tip", "floor", "head")
+			polled = poll.EvalSha(ctx, pipe, []string{f.keys.ack, f.keys.wm},
+				f.keys.hb, c.session, c.slot, next, said, sealed)
 			entries = f.read(ctx, pipe, watermark, block)
 			return nil
 		})
-		if redis.HasErrorPrefix(slot.Err(), "NOSCRIPT") {
+		if redis.HasErrorPrefix(polled.Err(), "NOSCRIPT") {
 			if err := poll.Load(ctx, client).Err(); err != nil {
-				return false, nil, nil, err
+				return nil, nil, err
 			}
 			continue
 		}
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return false, nil, nil, err
+			return nil, nil, err
 		}
-		ours, err := slot.Int()
-		return ours == 1, hb.Val(), messages(entries), err
+		seen, err := polled.Slice()
+		return seen, messages(entries), err
 	}
 }
 
-// parseRounds reads round, done round, tip, floor and head; what is not there is 0.
-func parseRounds(words []any) (numbers [5]uint64, err error) {
+// parsePoll reads round, done round, tip, floor and head, and whether the slot was as we
+// left it; what is not there is 0.
+func parsePoll(words []any) (numbers [6]uint64, err error) {
 	if len(words) != len(numbers) {
 		return numbers, fmt.Errorf("%w: %d words about the rounds", ErrForeign, len(words))
 	}

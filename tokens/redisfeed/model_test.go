@@ -32,10 +32,11 @@ const (
 	anyAnswer              // an answer renews the lease, as in the obvious design
 	listedBefore           // the sessions are listed before the commit
 	joinRenews             // joining renews the lease
+	readApart              // the rounds are read by another command than the poll
 	mutants
 )
 
-var mutantNames = []string{"correct", "noSlot", "datedByReply", "noNonce", "readBeforeStart", "missingRows", "sameRound", "ackFirst", "anyAnswer", "listedBefore", "joinRenews"}
+var mutantNames = []string{"correct", "noSlot", "datedByReply", "noNonce", "readBeforeStart", "missingRows", "sameRound", "ackFirst", "anyAnswer", "listedBefore", "joinRenews", "readApart"}
 
 // cable is the state of Redis.
 type cable struct {
@@ -78,7 +79,7 @@ type state struct {
 	polls    [3]polled
 	n        uint8 // of them
 	left     uint8 // polls to come
-	// A poll on its way: 0 none, 1 sent, 2 answered.
+	// A poll on its way: 0 none, 1 sent, 2 answered; 3 its rounds are still to be read.
 	flight     uint8
 	sentAfter  bool
 	same       bool
@@ -202,10 +203,19 @@ func stepVerifier(s state, m mutant, step func(func(*state))) {
 			c.redis.slot = 10 + c.left
 			c.redis.ack = c.redis.ack || c.has || m == ackFirst && c.redis.row
 			c.seen, c.flight = c.redis, 2
+			if m == readApart {
+				c.flight = 3
+			}
 		})
 		step(func(c *state) { c.flight, c.n, c.polls = 0, 0, [3]polled{} }) // lost: polls are forgotten
 	case 2:
 		step(func(c *state) { receive(c, m) })
+	case 3: // readApart only
+		step(func(c *state) {
+			slot := c.seen.slot
+			c.seen, c.flight = c.redis, 2
+			c.seen.slot = slot
+		})
 	}
 }
 

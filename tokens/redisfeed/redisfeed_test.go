@@ -92,7 +92,8 @@ func TestScripts(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 
-	// A session's slot: only what it wrote last is its own.
+	// A session's slot: only what it wrote last is its own. The rounds come with it.
+	rounds := uint64(0)
 	client := r.Client()
 	defer client.Close()
 	key, err := a.AckKey("ver_1")
@@ -100,12 +101,23 @@ func TestScripts(t *testing.T) {
 	sealed := sealAck(key, "ver_1", 7, 70)
 	swap := func(previous, next string) bool {
 		t.Helper()
-		n, err := poll.Run(ctx, client, []string{a.keys.ack, a.keys.wm}, "ver_1", previous, next, "7", sealed).Int()
+		words, err := poll.Run(ctx, client, []string{a.keys.ack, a.keys.wm},
+			a.keys.hb, "ver_1", previous, next, "7", sealed).Slice()
 		must(err)
-		return n == 1
+		numbers, err := parsePoll(words)
+		must(err)
+		if numbers[0] != rounds {
+			t.Errorf("round %d, want %d", numbers[0], rounds)
+		}
+		return numbers[5] == 1
 	}
-	if !swap("", "one") || !swap("one", "two") || swap("one", "three") || !swap("three", "four") {
+	if !swap("", "one") || !swap("one", "two") || swap("one", "three") {
 		t.Error("the slot does not compare and set")
+	}
+	_, err = a.Start(ctx)
+	must(err)
+	if rounds = 1; !swap("three", "four") {
+		t.Error("a round changes the slot")
 	}
 	progress, err := a.Progress(ctx, []string{"ver_1", "ver_2"})
 	must(err)
@@ -159,12 +171,12 @@ func FuzzEntry(f *testing.F) {
 	})
 }
 
-// FuzzRounds: numbers or an error, whatever stands in the hash.
-func FuzzRounds(f *testing.F) {
+// FuzzPoll: numbers or an error, whatever stands in the hash.
+func FuzzPoll(f *testing.F) {
 	f.Add("5", "4", "")
 	f.Add("-1", "9223372036854775808", "x")
 	f.Fuzz(func(t *testing.T, round, done, tip string) {
-		numbers, err := parseRounds([]any{round, done, tip, nil, nil})
+		numbers, err := parsePoll([]any{round, done, tip, nil, nil, "1"})
 		if err == nil && (numbers[3] != 0 || numbers[0] > 1<<63) {
 			t.Fatalf("%v", numbers)
 		}

@@ -26,16 +26,19 @@ func keys(issuer string) names {
 // Scripts name only the keys that they write: Redis asks for the right to write
 // every key that is named, and a verifier needs none to the stream and the rounds.
 var (
-	// poll(ack, wm) SESSION PREVIOUS NEXT WATERMARK ACK: compares and sets the slot, and
-	// acknowledges, unless the watermark is empty.
+	// poll(ack, wm) HB SESSION PREVIOUS NEXT WATERMARK ACK: compares and sets the slot,
+	// acknowledges, unless the watermark is empty, and reads the rounds: in one script, so
+	// that the slot and the rounds are of one data set.
 	poll = redis.NewScript(`
-local slot = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-if ARGV[4] ~= '' then
-  redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
-  redis.call('HSET', KEYS[1], ARGV[1] .. ':a', ARGV[5])
+local slot = redis.call('HGET', KEYS[1], ARGV[2]) or ''
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[4])
+if ARGV[5] ~= '' then
+  redis.call('ZADD', KEYS[2], ARGV[5], ARGV[2])
+  redis.call('HSET', KEYS[1], ARGV[2] .. ':a', ARGV[6])
 end
-return slot == ARGV[2] and 1 or 0`)
+local seen = redis.call('HMGET', ARGV[1], 'round', 'dr', 'tip', 'floor', 'head')
+seen[6] = slot == ARGV[3] and '1' or '0'
+return seen`)
 
 	// start(hb) PUBLISHER NONCE: begins a round.
 	start = redis.NewScript(`
