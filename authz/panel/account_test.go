@@ -24,6 +24,7 @@ func (b *browser) fast() {
 
 // TestASessionThatEndsSaysSo: before it does, and goes on when somebody is there.
 func TestASessionThatEndsSaysSo(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := newBrowser(t, s.origin)
 	b.enter(s.session("ann@example.com"))
@@ -45,6 +46,7 @@ func TestASessionThatEndsSaysSo(t *testing.T) {
 
 // TestOfflineSaysSo, and no more when it is over.
 func TestOfflineSaysSo(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := newBrowser(t, s.origin)
 	b.enter(s.session("ann@example.com"))
@@ -65,6 +67,7 @@ func TestOfflineSaysSo(t *testing.T) {
 // TestWrongPasswordsBecomeSlow: the sixth has to wait, is told for how long, and sees the
 // time run down; the step-up and the change of a password count as well.
 func TestWrongPasswordsBecomeSlow(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	session := s.session("ann@example.com")
 	wrong := func(path string, form url.Values) *http.Response {
@@ -100,6 +103,7 @@ func TestWrongPasswordsBecomeSlow(t *testing.T) {
 // TestNobodyElseIsInTheWay: who guesses a password from where everybody comes from, behind
 // one proxy, keeps nobody from proving it in a session of their own.
 func TestNobodyElseIsInTheWay(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := newBrowser(t, s.origin)
 	b.enter(s.session("ann@example.com"))
@@ -117,6 +121,7 @@ func TestNobodyElseIsInTheWay(t *testing.T) {
 
 // TestARefusedPasswordLeavesNothing: no link, no event, and the old password.
 func TestARefusedPasswordLeavesNothing(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	session := s.session("ann@example.com")
 	count := func() int {

@@ -35,6 +35,7 @@ func (b *browser) until(expression string) {
 // TestCreateByMouse: a preset, a name, the review as it changes, and the secret, which
 // is hidden, copied, and seen used; every state on the way is accessible.
 func TestCreateByMouse(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	_, err := s.registry.PutPreset(t.Context(), tester, keys.Preset{Name: "CI", Description: "Deploys", Scopes: []string{"alerts:read"}})
 	s.must(err)
@@ -111,6 +112,7 @@ func TestCreateByMouse(t *testing.T) {
 
 // TestCreateByKeyboard: c, Enter, a name, arrows for the level, and Enter.
 func TestCreateByKeyboard(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	b.shortcut("c")
@@ -131,6 +133,7 @@ func TestCreateByKeyboard(t *testing.T) {
 // TestTheSecretIsForgotten: after ten minutes, and when the page is left; leaving an
 // unstored secret asks first.
 func TestTheSecretIsForgotten(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/keys/new?scope=alerts%3Aread&name=From+a+link")
@@ -170,6 +173,7 @@ func TestTheSecretIsForgotten(t *testing.T) {
 // TestTheSameFormMakesOneKey: sent again, it finds the key and no secret; the form of
 // another organisation's member finds nothing.
 func TestTheSameFormMakesOneKey(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	session := s.session("ann@example.com")
 	form := url.Values{"request": {"ABCDEFGHIJKLMNOPQRSTUVWXYZ"}, "name": {"Once"}, "scope.0": {"alerts:read"}, "expires": {"90d"}}
@@ -222,6 +226,7 @@ func TestTheSameFormMakesOneKey(t *testing.T) {
 
 // TestTheFormSaysWhatIsWrong, keeps what was given, and creates nothing.
 func TestTheFormSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.key("acme", "Taken", "")
 	s.memberOf("acme", "dev", keys.Developer)
@@ -280,6 +285,7 @@ func TestTheFormSaysWhatIsWrong(t *testing.T) {
 // TestWhatMattersAsksForThePasswordAgain: a session that is a while old keeps the form,
 // takes the password, and goes on; a wrong password does nothing.
 func TestWhatMattersAsksForThePasswordAgain(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	old := b.cookie()
@@ -313,6 +319,7 @@ func TestWhatMattersAsksForThePasswordAgain(t *testing.T) {
 // TestApproval: who asks waits, another approves, and who asked collects the secret,
 // which the other cannot.
 func TestApproval(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.memberOf("acme", "bob", keys.Admin)
 	_, err := s.registry.EditPolicy(t.Context(), tester, "acme", func(p *keys.Policy) { p.Approval = true })
@@ -347,6 +354,7 @@ func TestApproval(t *testing.T) {
 // TestRotation: two secrets that both work, what became of each, and its three ends; a
 // secret in use asks once more before it ends.
 func TestRotation(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.inUse("acme", "Exporter", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
@@ -412,6 +420,7 @@ func TestRotation(t *testing.T) {
 // TestTwoEditors: the second to save sees what the first did, and that nothing of the
 // own was saved; then either may stay.
 func TestTwoEditors(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.memberOf("acme", "bob", keys.Admin)
 	k := s.key("acme", "Exporter", "mem_acme_ann")
@@ -460,6 +469,7 @@ func TestTwoEditors(t *testing.T) {
 
 // TestEditCutsWhatItTakesAway, and leaves alone what nobody touched.
 func TestEditCutsWhatItTakesAway(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	c, err := s.registry.Create(t.Context(), tester, "acme", keys.NewKey{Name: "Both", Description: "d", Access: keys.Access{Scopes: []string{"alerts:write", "alerts:read"}, TokenTTL: 7 * time.Minute}})
 	s.must(err)
@@ -481,6 +491,7 @@ func TestEditCutsWhatItTakesAway(t *testing.T) {
 
 // TestSuspendAndResume, each with one button.
 func TestSuspendAndResume(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.key("acme", "Paused", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
@@ -501,6 +512,7 @@ func TestSuspendAndResume(t *testing.T) {
 
 // TestUsageOfAKey: the chart, its numbers as a table, and refusals in words.
 func TestUsageOfAKey(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.key("acme", "Busy", "mem_acme_ann")
 	now := time.Now().UTC().Truncate(time.Hour)

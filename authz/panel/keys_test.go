@@ -12,6 +12,7 @@ import (
 
 // TestListIsFilteredAndSorted, by what the form says; what is no choice is none.
 func TestListIsFilteredAndSorted(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.memberOf("acme", "bob", keys.Developer)
 	for _, name := range []string{"Beta", "alpha", "Gamma"} {
@@ -67,6 +68,7 @@ func TestListIsFilteredAndSorted(t *testing.T) {
 // TestShortcuts: j and k go through the rows, ? leads to their list, and there they are
 // switched off.
 func TestShortcuts(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.key("acme", "Second", "")
 	s.key("acme", "First", "")

@@ -431,6 +431,7 @@ func TestPresetsAreNotTwice(t *testing.T) {
 
 // TestARoleIsChangedOnceSeen: a page on which the member is not as now changes nothing.
 func TestARoleIsChangedOnceSeen(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	bob := s.memberOf("acme", "bob", keys.Owner)
 	session := s.session("ann@example.com")

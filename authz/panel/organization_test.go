@@ -21,6 +21,7 @@ import (
 // TestSecurityReview: what was found, the most urgent first, each with the page that
 // settles it; and that there is nothing.
 func TestSecurityReview(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/keys/review")
@@ -43,6 +44,7 @@ func TestSecurityReview(t *testing.T) {
 
 // TestUsageOfTheOrganisation: the chart, each key, and the same as CSV.
 func TestUsageOfTheOrganisation(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.key("acme", "=Busy()", "mem_acme_ann")
 	hour := time.Now().UTC().Truncate(time.Hour)
@@ -59,6 +61,7 @@ func TestUsageOfTheOrganisation(t *testing.T) {
 
 // TestMembers: one is added, gets another role, and leaves, handing the keys over.
 func TestMembers(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/members")
@@ -113,6 +116,7 @@ func TestMembers(t *testing.T) {
 // TestAuditLog: who did what, a filter, more pages, the chain, and the export, which is
 // an event itself; a role without the export finds no button.
 func TestAuditLog(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.key("acme", "Old dashboard", "mem_acme_ann")
 	for range 30 {
@@ -172,6 +176,7 @@ func TestAuditLog(t *testing.T) {
 // TestPolicy: it says what it would affect before it is saved, and who only looks finds
 // no button.
 func TestPolicy(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.key("acme", "For ever", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
@@ -211,6 +216,7 @@ func TestPolicy(t *testing.T) {
 
 // TestPlan: the table, and a request for another limit with what became of it.
 func TestPlan(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/plan")
@@ -233,6 +239,7 @@ func TestPlan(t *testing.T) {
 // TestEveryPageForEveryRole: the panel forbids what the role does, and the navigation
 // leads to nothing forbidden.
 func TestEveryPageForEveryRole(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	pages := map[string]keys.Action{"keys": "key.read", "keys/new": "key.create", "keys/review": "usage.read", "keys/usage": "usage.read", "members": "member.read", "audit": "audit.read",
 		"policy": "organization.read", "plan": "organization.read", "members/mem_acme_ann/remove": "member.remove"}
@@ -269,6 +276,7 @@ func TestEveryPageForEveryRole(t *testing.T) {
 
 // TestTasteIsKept: a theme and a language stay with the browser, and lead back.
 func TestTasteIsKept(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/plan")
@@ -291,6 +299,7 @@ func TestTasteIsKept(t *testing.T) {
 // TestTokenCheck: what a token says of itself is shown without asking; what a verifier
 // thinks of it in words for each of its errors, and nothing of a foreign one.
 func TestTokenCheck(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	claims := &tokens.Claims{Issuer: s.origin, ClientID: "client_1", Organization: "acme", Scope: "alerts:read", Audience: tokens.Audience{"https://api.example.com"}, ID: "tok_1", IssuedAt: time.Now().Unix(), ExpiresAt: time.Now().Add(time.Hour).Unix(), Position: 7}
@@ -300,7 +309,8 @@ func TestTokenCheck(t *testing.T) {
 	s.must(err)
 	raw := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload) + ".c2ln"
 	b.open("/panel/o/acme/token")
-	b.do(chromedp.WaitReady("#token:focus"), chromedp.KeyEvent(raw))
+	b.do(chromedp.WaitReady("#token:focus"))
+	b.paste(raw)
 	b.until(`document.querySelector('.decoded').textContent.includes('"jti": "tok_1"')`)
 	b.accessible("token-decoded")
 	for _, test := range []struct {
@@ -321,7 +331,8 @@ func TestTokenCheck(t *testing.T) {
 	} {
 		s.check = func() (*tokens.Claims, error) { return test.claims, test.err }
 		b.open("/panel/o/acme/token")
-		b.do(chromedp.WaitReady("#token:focus"), chromedp.KeyEvent(raw))
+		b.do(chromedp.WaitReady("#token:focus"))
+		b.paste(raw)
 		b.goes(chromedp.Click("main button"))
 		b.says(test.says)
 		shown, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`document.querySelector('main').textContent.includes('tok_1')`))
@@ -331,7 +342,8 @@ func TestTokenCheck(t *testing.T) {
 	}
 	b.accessible("token-foreign")
 	s.check = func() (*tokens.Claims, error) { return claims, nil }
-	b.do(chromedp.Focus("#token"), chromedp.KeyEvent(raw))
+	b.do(chromedp.Focus("#token"))
+	b.paste(raw)
 	b.goes(chromedp.Click("main button"))
 	b.accessible("token-accepted")
 	if strings.Contains(s.log.String(), raw) {

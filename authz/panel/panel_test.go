@@ -251,6 +251,7 @@ func (s *site) get(path, session string) (int, string) {
 
 // TestBrowserNoticesTrouble: what would fail every other test here is noticed.
 func TestBrowserNoticesTrouble(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	b := newBrowser(t, s.origin)
 	b.open("/panel/sign-in")
@@ -274,6 +275,7 @@ func TestBrowserNoticesTrouble(t *testing.T) {
 // TestFirstSignIn: a link, a password, the list, out, and in again, with the mouse;
 // every page and state on the way is accessible.
 func TestFirstSignIn(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	link := s.link("Ann@example.com")
 	b := newBrowser(t, s.origin)
@@ -316,6 +318,7 @@ func TestFirstSignIn(t *testing.T) {
 
 // TestByKeyboardAlone: the same story without a mouse.
 func TestByKeyboardAlone(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
 	s.key("acme", "Reports", "mem_acme_ann")
@@ -343,6 +346,7 @@ func TestByKeyboardAlone(t *testing.T) {
 
 // TestWithoutJavaScript: the story needs none.
 func TestWithoutJavaScript(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
 	b := newBrowser(t, s.origin)
@@ -358,6 +362,7 @@ func TestWithoutJavaScript(t *testing.T) {
 
 // TestListSaysWhatIs: each state of the list in its words, accessible.
 func TestListSaysWhatIs(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.organization("acme", "Professional")
 	s.organization("free", "Free")
@@ -429,6 +434,7 @@ func (s *site) inUse(org, name, owner string) keys.Key {
 // TestRevokeByMouse: what it will do, the name of a key in use, the reason, and then
 // the receipt, which stays.
 func TestRevokeByMouse(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.inUse("acme", "CI/CD Pipeline", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
@@ -475,6 +481,7 @@ func TestRevokeByMouse(t *testing.T) {
 
 // TestRevokeByKeyboard: the same with the keyboard alone, and Enter keeps the key.
 func TestRevokeByKeyboard(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.key("acme", "Old dashboard", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
@@ -506,6 +513,7 @@ func TestRevokeByKeyboard(t *testing.T) {
 // TestTheReceiptAsItHappens: while a revocation waits for a silent verifier, the page says
 // who has confirmed and who has not, and until when at the latest; then it has the receipt.
 func TestTheReceiptAsItHappens(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.key("acme", "Old dashboard", "mem_acme_ann")
 	for name, stale := range map[string]time.Duration{"eu-west-2": 0, "reports": 2 * time.Second} {
@@ -544,6 +552,7 @@ func TestPageThatDidNotWaitLongEnoughSaysSo(t *testing.T) {
 // TestThePanelForbidsWhatTheDomainForbids: a key of another organisation is not there,
 // and whose role may not revoke finds no button and is refused.
 func TestThePanelForbidsWhatTheDomainForbids(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, org := range []string{"acme", "other"} {
 		s.organization(org, "Professional")
@@ -657,6 +666,7 @@ func TestStoredMarkupStaysText(t *testing.T) {
 // TestSessionsEnd: with the membership, with another password, with the sign-out,
 // and by themselves.
 func TestSessionsEnd(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, org := range []string{"acme", "other"} {
 		s.organization(org, "Professional")
@@ -702,6 +712,7 @@ func TestSessionsEnd(t *testing.T) {
 // TestHomeLetsChoose: who is in several organisations chooses, and a role that sees no
 // keys is told so.
 func TestHomeLetsChoose(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, org := range []string{"acme", "other"} {
 		s.organization(org, "Professional")
@@ -723,6 +734,7 @@ func TestHomeLetsChoose(t *testing.T) {
 
 // TestBadFormsAreRefused: a body that is too large, or no form, is not an empty form.
 func TestBadFormsAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	link := s.link("ann@example.com")
 	for _, path := range []string{"/panel/sign-in", link} {
@@ -757,6 +769,7 @@ func TestBadFormsAreRefused(t *testing.T) {
 // TestForeignPagesCannotPost: a form on another site, or of a sibling of this one,
 // changes nothing.
 func TestForeignPagesCannotPost(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	link := s.link("ann@example.com")
 	form := url.Values{"password": {password}, "again": {password}}
@@ -773,6 +786,7 @@ func TestForeignPagesCannotPost(t *testing.T) {
 // TestSignInTellsNothing: a wrong password and an unknown address have one answer,
 // and neither password nor session nor link reaches the log.
 func TestSignInTellsNothing(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	link := s.link("ann@example.com")
 	session := sessionOf(s.post(link, "", "same-origin", url.Values{"password": {password}, "again": {password}})).Value

@@ -152,6 +152,7 @@ func (s *site) visits(b *browser) *browser {
 // TestSingleSignOn: in with a provider, by mouse and by keyboard, with the role that its
 // groups give; what matters asks the provider again, and goes on where it was.
 func TestSingleSignOn(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	b := s.visits(newBrowser(t, s.origin))
 	b.open("/panel/sign-in")
@@ -230,6 +231,7 @@ func (s *site) through(who string, session string, query string, change func(*ht
 // TestSingleSignOnTrustsOnlyItsProvider: an answer which is not of this provider, for
 // this browser, now, signs nobody in, and says why in words.
 func TestSingleSignOnTrustsOnlyItsProvider(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	s.must(err)
@@ -310,6 +312,7 @@ func TestSingleSignOnTrustsOnlyItsProvider(t *testing.T) {
 // TestWhoHasAProviderHasNoPassword: neither a password that there was, nor a link, signs
 // in somebody for whom a provider speaks.
 func TestWhoHasAProviderHasNoPassword(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "acme", Name: "Eve", Email: "eve@acme.example", Role: keys.Owner})
 	s.must(err)
@@ -338,6 +341,7 @@ func TestWhoHasAProviderHasNoPassword(t *testing.T) {
 // TestRolesFollowTheProvider: another group is another role at the next sign-in, and none
 // ends the membership at once, for every browser; the last owner stays.
 func TestRolesFollowTheProvider(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	first := sessionOf(s.through("Bob", "", "", nil))
 	if first == nil {
@@ -378,6 +382,7 @@ func TestRolesFollowTheProvider(t *testing.T) {
 // TestAProviderTakesNoLastOwner: whoever would be the last owner to go stays one, is signed
 // in, and the server's log says so.
 func TestAProviderTakesNoLastOwner(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "another", Name: "Eve", Email: "eve@acme.example", Role: keys.Owner})
 	s.must(err)
@@ -396,6 +401,7 @@ func TestAProviderTakesNoLastOwner(t *testing.T) {
 // TestALinkSwitchesNobody: a sign-in that another page begins does not take the place of
 // somebody else's.
 func TestALinkSwitchesNobody(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	ann := s.session("ann@example.com")
 	answer := s.through("Eve", ann, "", nil)
@@ -409,6 +415,7 @@ func TestALinkSwitchesNobody(t *testing.T) {
 
 // TestNoLinkForWhoHasAProvider: it would lead to no password.
 func TestNoLinkForWhoHasAProvider(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	_, err := s.registry.CreateOrganization(t.Context(), tester, keys.Organization{ID: keys.OperatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true})
 	s.must(err)
@@ -424,6 +431,7 @@ func TestNoLinkForWhoHasAProvider(t *testing.T) {
 // TestProviderAway: the panel starts and runs without its provider, says so, and finds it
 // when it is back.
 func TestProviderAway(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	s.idp.set(func() { s.idp.down = true })
 	b := newBrowser(t, s.origin)
@@ -453,6 +461,7 @@ func TestProviderAway(t *testing.T) {
 // TestSecondLookIsAtThisPersonNow: signing in again must be as the same person, and the
 // provider must say that it asked; one that cannot is believed when it is set so.
 func TestSecondLookIsAtThisPersonNow(t *testing.T) {
+	t.Parallel()
 	s := newSingleSignOn(t)
 	eve := sessionOf(s.through("Eve", "", "", nil)).Value
 	for name, row := range map[string]struct {

@@ -25,6 +25,7 @@ func hidden(page, name string) string {
 // TestStaleSecretForms: what a page offers to do with a secret is done only while the
 // key is as the page shows it.
 func TestStaleSecretForms(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	session := s.session("ann@example.com")
 	k := s.key("acme", "Exporter", "mem_acme_ann")
@@ -82,6 +83,7 @@ func TestStaleSecretForms(t *testing.T) {
 // TestStaleEdit: looking at a form again, with a mistake in it or before it is sent,
 // does not make it newer than it is.
 func TestStaleEdit(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	session := s.session("ann@example.com")
 	created, err := s.registry.Create(t.Context(), tester, "acme", keys.NewKey{Name: "Reports", OwnerID: "mem_acme_ann", Access: keys.Access{Scopes: []string{"alerts:read", "alerts:write"}}})
@@ -111,6 +113,7 @@ func TestStaleEdit(t *testing.T) {
 
 // TestStalePolicy: who saves over another's policy has seen it.
 func TestStalePolicy(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/policy")
@@ -135,6 +138,7 @@ func TestStalePolicy(t *testing.T) {
 // TestStepUpForWhatGivesPower: with a session of this morning, what lets a secret work
 // for longer or hands keys over asks for the password; what only ends something does not.
 func TestStepUpForWhatGivesPower(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.session("ann@example.com")
 	bob := s.memberOf("acme", "bob", keys.Developer)
@@ -162,6 +166,7 @@ func TestStepUpForWhatGivesPower(t *testing.T) {
 // TestAScopeThatLeftTheCatalogue stays with the key that has it, until somebody takes it
 // away.
 func TestAScopeThatLeftTheCatalogue(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	created, err := s.registry.Create(t.Context(), tester, "acme", keys.NewKey{Name: "Reports", OwnerID: "mem_acme_ann", Access: keys.Access{Scopes: []string{"alerts:read", "alerts:write"}}})
 	s.must(err)
@@ -183,6 +188,7 @@ func TestAScopeThatLeftTheCatalogue(t *testing.T) {
 
 // TestASecretIsAskedForOnce: a second click does not take the answer to the first away.
 func TestASecretIsAskedForOnce(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
 	b.open("/panel/o/acme/keys/new?name=Exporter&scope=alerts:read")
@@ -193,6 +199,7 @@ func TestASecretIsAskedForOnce(t *testing.T) {
 // TestADateBelongsToItsChoice: with a script they go together; without one, a date beside
 // another choice is a question, and nothing is made.
 func TestADateBelongsToItsChoice(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	k := s.key("acme", "Exporter", "mem_acme_ann")
 	b := s.signedIn("ann@example.com")
@@ -216,6 +223,7 @@ func TestADateBelongsToItsChoice(t *testing.T) {
 
 // TestShortLives: a policy of hours still lets somebody create a key as the form is.
 func TestShortLives(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	_, err := s.registry.EditPolicy(t.Context(), tester, "acme", func(p *keys.Policy) { p.MaxLifetime = 4 * time.Hour })
 	s.must(err)
@@ -233,6 +241,7 @@ func TestShortLives(t *testing.T) {
 
 // TestManyRevokedKeys do not make the list long.
 func TestManyRevokedKeys(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	s.key("acme", "Oldest of all", "mem_acme_ann")
 	for i := range goneShown + 10 {
@@ -260,6 +269,7 @@ func TestManyBadNetworks(t *testing.T) {
 
 // TestPreferencesOnAnAnswer lead to a page that can be asked for.
 func TestPreferencesOnAnAnswer(t *testing.T) {
+	t.Parallel()
 	s := newAcme(t)
 	session := s.session("ann@example.com")
 	k := s.key("acme", "Exporter", "mem_acme_ann")
