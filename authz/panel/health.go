@@ -13,7 +13,10 @@ import (
 )
 
 // verifiersPage is what the page of the verifiers shows.
-type verifiersPage struct{ Verifiers []authz.Verifier }
+type verifiersPage struct {
+	Verifiers []authz.Verifier
+	MayEnd    bool
+}
 
 // Unproved tells whether any broke a rule when it joined, or was not examined.
 func (p verifiersPage) Unproved() bool {
@@ -28,8 +31,20 @@ func (p *panel) showVerifiers(w http.ResponseWriter, r *http.Request, v *visitor
 	if err != nil {
 		return err
 	}
-	p.show(w, v, "verifiers", http.StatusOK, verifiersPage{list})
+	p.show(w, v, "verifiers", http.StatusOK, verifiersPage{list, v.by.May("verifier.end") == nil})
 	return nil
+}
+
+// endVerifier ends a session: it cannot poll again, and revocations wait for its lease at
+// most. A verifier that still runs joins again by itself.
+func (p *panel) endVerifier(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if err := v.by.May("verifier.end"); err != nil {
+		return err
+	}
+	if err := p.Relay.EndVerifier(r.Context(), v.by, r.PostForm.Get("verifier")); err != nil {
+		return err
+	}
+	return p.savedAt(w, r, operatorRoot+"/verifiers")
 }
 
 // healthPage is what the page of the server's health shows.

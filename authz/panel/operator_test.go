@@ -219,6 +219,16 @@ func TestOperatorPages(t *testing.T) {
 	b.open("/panel/admin/verifiers")
 	b.says("have not shown", "node-api/1.4", "failed: client floor", "not examined")
 	b.accessible("verifiers unproved")
+	ends := keys.Session{ID: "ver_old"}
+	b.goes(chromedp.Click(`form:has([value="` + ends.PublicID() + `"]) button`))
+	b.says("Saved.", "ended")
+	if strings.Contains(b.text("main"), "ver_old") {
+		t.Error("the page shows with what a session polls")
+	}
+	events, err := s.registry.Events(t.Context(), "", keys.EventPage{Action: "verifier.end"})
+	if err != nil || len(events) != 1 || events[0].MemberID != "mem_org_operator_olga" {
+		t.Errorf("%+v, %v", events, err)
+	}
 	s.must(s.store.Leave(t.Context(), "ver_node"))
 	s.must(s.store.Leave(t.Context(), "ver_old"))
 	s.health = []authz.Check{{Name: "store"}, {Name: "log"}, {Name: "signing_keys"}, {Name: "redis", Err: errors.New("connection refused")}}

@@ -149,6 +149,7 @@ func (p *panel) routes() (http.Handler, error) {
 		{"GET", "/admin/signing-keys/{kid}", p.staff(p.showSigningKey)},
 		{"POST", "/admin/signing-keys/{kid}", p.staff(p.fresh(p.withdrawSigningKey))},
 		{"GET", "/admin/verifiers", p.staff(p.showVerifiers)},
+		{"POST", "/admin/verifiers", p.staff(p.change(p.endVerifier))},
 		{"GET", "/admin/health", p.staff(p.showHealth)},
 		{"POST", "/csp-report", p.takeReport},
 		{"", "/", func(http.ResponseWriter, *http.Request, *visitor) error { return keys.ErrNotFound }},
