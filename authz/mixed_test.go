@@ -77,6 +77,15 @@ func TestVerifierAtAServerFromBeforeThereWereExaminations(t *testing.T) {
 		if receipt.State != keys.Confirmed || receipt.Total != 2 {
 			t.Errorf("%s: %+v", name, receipt)
 		}
+		stored, err := s.sql.Receipt(context.Background(), receipt.Position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range ShowReceiptMembers(stored).Members {
+			if m.Unproved != (m.Name == "api") {
+				t.Errorf("%s: the receipt says of %s unproved: %t", name, m.Name, m.Unproved)
+			}
+		}
 		wantJoins, wantRefused := int64(1), int64(0)
 		if network.replica != nil {
 			wantJoins, wantRefused = 3, 1

@@ -24,7 +24,8 @@ type Receipt struct {
 	SettledAt *time.Time `json:"settled_at,omitempty"`
 	By        string     `json:"by,omitempty" doc:"The key or member that revoked; recovered when all that is known is that every lease has ended."`
 	Reason    string     `json:"reason,omitempty"`
-	// Members are for operators, in the answer about one receipt.
+	// Members are for operators, and customers if the operator wants it, in the answer
+	// about one receipt.
 	Members []ReceiptMember `json:"members,omitempty"`
 	// Signed is the receipt as a JWS, for who asks for application/jose.
 	Signed string `json:"-"`
@@ -36,6 +37,8 @@ type ReceiptMember struct {
 	Name  string     `json:"name"`
 	State string     `json:"state" enum:"waiting,confirmed,left,lease_ended,waived"`
 	At    *time.Time `json:"at,omitempty" doc:"When it confirmed or left, from when on it accepts nothing, or until when its owner lets it accept."`
+	// Unproved is what a confirmation is worth.
+	Unproved bool `json:"unproved,omitempty" doc:"It has not shown that it refuses what it must: what it confirmed is that it has the cut."`
 }
 
 // ShowReceipt is a receipt for programs, without its members.
@@ -56,7 +59,8 @@ func ShowReceipt(r keys.Receipt) *Receipt {
 func ShowReceiptMembers(r keys.Receipt) *Receipt {
 	shown := ShowReceipt(r)
 	for _, m := range r.Members {
-		shown.Members = append(shown.Members, ReceiptMember{m.ID, m.Name, string(m.State), optionalTime(m.At)})
+		shown.Members = append(shown.Members, ReceiptMember{ID: m.ID, Name: m.Name, State: string(m.State),
+			At: optionalTime(m.At), Unproved: m.Session.Unproved != ""})
 	}
 	return shown
 }

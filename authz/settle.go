@@ -165,7 +165,8 @@ func membersOf(sessions []keys.Session) []keys.ReceiptMember {
 	members := make([]keys.ReceiptMember, 0, len(sessions))
 	for _, x := range sessions {
 		// As it is stored, so that a receipt is the same wherever it was read.
-		kept := keys.Session{ID: x.ID, Name: x.Name, ClientID: x.ClientID, Via: x.Via, Lease: x.Lease, AcceptStale: x.AcceptStale}
+		kept := keys.Session{ID: x.ID, Name: x.Name, ClientID: x.ClientID, Via: x.Via, Lease: x.Lease,
+			AcceptStale: x.AcceptStale, Unproved: x.Unproved}
 		members = append(members, keys.ReceiptMember{ID: x.PublicID(), Name: x.Name, State: keys.Waiting, Session: kept})
 	}
 	return members

@@ -63,7 +63,8 @@ type ReceiptMember struct {
 	// At is when it was heard to confirm, or to have left; from when on it accepts
 	// nothing, since its lease has ended; or until when its owner lets it accept.
 	At time.Time
-	// Session is what whoever takes the wait over needs to go on.
+	// Session is what whoever takes the wait over needs to go on, and how the verifier did
+	// in its examination.
 	Session Session
 }
 

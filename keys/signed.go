@@ -46,10 +46,11 @@ type SignedReceipt struct {
 
 // A SignedMember is a verifier in a signed receipt.
 type SignedMember struct {
-	ID    string       `json:"id"`
-	Name  string       `json:"name"`
-	State ReceiptState `json:"state"`
-	At    time.Time    `json:"at"`
+	ID       string       `json:"id"`
+	Name     string       `json:"name"`
+	State    ReceiptState `json:"state"`
+	At       time.Time    `json:"at"`
+	Unproved bool         `json:"unproved,omitempty"` // it has not passed its examination
 }
 
 // A receipt has no end; the next are what the JWT library asks of claims.
@@ -74,7 +75,7 @@ func (r *Registry) SignReceipt(receipt Receipt, issuer string, members bool) (st
 	}
 	for _, m := range receipt.Members {
 		if members {
-			s.Members = append(s.Members, SignedMember{m.ID, m.Name, m.State, m.At})
+			s.Members = append(s.Members, SignedMember{m.ID, m.Name, m.State, m.At, m.Session.Unproved != ""})
 		}
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, s)

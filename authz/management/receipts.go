@@ -84,7 +84,7 @@ func (s *server) showReceipt(ctx context.Context, c call, in *struct {
 	Caller
 }) (*answer[authz.Receipt], error) {
 	receipt, err := s.Registry.Receipt(ctx, c.by, c.organization, in.position())
-	return s.oneReceipt(c, receipt, c.by.Operator, err)
+	return s.oneReceipt(c, receipt, c.by.Operator || s.NameVerifiers, err)
 }
 
 func (s *server) showAnyReceipt(ctx context.Context, c call, in *struct {
@@ -95,7 +95,7 @@ func (s *server) showAnyReceipt(ctx context.Context, c call, in *struct {
 	return s.oneReceipt(c, receipt, true, err)
 }
 
-// oneReceipt shows a receipt, with its members to operators, signed for who wants that.
+// oneReceipt shows a receipt, with its members to who may see them, signed for who wants that.
 func (s *server) oneReceipt(c call, receipt keys.Receipt, members bool, err error) (*answer[authz.Receipt], error) {
 	if err != nil {
 		return nil, err

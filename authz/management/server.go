@@ -32,6 +32,8 @@ type Config struct {
 	// GitHubKeys is where the keys are that sign GitHub's reports of leaked secrets;
 	// empty takes no such reports.
 	GitHubKeys string
+	// NameVerifiers: receipts name verifiers to customers too, not only to operators.
+	NameVerifiers bool
 }
 
 type server struct {

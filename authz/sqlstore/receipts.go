@@ -272,6 +272,7 @@ type memberRow struct {
 	AcceptUS int64  `json:"accept_stale_us,omitempty"`
 	ClientID string `json:"client_id,omitempty"`
 	Via      string `json:"via"`
+	Unproved string `json:"unproved,omitempty"`
 }
 
 // writeMembers returns members as text, and a hash of it that is their id; both are empty
@@ -283,7 +284,7 @@ func writeMembers(members []keys.ReceiptMember) (id, text string, err error) {
 	rows := make([]memberRow, len(members))
 	for i, m := range members {
 		rows[i] = memberRow{m.Session.ID, m.Name, string(m.State), micros(m.At), m.Session.Lease.Microseconds(),
-			m.Session.AcceptStale.Microseconds(), m.Session.ClientID, m.Session.Via}
+			m.Session.AcceptStale.Microseconds(), m.Session.ClientID, m.Session.Via, m.Session.Unproved}
 	}
 	data, err := json.Marshal(rows)
 	sum := sha256.Sum256(data)
@@ -299,7 +300,7 @@ func readMembers(text string) (members []keys.ReceiptMember, err error) {
 		return nil, fmt.Errorf("evidence: %w", err)
 	}
 	for _, r := range rows {
-		session := keys.Session{ID: r.Session, Name: r.Name, ClientID: r.ClientID, Via: r.Via,
+		session := keys.Session{ID: r.Session, Name: r.Name, ClientID: r.ClientID, Via: r.Via, Unproved: r.Unproved,
 			Lease: time.Duration(r.LeaseUS) * time.Microsecond, AcceptStale: time.Duration(r.AcceptUS) * time.Microsecond}
 		members = append(members, keys.ReceiptMember{ID: session.PublicID(), Name: r.Name,
 			State: keys.ReceiptState(r.State), At: instant(r.AtUS), Session: session})

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -51,6 +52,9 @@ const (
 	pause     = 2 * time.Second  // between two looks
 	firstWait = 5 * time.Second  // before the second attempt; four times as long before the next
 	lastWait  = 8 * time.Hour
+	settling  = time.Second // between two looks at a receipt that waits
+	// longestWait is more than the longest lease, for which a receipt waits.
+	longestWait = 2 * time.Minute
 
 	perOrganization = 2
 	maxAttempts     = 10 // a day
@@ -127,15 +131,29 @@ func (s *Sender) count(d keys.Delivery, n int) {
 	}
 }
 
-// deliver makes one attempt and stores what became of it.
+// deliver makes one attempt and stores what became of it. An event that cuts is told with
+// its receipt, so it waits for that, but no longer than any verifier can be silent.
 func (s *Sender) deliver(ctx context.Context, d keys.Delivery) {
+	if unsettled(d.Event) && time.Since(d.Event.At) < longestWait {
+		d.NextAt = time.Now().Add(settling).UTC().Truncate(time.Microsecond)
+		s.keep(ctx, d)
+		return
+	}
 	status, err := s.send(ctx, d)
 	if ctx.Err() != nil {
 		return // it is tried again after the claim
 	}
+	s.keep(ctx, outcome(d, status, err, time.Now().UTC().Truncate(time.Microsecond)))
+}
+
+// unsettled tells whether an event cuts, and it is not known yet how far that has reached.
+func unsettled(e keys.Event) bool { return e.Receipt != nil && !e.Receipt.Settled() }
+
+// keep stores what became of a delivery.
+func (s *Sender) keep(ctx context.Context, d keys.Delivery) {
 	store, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if err := s.config.Registry.Delivered(store, outcome(d, status, err, time.Now().UTC().Truncate(time.Microsecond))); err != nil {
+	if err := s.config.Registry.Delivered(store, d); err != nil {
 		s.config.Logger.Error("delivery not stored", "delivery", d.ID, "error", err)
 	}
 }
@@ -193,6 +211,8 @@ type Data struct {
 	By           string       `json:"by"`                  // member, key or part of the server
 	Reason       string       `json:"reason,omitempty"`
 	Changes      keys.Changes `json:"changes,omitempty"`
+	// Receipt says how far an event that cuts has reached.
+	Receipt *authz.Receipt `json:"receipt,omitempty"`
 }
 
 // send makes one attempt.
@@ -202,7 +222,12 @@ func (s *Sender) send(ctx context.Context, d keys.Delivery) (status int, err err
 	if !ok {
 		about = ""
 	}
-	body, err := json.Marshal(Payload{d.Type, e.At, Data{e.ID(), e.OrganizationID, e.Target, about, cmp.Or(e.MemberID, e.ClientID), e.Reason, e.Changes}})
+	data := Data{Event: e.ID(), Organization: e.OrganizationID, Target: e.Target, ClientID: about,
+		By: cmp.Or(e.MemberID, e.ClientID), Reason: e.Reason, Changes: e.Changes}
+	if e.Receipt != nil {
+		data.Receipt = authz.ShowReceipt(*e.Receipt)
+	}
+	body, err := json.Marshal(Payload{d.Type, e.At, data})
 	if err != nil {
 		return 0, err
 	}

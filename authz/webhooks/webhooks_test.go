@@ -17,6 +17,7 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens"
 )
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -145,6 +146,50 @@ func TestEventsArriveSigned(t *testing.T) {
 		if d.State != keys.DeliveryDelivered || d.Attempts != 1 || d.Status != 200 || d.Error != "" || d.TriedAt.IsZero() {
 			t.Errorf("%+v", d)
 		}
+	}
+}
+
+// TestRevocationIsToldWithItsReceipt: not before it is known how far it has reached, and
+// then with what is stored.
+func TestRevocationIsToldWithItsReceipt(t *testing.T) {
+	r, store := newRegistry(t)
+	hooks := newReceiver(t)
+	w, err := r.AddWebhook(t.Context(), keys.Program("test"), keys.Webhook{OrganizationID: "org", URL: hooks.URL, Events: []string{"key.revoked"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit, err := store.Append(t.Context(), keys.Entry{Kind: tokens.Cut, Subject: "c:1", OrganizationID: "org", Action: "key.revoke",
+		Actor: keys.Program("test"), Target: "key_1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Config{Registry: r, Logger: slog.New(slog.DiscardHandler), Allow: loopback})
+	s.all(t)
+	list, err := r.Deliveries(t.Context(), "org", w.ID, "", 10)
+	if err != nil || len(list) != 1 || list[0].State != keys.DeliveryPending || list[0].Attempts != 0 || len(hooks.taken()) > 0 {
+		t.Fatalf("while a verifier is silent: %+v, %v, %d sent", list, err, len(hooks.taken()))
+	}
+	receipt := keys.Receipt{Position: commit.Position, Head: commit.Head, State: keys.LeaseEnded, Confirmed: 1, Total: 2, SettledAt: time.Now()}
+	if _, err := store.PutReceipts(t.Context(), []keys.Receipt{receipt}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Redeliver(t.Context(), keys.Program("test"), "org", w.ID, list[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	s.all(t)
+	got := hooks.taken()
+	if len(got) != 1 {
+		t.Fatalf("%d sent", len(got))
+	}
+	told := got[0].payload.Data.Receipt
+	if told == nil || told.State != "lease_ended" || *told.Confirmed != 1 || *told.Total != 2 || told.Position != commit.Position || told.SettledAt == nil {
+		t.Errorf("%+v", told)
+	}
+	// Nobody waits for a receipt that does not come.
+	lost := keys.Event{At: time.Now().Add(-longestWait), Receipt: &keys.Receipt{State: keys.Waiting}}
+	s.deliver(t.Context(), keys.Delivery{ID: "msg_lost", Webhook: w, Type: "key.revoked", Event: lost})
+	if got = hooks.taken(); len(got) != 2 || got[1].payload.Data.Receipt.State != "waiting" {
+		t.Errorf("%d sent", len(got))
 	}
 }
 

@@ -82,7 +82,11 @@ func printReceipt(w io.Writer, r authz.Receipt) {
 		if m.At != nil {
 			at = m.At.Format(time.RFC3339Nano)
 		}
-		fmt.Fprintf(w, "  %-12s %s  %s\n", m.State, m.Name, at)
+		unproved := ""
+		if m.Unproved {
+			unproved = "  unproved"
+		}
+		fmt.Fprintf(w, "  %-12s %s  %s%s\n", m.State, m.Name, at, unproved)
 	}
 }
 
@@ -147,7 +151,7 @@ func (f *remote) verifyReceipt(cmd *cobra.Command, path, key string) error {
 		Confirmed: receipt.Confirmed, Total: receipt.Total, WaitedMS: float64(receipt.SettledAt.Sub(receipt.RevokedAt).Microseconds()) / 1000,
 		By: receipt.By, Reason: receipt.Reason}
 	for _, m := range receipt.Members {
-		shown.Members = append(shown.Members, authz.ReceiptMember{ID: m.ID, Name: m.Name, State: string(m.State), At: &m.At})
+		shown.Members = append(shown.Members, authz.ReceiptMember{ID: m.ID, Name: m.Name, State: string(m.State), At: &m.At, Unproved: m.Unproved})
 	}
 	printReceipt(cmd.OutOrStdout(), shown)
 	return nil

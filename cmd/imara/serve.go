@@ -36,7 +36,8 @@ type serveFlags struct {
 	gitHubKeys, sso, verifiers, metrics                                  string
 	proxies, webhooks                                                    []string
 	trusted, allowed                                                     []netip.Prefix // these, parsed
-	demo, issuerGiven                                                    bool           // the issuer as a flag
+	demo, nameVerifiers                                                  bool
+	issuerGiven                                                          bool // the issuer, as a flag
 	lease                                                                time.Duration
 }
 
@@ -67,6 +68,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&f.verifiers, "verifiers", observeProof,
 		`what happens to verifiers that fail the examination of a join, or are too old:
 observe admits and marks them, require refuses them`)
+	flags.BoolVar(&f.nameVerifiers, "name-verifiers", false,
+		"name verifiers in the receipts of customers too, not only in the operator's")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
 	return cmd
@@ -212,7 +215,9 @@ type program struct {
 	logger   *slog.Logger
 	// gitHubKeys is where the keys of GitHub's secret scanning are.
 	gitHubKeys string
-	providers  []panel.Provider
+	// nameVerifiers is what serveFlags has.
+	nameVerifiers bool
+	providers     []panel.Provider
 }
 
 // open wires the parts of a server. It starts nothing.
@@ -225,7 +230,7 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (*program, err
 	if err != nil {
 		return nil, err
 	}
-	p.gitHubKeys, p.providers = f.gitHubKeys, providers
+	p.gitHubKeys, p.providers, p.nameVerifiers = f.gitHubKeys, providers, f.nameVerifiers
 	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry,
 		Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger,
 		ExaminationKey: p.master.derive("examination v1"),
@@ -378,7 +383,7 @@ func (p *program) handler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", p.server.Handler())
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
-		CursorKey: p.master.derive("cursor v1"), Logger: p.logger})
+		CursorKey: p.master.derive("cursor v1"), NameVerifiers: p.nameVerifiers, Logger: p.logger})
 	mux.Handle(authz.IssuerPath(p.issuer)+"/v1/", api)
 	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Check: p.server.Check, Health: p.server.Health,
 		Logger: p.logger, Providers: p.providers})

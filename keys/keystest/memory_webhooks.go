@@ -62,10 +62,19 @@ func (m *Memory) DueDeliveries(_ context.Context, t, next time.Time, limit int, 
 		if d := &m.deliveries[i]; d.State == keys.DeliveryPending && !d.NextAt.After(t) && len(list) < limit && !slices.Contains(busy, d.Webhook.OrganizationID) {
 			busy = append(busy, d.Webhook.OrganizationID)
 			d.NextAt = next
-			list = append(list, *d)
+			list = append(list, m.told(*d))
 		}
 	}
 	return list, nil
+}
+
+// told is a delivery with the receipt that its event has by now.
+func (m *Memory) told(d keys.Delivery) keys.Delivery {
+	d.Event.Receipt = m.receiptOf(m.log[d.Event.Position-m.base-1])
+	if d.Event.Receipt != nil {
+		d.Event.Receipt.Members = nil
+	}
+	return d
 }
 
 func (m *Memory) Delivered(_ context.Context, d keys.Delivery) error {
@@ -86,7 +95,7 @@ func (m *Memory) Deliveries(_ context.Context, webhookID, before string, limit i
 	begun := before == ""
 	for _, d := range slices.Backward(m.deliveries) {
 		if begun && d.Webhook.ID == webhookID && len(list) < limit {
-			list = append(list, d)
+			list = append(list, m.told(d))
 		}
 		begun = begun || d.ID == before
 	}

@@ -177,7 +177,7 @@ func receipts(t *testing.T, s *suite) {
 	want := keys.Receipt{Position: one.Position, Head: one.Head, OrganizationID: "org_receipts", Target: "target of c:1",
 		Subject: "c:1", ClientID: "1", By: "ann", Reason: "it leaked", State: keys.Waiting, RevokedAt: nothing.RevokedAt}
 	s.same(nothing, want)
-	silent := keys.Session{ID: "ver_a", Name: "a", ClientID: "client", Via: "ver_b", Lease: 10 * time.Second, AcceptStale: time.Minute}
+	silent := keys.Session{ID: "ver_a", Name: "a", ClientID: "client", Via: "ver_b", Lease: 10 * time.Second, AcceptStale: time.Minute, Unproved: "floor"}
 	member := keys.ReceiptMember{ID: silent.PublicID(), Name: "a", State: keys.Waiting, Session: silent}
 	want.Latest, want.Members = now().Add(10*time.Second), []keys.ReceiptMember{member}
 	s.same(put(want), want)
