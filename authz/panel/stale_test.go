@@ -173,10 +173,12 @@ func TestAScopeThatLeftTheCatalogue(t *testing.T) {
 	_, err = s.registry.PutResource(t.Context(), tester, keys.Resource{Audience: "https://api.example.com", Name: "API", Scopes: []keys.Scope{{Name: "alerts:read"}}})
 	s.must(err)
 	b := s.signedIn("ann@example.com")
-	for name, want := range map[string][]string{"Renamed": {"alerts:read", "alerts:write"}, "Less": {"alerts:read"}} {
+	for _, name := range []string{"Renamed", "Less"} {
+		want := []string{"alerts:read", "alerts:write"}
 		b.open("/panel/o/acme/keys/" + created.Key.ID + "/edit")
 		b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('#field-name').value = ''`), chromedp.SendKeys("#field-name", name))
 		if name == "Less" {
+			want = want[:1]
 			b.do(chromedp.Click(`[type=checkbox][value="alerts:write"]`))
 		}
 		b.goes(chromedp.Click("button.main"))
