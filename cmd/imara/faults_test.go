@@ -23,20 +23,14 @@ import (
 
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	within(t, time.Minute, what, condition)
-}
-
-// within waits for a condition, and fails when it does not come in time.
-func within(t testing.TB, longest time.Duration, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.After(longest)
+	deadline := time.After(60 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !condition() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not in %v: %s", longest, what)
+			t.Fatalf("not in 60 s: %s", what)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/imara/apikeys/authz"
@@ -76,6 +78,16 @@ func (c *connection) do(method, path, authorization, contentType, body string) r
 	return reply{answer.StatusCode, answer.Header, string(data)}
 }
 
+// silentGateways are some at once.
+func silentGateways(t testing.TB, server *child, n int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() { silentGateway(t, server) })
+	}
+	all.Wait()
+}
+
 // silentGateway joins as a verifier, with the default lease unless flags say another, and
 // is killed: kill -9.
 func silentGateway(t testing.TB, server *child, flags ...string) {
@@ -85,13 +97,14 @@ func silentGateway(t testing.TB, server *child, flags ...string) {
 	gateway := exec.Command("imara", flags...)
 	gateway.Env = append(gateway.Environ(), environ(server.env())...)
 	if err := gateway.Start(); err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	err := await("http://" + listen + "/readyz")
 	gateway.Process.Kill()
 	gateway.Wait()
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 }
 
@@ -124,14 +137,17 @@ type cut struct{ name, method, path, authorization, contentType, body string }
 func (c *child) cuts() (list []cut) {
 	t := c.t
 	t.Helper()
-	operator := "Bearer " + c.operatorToken()
+	name, operator := rand.Text(), "Bearer "+c.operatorToken()
+	if r := do("POST", c.url+"/v1/orgs/org_demo/limit", "application/json", operator, `{"max_keys":1000,"reason":"tests"}`); r.status != 200 {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
 	free := do("POST", c.url+"/v1/orgs", "application/json", operator, `{"name":"Free soon","plan":"Starter"}`)
 	var organization management.Organization
 	if err := json.Unmarshal([]byte(free.body), &organization); err != nil || free.status != 201 {
 		t.Fatalf("%d %s", free.status, free.body)
 	}
 	for i, route := range cuttingRoutes {
-		body := fmt.Sprintf(`{"name":"cut %d","scopes":["alerts:read","incidents:read"]}`, i)
+		body := fmt.Sprintf(`{"name":"%s %d","scopes":["alerts:read","incidents:read"]}`, name, i)
 		r := do("POST", c.url+"/v1/orgs/org_demo/keys", "application/json", operator, body)
 		var created management.KeyWithSecret
 		if err := json.Unmarshal([]byte(r.body), &created); err != nil || r.status != 201 {
@@ -149,15 +165,24 @@ func (c *child) cuts() (list []cut) {
 	return list
 }
 
-// TestEveryCuttingRouteOutlastsASilentVerifier: default lease, the real listener, one
-// verifier that was killed. Each route that cuts answers with success, and its
+// TestEveryCuttingRouteOutlastsSilentVerifiers: default lease, the real listener, one or
+// ten verifiers that were killed. Each route that cuts answers with success, and its
 // connection is good afterwards.
-func TestEveryCuttingRouteOutlastsASilentVerifier(t *testing.T) {
+func TestEveryCuttingRouteOutlastsSilentVerifiers(t *testing.T) {
 	t.Parallel()
+	for _, silent := range []int{1, 10} {
+		t.Run(fmt.Sprint(silent), func(t *testing.T) {
+			t.Parallel()
+			everyCuttingRoute(t, silent)
+		})
+	}
+}
+
+func everyCuttingRoute(t *testing.T, silent int) {
 	server := serveDemo(t, t.TempDir(), address(t))
 	operator := "Bearer " + server.operatorToken()
 	requests := server.cuts()
-	silentGateway(t, server)
+	silentGateways(t, server, silent)
 	var all sync.WaitGroup
 	for _, q := range requests {
 		line := dial(t, server.url)
@@ -170,7 +195,7 @@ func TestEveryCuttingRouteOutlastsASilentVerifier(t *testing.T) {
 			case r.status != 200 && r.status != 204:
 				t.Errorf("%s: %d %s", q.name, r.status, r.body)
 			case strings.Contains(q.path, "leaks"), strings.HasPrefix(q.path, "/oauth2/"):
-			case receipt == nil || receipt.State != "lease_ended" || *receipt.Confirmed != 1 || *receipt.Total != 2:
+			case receipt == nil || receipt.State != "lease_ended" || *receipt.Confirmed != 1 || *receipt.Total != 1+silent:
 				t.Errorf("%s: receipt %+v in %s", q.name, receipt, r.body)
 			}
 			if r := line.do("GET", "/readyz", operator, "", ""); r.status != 200 {
@@ -297,6 +322,67 @@ func TestServerThatEndsLeavesItsWaitsToTheNext(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOrdinaryRestartOfEverything: the server first, so that no verifier can take leave. The
+// revocations of the first moments meet the sessions that were left behind, and each has its
+// receipt; once these are retired nobody waits for them.
+func TestOrdinaryRestartOfEverything(t *testing.T) {
+	t.Parallel()
+	dir, listen := t.TempDir(), address(t)
+	server := serveDemo(t, dir, listen)
+	left := liveGateway(t, server)
+	if err := server.stop(); err != nil {
+		t.Error(err)
+	}
+	left.Process.Signal(syscall.SIGTERM)
+	left.Wait()
+	server = serveDemo(t, dir, listen)
+	liveGateway(t, server)
+	operator := server.operatorToken()
+	revoke := func(name string) authz.Receipt {
+		created, r := server.create(operator, name)
+		if r.status != 201 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		r = server.revoke(operator, created.Key.ID)
+		var answer management.ChangedKey
+		if err := json.Unmarshal([]byte(r.body), &answer); err != nil || r.status != 200 || answer.Receipt == nil {
+			t.Fatalf("%s: %d %s", name, r.status, r.body)
+		}
+		return *answer.Receipt
+	}
+	for i := range 3 {
+		r := revoke(fmt.Sprint("early ", i))
+		if r.State != "confirmed" && r.State != "lease_ended" || *r.Confirmed < 2 {
+			t.Errorf("early %d: %+v", i, r)
+		}
+	}
+	eventually(t, "the sessions left behind are retired", func() bool {
+		r := do("GET", server.url+"/v1/verifiers", "", "Bearer "+operator, "")
+		var list management.List[management.Verifier]
+		return json.Unmarshal([]byte(r.body), &list) == nil && len(list.Data) == 2
+	})
+	if r := revoke("late"); r.State != "confirmed" || *r.Total != 2 {
+		t.Errorf("late: %+v", r)
+	}
+}
+
+// liveGateway starts a verifier that lives until the test ends.
+func liveGateway(t testing.TB, server *child) *exec.Cmd {
+	t.Helper()
+	listen := address(t)
+	cmd := exec.Command("imara", "gateway", "--listen", listen, "--resource", "alerts="+server.env()["API_AUDIENCE"])
+	cmd.Env = append(cmd.Environ(), environ(server.env())...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if err := await("http://" + listen + "/readyz"); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
 }
 
 // waitsForAReceipt revokes a key with a preference, and follows the receipt to its end.
