@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,20 +90,123 @@ func TestOneCredentialHoldsNobodyUp(t *testing.T) {
 	})
 }
 
+// TestCutThatALaggingServerLacksEndsItsVerifiers: a verifier follows a server that reads the
+// log late, and its key is revoked at another. Once the receipt is there it accepts nothing,
+// and the lagging server, which takes its token for good, admits no session of it any more.
+func TestCutThatALaggingServerLacksEndsItsVerifiers(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := newHouse(t)
+	s := h.start(0)
+	slow := &lagging{Store: h.sql}
+	h.store = slow
+	behind := h.start(time.Second)
+	h.store = h.sql
+	api := behind.follow("api", 2*time.Second)
+	raw, own := s.token(s.demoKey()), behind.token(api.key)
+	tip, err := h.sql.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second server is up to date", func() bool { return behind.relay.revocations.Watermark() == tip.Watermark })
+	slow.freeze(&keys.LogPage{Tip: tip.Watermark, Floor: tip.Floor, Head: tip.Head})
+	if _, err := api.Verify(raw); err != nil {
+		t.Fatal(err)
+	}
+	_, r, err := s.registry.Revoke(ctx, keys.Program("test"), "operator", api.key.Key.ID, "")
+	if err != nil || r.State != keys.LeaseEnded || r.Total != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrStale) {
+		t.Errorf("after its key was revoked: %v", err)
+	}
+	joined := send(t, feedRequest(t, behind.url, own, `{"name":"again","lease_ms":1000}`))
+	if joined.status/100 == 2 {
+		t.Errorf("the lagging server admits it again: %d %s", joined.status, joined.body)
+	}
+	sessions, err := h.sql.Sessions(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range sessions {
+		if x.Name == "again" {
+			t.Errorf("%+v", x)
+		}
+	}
+}
+
+func feedRequest(t *testing.T, server, token, body string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequest("POST", server+"/feed/sessions", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	return r
+}
+
+// TestTenThousandSilentSessionsHoldUpAsLongAsOne: of 150 keys, with the default lease. Other
+// requests are answered meanwhile.
+func TestTenThousandSilentSessionsHoldUpAsLongAsOne(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := newHouse(t).start(0)
+	const verifierKeys, each = 150, 67
+	many := 2 * verifierKeys
+	if _, err := s.registry.SetLimit(ctx, keys.Program("test"), "operator", &many, "tests"); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	turns := make(chan struct{}, 8)
+	for i := range verifierKeys {
+		key := s.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
+		all.Go(func() {
+			for j := range each {
+				turns <- struct{}{}
+				session := newSession(fmt.Sprint(i, ".", j), tokens.DefaultLease)
+				session.ClientID, session.Via, session.Protocol = key.Key.ClientID, "ver_elsewhere", 2
+				if err := s.sql.Join(ctx, session, s.relay.admits(session, "")); err != nil {
+					t.Error(err)
+				}
+				<-turns
+			}
+		})
+	}
+	all.Wait()
+	c, other := s.demoKey(), s.demoKey()
+	answered := make(chan keys.Receipt)
+	go func() {
+		_, r, err := s.registry.Revoke(ctx, keys.Program("test"), "org", c.Key.ID, "")
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- r
+	}()
+	longest, others := tokens.DefaultLease+margin(tokens.DefaultLease), 0
+	for {
+		select {
+		case r := <-answered:
+			if r.State != keys.LeaseEnded || r.Confirmed != 1 || r.Total < verifierKeys*each/2 || r.Waited < longest || r.Waited > 2*longest {
+				t.Errorf("%s %d of %d after %v", r.State, r.Confirmed, r.Total, r.Waited)
+			}
+			if others < 100 {
+				t.Errorf("%d tokens meanwhile", others)
+			}
+			return
+		default:
+			s.token(other)
+			others++
+		}
+	}
+}
+
 // TestJoinIsLimitedByItsKey: the lease, a waiver and the number of sessions.
 func TestJoinIsLimitedByItsKey(t *testing.T) {
 	s := newHouse(t).start(0)
 	ctx, by := context.Background(), keys.Program("test")
 	key := s.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
 	token := s.token(key)
-	join := func(body string) answer {
-		r, err := http.NewRequest("POST", s.url+"/feed/sessions", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer "+token)
-		return send(t, r)
-	}
+	join := func(body string) answer { return send(t, feedRequest(t, s.url, token, body)) }
 	long, waives := `{"name":"api","lease_ms":20000}`, `{"name":"api","lease_ms":10000,"accept_stale_ms":60000}`
 	if a := join(long); a.status != 422 || a.json["error"] != "lease_too_long" {
 		t.Errorf("a long lease: %d %s", a.status, a.body)

@@ -222,33 +222,38 @@ func TestReplicaIsRefused(t *testing.T) {
 	}
 }
 
-// TestUsersWithFewRights: the users of deploy/redis/users.acl can do what they
-// need, and a verifier's cannot write what is published.
-func TestUsersWithFewRights(t *testing.T) {
+// shippedUsers adds the users of deploy/redis/users.acl to nodes, which keep the
+// administrator that they have.
+func shippedUsers(t *testing.T, nodes ...*redistest.Redis) {
+	t.Helper()
 	text, err := os.ReadFile("../deploy/redis/users.acl")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An administrator of the test's own, beside those users. In an ACL file every
-	// line is a user.
-	var users []string
+	users := 0
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "user ") && !strings.Contains(line, "default") {
-			users = append(users, line)
+		if !strings.HasPrefix(line, "user ") || strings.Contains(line, "default") {
+			continue
 		}
-	}
-	r := redistest.New(t)
-	for _, line := range users {
-		fields := strings.Fields(line)
+		users++
 		command := []any{"ACL", "SETUSER"}
-		for _, f := range fields[1:] {
+		for _, f := range strings.Fields(line)[1:] {
 			command = append(command, f)
 		}
-		r.Do(command...)
+		for _, n := range nodes {
+			n.Do(command...)
+		}
 	}
-	if len(users) != 2 {
-		t.Fatalf("%d users", len(users))
+	if users != 2 {
+		t.Fatalf("%d users", users)
 	}
+}
+
+// TestUsersWithFewRights: the users of deploy/redis/users.acl can do what they
+// need, and a verifier's cannot write what is published.
+func TestUsersWithFewRights(t *testing.T) {
+	r := redistest.New(t)
+	shippedUsers(t, r)
 	h := newHouse(t)
 	h.redis = r
 	h.redisUser = "imara-server"
@@ -287,7 +292,7 @@ func TestUsersWithFewRights(t *testing.T) {
 // TestRedisCluster: the keys are in one slot, so that scripts and pipelines run.
 func TestRedisCluster(t *testing.T) {
 	h := newHouse(t)
-	h.redis = redistest.New(t, "--cluster-enabled", "yes")
+	h.redis = redistest.NewClusterNode(t)
 	h.redis.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
 	eventually(t, "the cluster is whole", func() bool {
 		return strings.Contains(fmt.Sprint(h.redis.Do("CLUSTER", "INFO")), "cluster_state:ok")
@@ -307,6 +312,71 @@ func TestRedisCluster(t *testing.T) {
 	}
 	if via, err := s.store.Sessions(context.Background()); err != nil || via[1].Via != viaRedis {
 		t.Errorf("%+v, %v", via, err)
+	}
+}
+
+// TestClusterWhoseMasterDies: of the slot of the log. Verifiers go around over HTTP until its
+// replica is promoted, and then come back by themselves; no request is refused meanwhile,
+// and each revocation has its receipt. The users are those of deploy/redis/users.acl.
+func TestClusterWhoseMasterDies(t *testing.T) {
+	h := newHouse(t)
+	nodes := redistest.NewCluster(t)
+	shippedUsers(t, nodes...)
+	h.redis, h.cluster, h.redisUser = nodes[0], true, "imara-server"
+	s := h.start(0)
+	api := s.followRedisAs("api", 6*time.Second, s.redis.Address(), "imara-verifier")
+	steady := s.token(s.demoKey())
+	ctx, stop := context.WithCancel(context.Background())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for tick := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-tick.C {
+			if _, err := api.Verify(steady); err != nil {
+				t.Errorf("on the way around: %v", err)
+				return
+			}
+		}
+	}()
+	defer func() { stop(); <-watched }()
+	via := func(of string) func() bool {
+		return func() bool {
+			sessions, err := s.store.Sessions(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := ""
+			for _, session := range sessions {
+				if session.Name == "api" && found != viaRedis {
+					found = session.Via
+				}
+			}
+			return (found == viaRedis) == (of == viaRedis) && found != "" && api.feed.Revocations().Fresh() == nil
+		}
+	}
+	revoke := func(when string) keys.ReceiptState {
+		c := s.demoKey()
+		raw := s.token(c)
+		_, receipt, err := s.registry.Revoke(ctx, keys.Program("test"), "org", c.Key.ID, "")
+		if err != nil || !receipt.Settled() {
+			t.Errorf("%s: %+v, %v", when, receipt, err)
+		}
+		if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrRevoked) {
+			t.Errorf("%s: %v", when, err)
+		}
+		return receipt.State
+	}
+	eventually(t, "it follows over Redis", via(viaRedis))
+	if state := revoke("before"); state != keys.Confirmed {
+		t.Error(state)
+	}
+	nodes[0].Kill()
+	revoke("as it dies")
+	eventually(t, "it follows over Redis again", via(viaRedis))
+	if state := revoke("at the replica"); state != keys.Confirmed {
+		t.Error(state)
+	}
+	if role := fmt.Sprint(nodes[3].Do("ROLE")); !strings.Contains(role, "master") {
+		t.Errorf("the replica is not promoted: %s", role)
 	}
 }
 

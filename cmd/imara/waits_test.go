@@ -18,6 +18,7 @@ import (
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
+	"github.com/imara/apikeys/authz/sqlstore/sqlstoretest"
 )
 
 // connection is one keep-alive connection, as a proxy pools them.
@@ -321,6 +322,45 @@ func TestServerThatEndsLeavesItsWaitsToTheNext(t *testing.T) {
 				t.Errorf("the next server: %d %s", r.status, r.body)
 			}
 		})
+	}
+}
+
+// TestDatabaseAwayDuringTheWait: it goes while a call waits for a silent verifier, and comes
+// back. The call is told what is known, never more, and the receipt is there afterwards.
+func TestDatabaseAwayDuringTheWait(t *testing.T) {
+	database := sqlstoretest.New(t)
+	listen := address(t)
+	server := replicas(t, database.Database(t, "away"), "http://"+listen)(listen)
+	operator := server.operatorToken()
+	created, r := server.create(operator, "doomed")
+	if r.status != 201 {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	silentGateway(t, server)
+	answered := make(chan reply, 1)
+	go func() { answered <- server.revoke(operator, created.Key.ID) }()
+	eventually(t, "it is committed", func() bool {
+		return database.Count("away", `SELECT count(*) FROM keys WHERE revoked_at > 0 AND id = '`+created.Key.ID+`'`) == 1
+	})
+	database.Kill()
+	eventually(t, "the server says so", func() bool { return do("GET", server.url+"/readyz", "", "", "").status == 503 })
+	database.Start()
+	r = <-answered
+	var told management.ChangedKey
+	if err := json.Unmarshal([]byte(r.body), &told); r.status == 200 && (err != nil || told.Receipt.State != "lease_ended") ||
+		r.status != 200 && r.status != 202 && r.status != 503 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	var again management.ChangedKey
+	eventually(t, "whoever asks again has the receipt", func() bool {
+		r = server.revoke(operator, created.Key.ID)
+		return r.status == 200 && json.Unmarshal([]byte(r.body), &again) == nil
+	})
+	if got := again.Receipt; got == nil || got.State != "lease_ended" || got.Confirmed != nil && *got.Confirmed > 1 {
+		t.Errorf("%s", r.body)
+	}
+	if entries := database.Count("away", `SELECT count(*) FROM log WHERE kind = 'cut' AND target = '`+created.Key.ID+`'`); entries != 1 {
+		t.Errorf("%d entries for one revocation", entries)
 	}
 }
 

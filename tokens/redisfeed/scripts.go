@@ -149,6 +149,13 @@ func newClient(o redis.UniversalOptions, connections int) redis.UniversalClient 
 	o.DialTimeout = 2 * time.Second
 	o.PoolSize = connections
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	if o.MasterName == "" && (len(o.Addrs) > 1 || o.IsClusterMode) {
+		// A master that dies sends nobody elsewhere: who follows it is asked, by default
+		// once a minute.
+		cluster := o.Cluster()
+		cluster.ClusterStateReloadInterval = 2 * time.Second
+		return redis.NewClusterClient(cluster)
+	}
 	return redis.NewUniversalClient(&o)
 }
 

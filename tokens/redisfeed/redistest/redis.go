@@ -20,6 +20,7 @@ type Redis struct {
 	t       testing.TB
 	dir     string
 	port    int
+	bus     int // of a node of a cluster
 	options []string
 	cmd     *exec.Cmd
 	log     *bytes.Buffer
@@ -29,16 +30,20 @@ type Redis struct {
 // redis-server's command line: "--maxmemory", "10mb".
 func New(t testing.TB, options ...string) *Redis {
 	t.Helper()
+	r := &Redis{t: t, dir: t.TempDir(), port: freePort(t), options: options}
+	r.Start()
+	t.Cleanup(r.Kill)
+	return r
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	listener.Close()
-	r := &Redis{t: t, dir: t.TempDir(), port: port, options: options}
-	r.Start()
-	t.Cleanup(r.Kill)
-	return r
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
 }
 
 // Start starts it, empty, and waits until it answers.
@@ -58,17 +63,7 @@ func (r *Redis) Start() {
 	}
 	client := r.Client()
 	defer client.Close()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for client.Ping(r.t.Context()).Err() != nil {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			r.Kill()
-			r.t.Fatalf("redis-server does not answer: %s", r.log)
-		}
-	}
+	r.until("redis-server answers", func() bool { return client.Ping(r.t.Context()).Err() == nil })
 }
 
 // Kill is kill -9.
