@@ -288,16 +288,32 @@ func (r *Relay) endOf(session string) (over time.Time, ended bool) {
 	return over, ended
 }
 
+// hasEnded tells whether a session with this public id was ended of late.
+func (r *Relay) hasEnded(publicID string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id := range r.ends {
+		if s := (keys.Session{ID: id}); s.PublicID() == publicID {
+			return true
+		}
+	}
+	return false
+}
+
 // EndVerifier ends a session by its public id: it cannot poll again. Revocations wait for
-// its lease at most, counted from here. [keys.ErrNotFound] for one that is not listed.
+// its lease at most, counted from here. One that was ended already stays so.
+// [keys.ErrNotFound] for one that is not listed.
 func (r *Relay) EndVerifier(ctx context.Context, by keys.Actor, publicID string) error {
 	sessions, err := r.Log.Sessions(ctx)
 	if err != nil {
 		return err
 	}
 	i := slices.IndexFunc(sessions, func(s keys.Session) bool { return s.PublicID() == publicID })
-	if i < 0 {
+	if i < 0 && !r.hasEnded(publicID) {
 		return keys.ErrNotFound
+	}
+	if i < 0 {
+		return nil // and has left
 	}
 	if _, ended := r.endOf(sessions[i].ID); ended || by.DryRun {
 		return nil
