@@ -99,9 +99,26 @@ func ReadEvent(line []byte) (e keys.Event, end ExportEnd, err error) {
 	if err != nil {
 		return e, end, err
 	}
-	return keys.Event{Position: both.Position, At: both.At, OrganizationID: both.Organization, Action: keys.Action(both.Action), Target: both.Target,
+	e = keys.Event{Position: both.Position, At: both.At, OrganizationID: both.Organization, Action: keys.Action(both.Action), Target: both.Target,
 		ClientID: both.ClientID, MemberID: both.Member, RequestID: both.RequestID, Address: both.Address, Reason: both.Reason, Changes: both.Changes,
-		Kind: tokens.Kind(both.Kind), Subject: tokens.Subject(both.Subject), Hash: hash}, both.ExportEnd, nil
+		Kind: tokens.Kind(both.Kind), Subject: tokens.Subject(both.Subject), Hash: hash}
+	if both.Receipt != nil {
+		e.Receipt = readReceipt(*both.Receipt)
+	}
+	return e, both.ExportEnd, nil
+}
+
+// readReceipt reverses [ShowReceipt], as far as [keys.Receipt.Link] needs it.
+func readReceipt(shown Receipt) *keys.Receipt {
+	r := &keys.Receipt{Position: shown.Position, Head: shown.Head, Subject: tokens.Subject(shown.Subject),
+		State: keys.ReceiptState(shown.State), Recovered: shown.By == "recovered"}
+	if shown.Confirmed != nil && shown.Total != nil {
+		r.Confirmed, r.Total = *shown.Confirmed, *shown.Total
+	}
+	if shown.SettledAt != nil {
+		r.SettledAt = *shown.SettledAt
+	}
+	return r
 }
 
 // eventCSVHeader writes the first row of the audit log as CSV (RFC 4180).

@@ -39,6 +39,8 @@ type Audit interface {
 	// Repeated returns the event of a client's change since a time that had this
 	// idempotency key, and its request hash.
 	Repeated(ctx context.Context, clientID, key string, since time.Time) (Event, string, error)
+	// LastCheckpoint returns the newest of an organisation, or [ErrNotFound].
+	LastCheckpoint(ctx context.Context, organizationID string) (Checkpoint, error)
 	// Checkpoints returns those of an organisation, the oldest first.
 	Checkpoints(ctx context.Context, organizationID string) ([]Checkpoint, error)
 }
@@ -119,24 +121,21 @@ func NewEvent(e Entry, position uint64, t time.Time) Event {
 // with its length before it: 8 bytes, the highest first. Numbers are decimal, and
 // the time is microseconds since 1970.
 func (e *Event) Sum(before []byte) []byte {
+	texts := []string{fmt.Sprint(e.Position), fmt.Sprint(e.At.UnixMicro()), e.OrganizationID, string(e.Action), e.Target,
+		e.ClientID, e.MemberID, e.RequestID, e.Address, e.Reason, fmt.Sprint(len(e.Changes))}
+	for _, field := range slices.Sorted(maps.Keys(e.Changes)) {
+		texts = append(texts, field, e.Changes[field].From, e.Changes[field].To)
+	}
+	return link(before, append(texts, string(e.Kind), string(e.Subject))...)
+}
+
+// link is the SHA-256 of the hash before and of texts, every one with its length before it.
+func link(before []byte, texts ...string) []byte {
 	h := sha256.New()
-	add := func(text string) {
+	for _, text := range append([]string{string(before)}, texts...) {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
 		h.Write([]byte(text))
 	}
-	add(string(before))
-	for _, text := range []string{fmt.Sprint(e.Position), fmt.Sprint(e.At.UnixMicro()), e.OrganizationID, string(e.Action), e.Target,
-		e.ClientID, e.MemberID, e.RequestID, e.Address, e.Reason} {
-		add(text)
-	}
-	add(fmt.Sprint(len(e.Changes)))
-	for _, field := range slices.Sorted(maps.Keys(e.Changes)) {
-		add(field)
-		add(e.Changes[field].From)
-		add(e.Changes[field].To)
-	}
-	add(string(e.Kind))
-	add(string(e.Subject))
 	return h.Sum(nil)
 }
 

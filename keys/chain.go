@@ -24,6 +24,10 @@ type Chain struct {
 	hash    []byte
 	begun   bool
 	pending []Checkpoint
+	// receipts of the cuts so far, and the checkpoints that cover some, by the last.
+	receipts receiptChain
+	covering map[uint64]Checkpoint
+	covered  uint64 // the highest of these
 }
 
 // A BrokenError names the first event that is not as it was written, or after
@@ -38,6 +42,13 @@ func (e *BrokenError) Error() string { return fmt.Sprintf("event %d: %s", e.Posi
 // Expect makes the chain check a checkpoint when it comes to its position.
 func (c *Chain) Expect(checkpoint Checkpoint) {
 	c.pending = append(c.pending, checkpoint)
+	if checkpoint.ReceiptsThrough > 0 && !c.Middle {
+		if c.covering == nil {
+			c.covering = make(map[uint64]Checkpoint)
+		}
+		c.covering[checkpoint.ReceiptsThrough] = checkpoint
+		c.covered = max(c.covered, checkpoint.ReceiptsThrough)
+	}
 	slices.SortStableFunc(c.pending, func(a, b Checkpoint) int {
 		if a.Position < b.Position {
 			return -1
@@ -73,6 +84,20 @@ func (c *Chain) Add(e Event) error {
 			return &BrokenError{e.Position, "it is not the one that was signed: the chain up to here was written anew"}
 		}
 		c.pending = c.pending[1:]
+	}
+	return c.addReceipt(e)
+}
+
+// addReceipt checks the receipt of an event that cuts.
+func (c *Chain) addReceipt(e Event) error {
+	waited := c.receipts.waits
+	c.receipts.add(e)
+	covering, covers := c.covering[e.Position]
+	switch {
+	case c.receipts.waits && !waited && e.Position <= c.covered:
+		return &BrokenError{e.Position, "a checkpoint was signed for its receipt, and it is missing"}
+	case covers && !bytes.Equal(covering.ReceiptsHash, c.receipts.hash):
+		return &BrokenError{e.Position, "its receipt, or that of a cut before it, is not the one that was signed"}
 	}
 	return nil
 }

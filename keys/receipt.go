@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -36,6 +37,14 @@ type Receipt struct {
 
 // Settled tells whether the receipt says all that it ever will.
 func (r *Receipt) Settled() bool { return r.State != "" && r.State != Waiting }
+
+// Link is the SHA-256 of the hash before, empty for the first receipt, and of what the
+// receipt says without its members, as [Event.Sum] has it: position, head, subject, state,
+// confirmed, total, whether it was recovered, and when it was settled.
+func (r *Receipt) Link(before []byte) []byte {
+	return link(before, fmt.Sprint(r.Position), fmt.Sprint(r.Head), string(r.Subject), string(r.State),
+		fmt.Sprint(r.Confirmed), fmt.Sprint(r.Total), fmt.Sprint(r.Recovered), fmt.Sprint(r.SettledAt.UnixMicro()))
+}
 
 // A ReceiptState says what a receipt, or one of its members, rests on.
 type ReceiptState string

@@ -215,7 +215,7 @@ func TestOperatorPages(t *testing.T) {
 		t.Error("all are proved")
 	}
 	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_node", Name: "node", Via: "elsewhere", Lease: time.Second, JoinedAt: time.Now(), Implementation: "node-api/1.4", Unproved: "client floor"}, nil))
-	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_old", Name: "old", Via: "elsewhere", Lease: time.Second, JoinedAt: time.Now(), Unproved: keys.NotExamined}, nil))
+	s.must(s.store.Join(t.Context(), keys.Session{ID: "ver_old", Name: "old", Via: "elsewhere", Lease: time.Minute, JoinedAt: time.Now(), Unproved: keys.NotExamined}, nil))
 	b.open("/panel/admin/verifiers")
 	b.says("have not shown", "node-api/1.4", "failed: client floor", "not examined")
 	b.accessible("verifiers unproved")

@@ -104,6 +104,18 @@ func (s *Store) AddCheckpoint(ctx context.Context, c keys.Checkpoint) error {
 	return s.fail(err)
 }
 
+// LastCheckpoint implements keys.Audit.
+func (s *Store) LastCheckpoint(ctx context.Context, organizationID string) (keys.Checkpoint, error) {
+	c := keys.Checkpoint{OrganizationID: organizationID}
+	err := s.read.QueryRowContext(ctx,
+		`SELECT seq, signed FROM checkpoints WHERE organization_id = $1 ORDER BY seq DESC LIMIT 1`,
+		organizationID).Scan(&c.Position, &c.Signed)
+	if err != nil {
+		return keys.Checkpoint{}, s.fail(err)
+	}
+	return c, nil
+}
+
 // Checkpoints implements keys.Audit.
 func (s *Store) Checkpoints(ctx context.Context, organizationID string) ([]keys.Checkpoint, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT seq, signed FROM checkpoints WHERE organization_id = $1 ORDER BY seq`, organizationID)

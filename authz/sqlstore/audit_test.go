@@ -128,3 +128,79 @@ func TestRestoredLogIsAnEvent(t *testing.T) {
 		}
 	}
 }
+
+// TestChangedReceiptIsFound: a checkpoint covers the receipts of all cuts up to the first
+// that waits. One that is changed, or taken away, is named; one that no checkpoint covers
+// yet is covered by the next.
+func TestChangedReceiptIsFound(t *testing.T) {
+	for name, row := range map[string]struct {
+		harm string // with the positions of two cuts: one that is covered, and the last
+		bad  int    // index of the cut that is named; -1 is none
+	}{
+		"nothing":        {`SELECT 1 WHERE $1 <> $2`, -1},
+		"state":          {`UPDATE receipts SET state = 'confirmed' WHERE seq = $1 AND $1 <> $2`, 1},
+		"numbers":        {`UPDATE receipts SET confirmed = 3 WHERE seq = $1 AND $1 <> $2`, 1},
+		"settled":        {`UPDATE receipts SET settled_at = settled_at - 1 WHERE seq = $1 AND $1 <> $2`, 1},
+		"recovered":      {`UPDATE receipts SET recovered = TRUE WHERE seq = $1 AND $1 <> $2`, 1},
+		"gone":           {`DELETE FROM receipts WHERE seq = $1 AND $1 <> $2`, 1},
+		"one that waits": {`DELETE FROM receipts WHERE seq = $2 AND $1 <> $2`, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openDir(t, t.TempDir())
+			r, err := keys.New(keys.Config{Store: s, Relay: keystest.NewMemory(), Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx := t.Context()
+			if _, err := r.CreateOrganization(ctx, keys.Program("test"), keys.Organization{ID: "org", Name: "org", Plan: "Starter"}); err != nil {
+				t.Fatal(err)
+			}
+			var cuts []keys.Commit
+			for i := range 4 {
+				commit, err := s.Append(ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.Client(fmt.Sprint(i)), OrganizationID: "org",
+					Action: "key.revoke", Actor: keys.Program("test")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				cuts = append(cuts, commit)
+			}
+			settle := func(i int) {
+				receipt := keys.Receipt{Position: cuts[i].Position, Head: cuts[i].Head, State: keys.LeaseEnded, Confirmed: 1, Total: 2, SettledAt: time.Now()}
+				if stored, err := s.PutReceipts(ctx, []keys.Receipt{receipt}); err != nil || len(stored) != 1 {
+					t.Fatalf("%v, %v", stored, err)
+				}
+			}
+			checkpoint := func() keys.Checkpoint {
+				made, err := r.Checkpoint(ctx)
+				if err != nil || len(made) != 1 {
+					t.Fatalf("%d checkpoints, %v", len(made), err)
+				}
+				return made[0]
+			}
+			settle(0)
+			settle(1)
+			settle(3) // the third waits
+			if c := checkpoint(); c.ReceiptsThrough != cuts[1].Position {
+				t.Errorf("covers up to %d, want %d", c.ReceiptsThrough, cuts[1].Position)
+			}
+			settle(2)
+			if _, err := r.Rename(ctx, keys.Actor{ClientID: "ann"}, "org", "renamed"); err != nil {
+				t.Fatal(err)
+			}
+			last := 3
+			if name != "one that waits" {
+				checkpoint()
+			} else {
+				last = 2
+			}
+			if _, err := s.write.ExecContext(ctx, row.harm, cuts[1].Position, cuts[last].Position); err != nil {
+				t.Fatal(err)
+			}
+			_, err = r.VerifyAudit(ctx, "org")
+			var broken *keys.BrokenError
+			if row.bad < 0 && err != nil || row.bad >= 0 && (!errors.As(err, &broken) || broken.Position != cuts[row.bad].Position) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}

@@ -150,6 +150,14 @@ func (m *Memory) AddCheckpoint(_ context.Context, c keys.Checkpoint) error {
 	return nil
 }
 
+func (m *Memory) LastCheckpoint(ctx context.Context, organizationID string) (keys.Checkpoint, error) {
+	list, err := m.Checkpoints(ctx, organizationID)
+	if err != nil || len(list) == 0 {
+		return keys.Checkpoint{}, cmp.Or(err, keys.ErrNotFound)
+	}
+	return list[len(list)-1], nil
+}
+
 func (m *Memory) Checkpoints(_ context.Context, organizationID string) ([]keys.Checkpoint, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -116,6 +116,8 @@ func checkpoints(t *testing.T, s *suite) {
 		return found
 	}
 	s.same(len(heads()), 0)
+	_, err := s.LastCheckpoint(s.ctx, "org_1")
+	s.want(err, keys.ErrNotFound)
 	s.organization("org_1")
 	s.organization("org_2")
 	first := s.create(s.key("org_1")).Position
@@ -123,6 +125,9 @@ func checkpoints(t *testing.T, s *suite) {
 	s.same(len(heads()), 0)
 	second := s.create(s.key("org_1")).Position
 	s.same(heads(), []uint64{second})
+	last, err := s.LastCheckpoint(s.ctx, "org_1")
+	s.must(err)
+	s.same(last, keys.Checkpoint{OrganizationID: "org_1", Position: second, Signed: fmt.Sprint("jws ", second)})
 	s.must(s.AddCheckpoint(s.ctx, keys.Checkpoint{OrganizationID: "org_2", Position: first - 1, Signed: "another"}))
 	stored, err := s.Checkpoints(s.ctx, "org_1")
 	s.must(err)
