@@ -51,6 +51,9 @@ func (r *Relay) join(
 	ctx context.Context, join httpfeed.Join, clientID, unproved string,
 ) (httpfeed.Joined, error) {
 	session := newSession(join.Name, leaseOf(join))
+	if join.Protocol >= httpfeed.Protocol { // one from before does not know that it may get less
+		session.Lease = r.flaps.grant(clientID, session.Lease, time.Now())
+	}
 	session.AcceptStale = time.Duration(join.AcceptStaleMS) * time.Millisecond
 	session.Protocol, session.Implementation = join.Protocol, join.Implementation
 	session.Unproved = unproved
@@ -75,7 +78,7 @@ func (r *Relay) join(
 	if err == nil && ended(session.ID, snapshot.Cuts) {
 		err = keys.ErrNotFound
 	}
-	joined := httpfeed.Joined{Session: session.ID, Cuts: list(snapshot.Cuts),
+	joined := httpfeed.Joined{Session: session.ID, LeaseMS: session.Lease.Milliseconds(), Cuts: list(snapshot.Cuts),
 		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}
 	if err == nil && session.Via == viaRedis {
 		joined.AckKey, err = r.Publisher.AckKey(session.ID)

@@ -232,7 +232,9 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) (modern bo
 	}
 	knows := r.overRedis(ctx, sessions)
 	for _, s := range r.silentFor(sessions, knows, watched, time.Now()) {
-		r.cut(ctx, s, "silent")
+		if r.cut(ctx, s, "silent") {
+			r.flaps.retired(s.ClientID, time.Now())
+		}
 	}
 	strays, err := r.Log.Strays(ctx, time.Now())
 	if err != nil {
@@ -245,19 +247,20 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) (modern bo
 	return modern
 }
 
-// cut ends a session, once.
-func (r *Relay) cut(ctx context.Context, s keys.Session, reason string) {
+// cut ends a session, once, and tells whether it did.
+func (r *Relay) cut(ctx context.Context, s keys.Session, reason string) bool {
 	r.mu.Lock()
 	_, over := r.ends[s.ID]
 	r.mu.Unlock()
 	if over {
-		return
+		return false
 	}
 	r.Logger.Warn("verifier is retired", "verifier", s.Name, "session", s.ID, "reason", reason, "accepts_stale", s.AcceptStale)
 	commit, err := r.Log.Append(ctx, keys.SessionEnd(s, keys.Program("server"), reason))
 	if err == nil {
 		r.Publish(ctx, commit)
 	}
+	return err == nil
 }
 
 // remove takes sessions off the list that were ended and accept nothing any more: their

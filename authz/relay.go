@@ -52,6 +52,7 @@ type Relay struct {
 	reporting chan struct{}    // wakes the reporter
 	committed chan keys.Commit // for the publisher
 	waits     *waits
+	flaps     flaps
 	joins     chan struct{} // how many are stored at once: the others queue here, not in the store
 	stop      func()        // tells those who wait that the server ends
 	retired   atomic.Bool   // our own session has ended, says the store

@@ -25,6 +25,7 @@ type Feed interface {
 // time; verifiers ask it without locks.
 type Revocations struct {
 	lease  time.Duration
+	grant  time.Duration // of the sessions that start next, when it is shorter
 	waiver waiver
 	view   atomic.Pointer[view] // what checks ask
 	next   atomic.Pointer[view] // of a session that was not confirmed yet
@@ -66,6 +67,7 @@ func (c *changes) seen() (count uint64, next <-chan struct{}) {
 // view is what one session of a feed knows. A new session makes a new view, so
 // that no check mixes the table of one with the freshness of another.
 type view struct {
+	lease     time.Duration
 	cuts      *Positions
 	watermark atomic.Uint64             // every entry up to it is applied
 	floor     atomic.Uint64             // entries up to it are dropped, tokens below it dead
@@ -84,12 +86,27 @@ func NewRevocations(lease time.Duration) *Revocations {
 		lease = DefaultLease
 	}
 	r := &Revocations{lease: lease, ready: make(chan struct{})}
-	r.view.Store(&view{cuts: NewPositions()})
+	r.view.Store(r.blank())
 	return r
 }
 
-// Lease is how long the view may be relied on after it was last complete.
+// blank is a view that knows nothing.
+func (r *Revocations) blank() *view { return &view{lease: r.granted(), cuts: NewPositions()} }
+
+// Lease is how long the view may be relied on after it was last complete, at most.
 func (r *Revocations) Lease() time.Duration { return r.lease }
+
+// Grant says how long the issuer lets the sessions that start next rely on their views;
+// more than [Revocations.Lease], and 0, change nothing. Feeds call it before
+// [Revocations.Start].
+func (r *Revocations) Grant(lease time.Duration) { r.grant = lease }
+
+func (r *Revocations) granted() time.Duration {
+	if r.grant > 0 {
+		return min(r.grant, r.lease)
+	}
+	return r.lease
+}
 
 // Ready is closed when the view has been complete for the first time.
 func (r *Revocations) Ready() <-chan struct{} { return r.ready }
@@ -141,7 +158,7 @@ func (r *Revocations) Age() time.Duration { return r.view.Load().age() }
 // watermark. It is what checks ask from its first [Revocations.Confirm] on; until
 // then they ask the session before, which ages.
 func (r *Revocations) Start(cuts []Entry, watermark, floor uint64) {
-	v, before := &view{cuts: NewPositions()}, r.newest()
+	v, before := r.blank(), r.newest()
 	v.apply(cuts)
 	v.watermark.Store(watermark)
 	v.floor.Store(floor)
@@ -211,6 +228,9 @@ func (r *Revocations) Confirm(fresh time.Time, floor uint64) bool {
 	if first || raised {
 		settle(r.watchers.all())
 	}
+	if first {
+		r.watchers.hurry(r.patience(0), r.late) // its lease may be shorter
+	}
 	r.once.Do(func() { close(r.ready) })
 	return true
 }
@@ -218,7 +238,7 @@ func (r *Revocations) Confirm(fresh time.Time, floor uint64) bool {
 // Forget ends the session, and every stream: nothing is known until the next one.
 func (r *Revocations) Forget() {
 	r.next.Store(nil)
-	r.view.Store(&view{cuts: NewPositions()})
+	r.view.Store(r.blank())
 	settle(r.watchers.all())
 }
 
@@ -254,24 +274,24 @@ func (r *Revocations) check(c *Claims, kid string, acceptUntil time.Duration) (s
 	}
 	revoked = revoked || rv < v.floor.Load()
 	age := age(fresh)
-	stale = age > r.lease || v.lapsed.Load()
+	stale = age > v.lease || v.lapsed.Load()
 	switch {
 	case revoked && fresh != nil:
 		return stale, ErrRevoked
 	case stale && (acceptUntil == 0 || age > acceptUntil): // nothing known is infinitely old
-		return true, r.stale()
+		return true, v.stale()
 	}
 	return stale, nil
 }
 
-func (r *Revocations) stale() error {
-	return fmt.Errorf("%w: its view of the revocations is older than %v", ErrStale, r.lease)
+func (v *view) stale() error {
+	return fmt.Errorf("%w: its view of the revocations is older than %v", ErrStale, v.lease)
 }
 
 // Fresh returns nil, or [ErrStale] when the view is older than the lease.
 func (r *Revocations) Fresh() error {
-	if v := r.view.Load(); v.age() > r.lease || v.lapsed.Load() {
-		return r.stale()
+	if v := r.view.Load(); v.age() > v.lease || v.lapsed.Load() {
+		return v.stale()
 	}
 	return nil
 }

@@ -366,6 +366,46 @@ func TestOnlyVerifiedClaimsAreWatched(t *testing.T) {
 	want(t, "the caller's copy is changed, and it is cut", ctx, ErrRevoked)
 }
 
+// TestShorterLeaseIsTheNextViews: an issuer that grants less than was asked for has it from
+// the first evidence of that session on; until then the view before keeps its own. Streams
+// end with the lease of the view that decides.
+func TestShorterLeaseIsTheNextViews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, 10*time.Second, Stale{})
+		ctx := s.stream(claims(100))
+		s.Grant(time.Second)
+		s.Start(nil, 100, 1)
+		time.Sleep(5 * time.Second)
+		want(t, "the view before keeps its lease", ctx, nil)
+		if err := s.Check(claims(100), "kid"); err != nil {
+			t.Errorf("the view before keeps its lease: %v", err)
+		}
+		s.Revocations.Confirm(time.Now(), 1)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want(t, "within the short lease", ctx, nil)
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		want(t, "past the short lease", ctx, ErrStale)
+		if err := s.Check(claims(100), "kid"); !errors.Is(err, ErrStale) {
+			t.Errorf("past the short lease: %v", err)
+		}
+		for _, more := range []time.Duration{0, time.Minute} {
+			s.Grant(more)
+			s.Start(nil, 100, 1)
+			s.Revocations.Confirm(time.Now(), 1)
+			time.Sleep(10 * time.Second)
+			if err := s.Check(claims(100), "kid"); err != nil {
+				t.Errorf("granted %v: %v", more, err)
+			}
+			time.Sleep(time.Millisecond)
+			if err := s.Check(claims(100), "kid"); !errors.Is(err, ErrStale) {
+				t.Errorf("granted %v, past its own lease: %v", more, err)
+			}
+		}
+	})
+}
+
 // TestWatchingLeavesNothingBehind, whoever ends it.
 func TestWatchingLeavesNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

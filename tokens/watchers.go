@@ -85,6 +85,15 @@ func (s *watchers) wake(after time.Duration, late func()) {
 	}
 }
 
+// hurry sets the timer anew for those that there are.
+func (s *watchers) hurry(after time.Duration, late func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.of) > 0 {
+		s.wake(after, late)
+	}
+}
+
 // late runs when the view may have become too old for somebody. While all is well
 // that is once a lease, and finds that the view was renewed.
 func (r *Revocations) late() {
@@ -110,10 +119,10 @@ func (r *Revocations) late() {
 func (r *Revocations) patience(until time.Duration) time.Duration {
 	v := r.view.Load()
 	switch age := v.age(); {
-	case age <= r.lease && !v.lapsed.Load():
-		return r.lease - age + 1
+	case age <= v.lease && !v.lapsed.Load():
+		return v.lease - age + 1
 	case age <= until:
-		return min(until-age+1, r.lease)
+		return min(until-age+1, v.lease)
 	}
-	return r.lease
+	return v.lease
 }

@@ -40,6 +40,8 @@ type Feed struct {
 	client      *http.Client
 	token       accessToken
 	revocations *tokens.Revocations
+	// lease of the session that was joined last.
+	lease time.Duration
 	// vouching is the session that the view comes from, newest the one joined last.
 	vouching, newest string
 	refused          time.Time // no join before it
@@ -69,7 +71,7 @@ func New(config Config) (*Feed, error) {
 		client = *config.Client
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Feed{config: config, client: &client, revocations: tokens.NewRevocations(config.Lease)}, nil
+	return &Feed{config: config, client: &client, lease: config.Lease, revocations: tokens.NewRevocations(config.Lease)}, nil
 }
 
 // Revocations implements [tokens.Feed].
@@ -84,9 +86,12 @@ func (f *Feed) Run(ctx context.Context) error {
 	return err
 }
 
+// Lease is how old the view of the session that was joined last may become.
+func (f *Feed) Lease() time.Duration { return f.lease }
+
 // Follow joins, follows, and joins again whenever the server no longer knows the
 // session. When ctx ends, the lease of its last session goes on. It is for package
-// redisfeed, as are Join, Confirm, Abandon and Leave; others call [Feed.Run].
+// redisfeed, as are Join, Lease, Confirm, Abandon and Leave; others call [Feed.Run].
 func (f *Feed) Follow(ctx context.Context) error {
 	for pause := firstPause; ; {
 		joined, err := f.Join(ctx, "")
@@ -187,7 +192,7 @@ func (f *Feed) follow(ctx context.Context, joined Joined) error {
 		if err != nil {
 			return err
 		}
-		pause, wait = firstPause, min(MaxWait, f.config.Lease/4)
+		pause, wait = firstPause, min(MaxWait, f.lease/4)
 		if n := len(page.Entries); n > 0 {
 			// The next poll acknowledges these. It waits for more only when it is sent.
 			head = page.Entries[n-1].Head
@@ -224,7 +229,7 @@ func take(
 const maxAge = time.Hour
 
 func (f *Feed) poll(ctx context.Context, session string, head uint64, wait time.Duration) (page Page, err error) {
-	ctx, cancel := context.WithTimeout(ctx, wait+f.config.Lease/2)
+	ctx, cancel := context.WithTimeout(ctx, wait+f.lease/2)
 	defer cancel()
 	nonce := rand.Text()
 	query := url.Values{

@@ -48,6 +48,9 @@ const OverRedis = "redis"
 // Joined is a new session and the log's state at or before its beginning.
 type Joined struct {
 	Session string `json:"session"`
+	// LeaseMS is how old the view of this session may become: what was asked for, or less.
+	// Absent is what was asked for.
+	LeaseMS int64 `json:"lease_ms,omitempty"`
 	// Cuts are the live ones, the newest of each subject, up to Watermark.
 	Cuts      []tokens.Entry `json:"cuts"`
 	Watermark uint64         `json:"watermark"`
@@ -59,6 +62,9 @@ type Joined struct {
 	// lets it join all the same, and says so to its operator.
 	Unproved []string `json:"unproved,omitempty"`
 }
+
+// Lease is LeaseMS.
+func (j Joined) Lease() time.Duration { return time.Duration(j.LeaseMS) * time.Millisecond }
 
 // ended tells whether the snapshot has the session's own end.
 func (j Joined) ended() bool {

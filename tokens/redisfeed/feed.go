@@ -54,9 +54,14 @@ func New(config Config) (*Feed, error) {
 	if f.logger == nil {
 		f.logger = slog.New(slog.DiscardHandler)
 	}
-	f.block = min(2*time.Second, f.revocations.Lease()/5)
-	f.slack = min(1250*time.Millisecond, f.revocations.Lease()/4)
+	f.pace()
 	return f, nil
+}
+
+// pace polls as often as the lease wants it.
+func (f *Feed) pace() {
+	f.block = min(2*time.Second, f.http.Lease()/5)
+	f.slack = min(1250*time.Millisecond, f.http.Lease()/4)
 }
 
 // Revocations implements [tokens.Feed].
@@ -131,6 +136,7 @@ const (
 // detour follows over HTTP, for a time at least, until rounds are finished in
 // Redis again.
 func (f *Feed) detour(ctx context.Context, client redis.UniversalClient, atLeast time.Duration) {
+	block := f.block // the next session's may be another
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -141,7 +147,7 @@ func (f *Feed) detour(ctx context.Context, client redis.UniversalClient, atLeast
 			return
 		}
 		for last := ""; ; {
-			probe, stop := context.WithTimeout(ctx, f.block)
+			probe, stop := context.WithTimeout(ctx, block)
 			done, err := client.HGet(probe, f.keys.hb, "dr").Result()
 			stop()
 			if err == nil && last != "" && done != last {
@@ -151,7 +157,7 @@ func (f *Feed) detour(ctx context.Context, client redis.UniversalClient, atLeast
 				last = done
 			}
 			select {
-			case <-time.After(f.block):
+			case <-time.After(block):
 			case <-ctx.Done():
 				return
 			}
@@ -199,6 +205,7 @@ type sent struct {
 // follow polls until the session ends, and tells whether it ever served. Errors of
 // Redis end nothing: the view grows older, and past the lease it says so by itself.
 func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined httpfeed.Joined) (fresh bool, err error) {
+	f.pace()
 	f.revocations.Start(joined.Cuts, joined.Watermark, joined.Floor)
 	c := &cycle{session: joined.Session, key: joined.AckKey, head: joined.Head, evidence: time.Now()}
 	for pause := firstPause; ; {
@@ -206,7 +213,7 @@ func (f *Feed) follow(ctx context.Context, client redis.UniversalClient, joined 
 		if ctx.Err() != nil || errors.Is(err, errSession) || errors.Is(err, ErrForeign) {
 			return c.fresh, err
 		}
-		if silence := time.Since(c.evidence); silence > f.revocations.Lease()/2 {
+		if silence := time.Since(c.evidence); silence > f.http.Lease()/2 {
 			return c.fresh, errors.Join(fmt.Errorf("%w for %v", errSilent, silence.Round(time.Millisecond)), err)
 		}
 		if err == nil {

@@ -304,7 +304,7 @@ class Feed {
       process.exit(1)
     }
     if (status !== 201) throw new Error(`join: ${status} ${body.error_description}`)
-    const view = new View(this.lease)
+    const view = new View(body.lease_ms ?? this.lease)
     view.begin(body)
     this.previous = body.session
     return { view, head: body.head, unproved: body.unproved ?? [] }
@@ -316,7 +316,7 @@ class Feed {
       const nonce = randomUUID()
       const query = new URLSearchParams({ nonce, after: view.watermark, head, wait_ms: wait })
       const sent = clocks()
-      const poll = await this.call('GET', `/${view.session}?${query}`, undefined, wait + this.lease / 2).catch((error) => ({ error }))
+      const poll = await this.call('GET', `/${view.session}?${query}`, undefined, wait + view.lease / 2).catch((error) => ({ error }))
       const ours = poll.status === 200 && poll.body.nonce === nonce && poll.body.session === view.session
       if (poll.status === 404 || poll.status === 410) view.ended = true
       else if (!ours) {
@@ -325,7 +325,7 @@ class Feed {
       } else {
         head = view.page(poll.body, sent) ?? head
         if (poll.body.entries.some((e) => e.subject.startsWith('k:'))) this.keysChanged()
-        wait = Math.min(1000, this.lease / 4)
+        wait = Math.min(1000, view.lease / 4)
         pause = 25
         if (view.complete && this.view !== view) {
           this.view = view
