@@ -8,8 +8,8 @@
 // while another still accepts it, as long as the call has not returned. It is, for
 // each key: no verifier accepts a request that begins after the revocation
 // returned; none, however the call ended, later than a bound after the commit; a
-// verifier that has refused a key as revoked never accepts it again; and none
-// refuses a key before somebody began to revoke it.
+// verifier that has refused a key as revoked never accepts it again; none refuses a
+// key before somebody began to revoke it; and a receipt claims no more than was seen.
 //
 // Only the latest acceptance and the earliest refusal of a key by a verifier can
 // break a rule, so these two are all that is kept. A general checker of
@@ -34,6 +34,7 @@ type key struct {
 	revoking time.Time // the call began; zero: nobody revokes it
 	returned time.Time // zero: not yet, or its answer was lost
 	bound    time.Time // nobody accepts a request that begins after; zero: no bound
+	claims   []Claim   // of its receipts
 	at       map[string]*decisions
 }
 
@@ -73,6 +74,50 @@ func (h *History) Bound(name string, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.key(name).bound = at
+}
+
+// A Claim is what a receipt says of those who verify.
+type Claim struct {
+	// Since is the moment from which on it says that a key is refused, and May how many
+	// verifiers it lets go on nevertheless: none, unless their owners waive. The zero Since
+	// claims nothing.
+	Since time.Time
+	May   int
+	// Refuse are the verifiers that it names as confirmed, left, or without a lease, and
+	// from when on each accepts nothing.
+	Refuse map[string]time.Time
+}
+
+// Claimed says what a receipt of a revocation claims.
+func (h *History) Claimed(name string, c Claim) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	k := h.key(name)
+	k.claims = append(k.claims, c)
+}
+
+// beyond is how long after a receipt of the key said that it does not a verifier accepted a
+// request; 0 when no receipt is wrong about it.
+func (k *key) beyond(verifier string) (by time.Duration) {
+	accepted := k.at[verifier].accepted
+	late := func(since time.Time) {
+		if !since.IsZero() && accepted.After(since) {
+			by = max(by, accepted.Sub(since))
+		}
+	}
+	for _, c := range k.claims {
+		late(c.Refuse[verifier])
+		after := 0
+		for _, d := range k.at {
+			if d.accepted.After(c.Since) {
+				after++
+			}
+		}
+		if after > c.May {
+			late(c.Since)
+		}
+	}
+	return by
 }
 
 // Accepted says that a verifier accepted a token of a key, in a request that began
@@ -138,7 +183,19 @@ const (
 	AfterBound   = "accepted a request that began after every lease from before the commit had ended"
 	AfterRefusal = "accepted again what it had refused as revoked"
 	BeforeRevoke = "refused as revoked what nobody had begun to revoke"
+	AfterReceipt = "accepted a request that began after its receipt said that it accepts none"
 )
+
+// Overclaimed counts the keys whose receipts claim more than the history shows.
+func Overclaimed(found []Violation) int {
+	keys := make(map[string]bool)
+	for _, v := range found {
+		if v.Rule == AfterReceipt {
+			keys[v.Key] = true
+		}
+	}
+	return len(keys)
+}
 
 // Violations lists the rules that were broken, in a stable order.
 func (h *History) Violations() []Violation {
@@ -159,6 +216,9 @@ func (h *History) Violations() []Violation {
 			}
 			if !d.refused.IsZero() && (k.revoking.IsZero() || d.refused.Before(k.revoking)) {
 				broken(BeforeRevoke, k.revoking.Sub(d.refused))
+			}
+			if by := k.beyond(verifier); by > 0 {
+				broken(AfterReceipt, by)
 			}
 		}
 	}

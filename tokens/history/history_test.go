@@ -54,6 +54,42 @@ func TestEachRuleIsFound(t *testing.T) {
 			h.Refused("a", "k", at(11))
 			h.Revoking("k", at(12))
 		}, history.BeforeRevoke},
+		{"confirmed, before the call returns", func(h *history.History) {
+			h.Revoking("k", at(10))
+			h.Claimed("k", history.Claim{Since: at(20)})
+			h.Returned("k", at(30))
+			h.Accepted("a", "k", at(21))
+		}, history.AfterReceipt},
+		{"named, while others may still", func(h *history.History) {
+			h.Revoking("k", at(10))
+			h.Claimed("k", history.Claim{Since: at(30), Refuse: map[string]time.Time{"a": at(15)}})
+			h.Accepted("a", "k", at(16))
+			h.Accepted("b", "k", at(16))
+		}, history.AfterReceipt},
+		{"named, and waived by nobody", func(h *history.History) {
+			h.Revoking("k", at(10))
+			h.Claimed("k", history.Claim{Since: at(20), May: 1, Refuse: map[string]time.Time{"a": at(15)}})
+			h.Accepted("a", "k", at(25))
+		}, history.AfterReceipt},
+		{"the second of two receipts", func(h *history.History) {
+			h.Revoking("k", at(10))
+			h.Claimed("k", history.Claim{Since: at(40)})
+			h.Claimed("k", history.Claim{Since: at(20)})
+			h.Accepted("a", "k", at(30))
+		}, history.AfterReceipt},
+		{"begun before each moment that the receipt names", func(h *history.History) {
+			h.Accepted("c", "k", at(0))
+			h.Revoking("k", at(10))
+			h.Claimed("k", history.Claim{Since: at(30), Refuse: map[string]time.Time{"a": at(15), "c": at(11)}})
+			h.Accepted("a", "k", at(15))
+			h.Accepted("b", "k", at(30))
+		}, ""},
+		{"as many as their owners let", func(h *history.History) {
+			h.Revoking("k", at(10))
+			h.Claimed("k", history.Claim{Since: at(20), May: 1})
+			h.Claimed("k", history.Claim{}) // of one that nobody confirmed
+			h.Accepted("a", "k", at(25))
+		}, ""},
 	} {
 		var h history.History
 		row.tell(&h)
@@ -61,6 +97,15 @@ func TestEachRuleIsFound(t *testing.T) {
 		if row.rule == "" && len(found) != 0 || row.rule != "" && (len(found) != 1 || found[0].Rule != row.rule) {
 			t.Errorf("%s: %v, want %q", row.name, found, row.rule)
 		}
+	}
+	// One more than a receipt lets go on: it is wrong about one of the two, and counts once.
+	var both history.History
+	both.Revoking("k", at(10))
+	both.Claimed("k", history.Claim{Since: at(20), May: 1})
+	both.Accepted("a", "k", at(25))
+	both.Accepted("b", "k", at(21))
+	if found := both.Violations(); len(found) != 2 || history.Overclaimed(found) != 1 {
+		t.Errorf("one too many: %v", found)
 	}
 	var h history.History
 	h.Revoking("k", at(0))
