@@ -40,7 +40,8 @@ With --faults it does so a second time, and meanwhile flushes, pauses, kills and
 cuts off the Redis of --harm-redis, cuts the verifiers that it started off from it,
 and pauses them. Receipts take longer then; the count must still be 0.
 
-Exit code 1 if anything was accepted after its revocation had returned.`,
+Exit code 1 if anything was accepted after its revocation had returned, or while its
+receipt said otherwise.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -142,12 +143,14 @@ type proofPass struct {
 	Decisions map[string]int64 `json:"decisions"`
 	// Revoke is from the call to its return; LastAcceptance from the return to the
 	// beginning of the last request that was accepted: negative is before.
-	Revoke         spread              `json:"revoke_ms"`
-	LastAcceptance spread              `json:"returned_to_last_acceptance_ms"`
-	Histogram      []bin               `json:"histogram"`
-	AcceptedAfter  int                 `json:"accepted_after_return"`
-	Violations     []history.Violation `json:"violations"`
-	Seconds        float64             `json:"seconds"`
+	Revoke         spread `json:"revoke_ms"`
+	LastAcceptance spread `json:"returned_to_last_acceptance_ms"`
+	Histogram      []bin  `json:"histogram"`
+	AcceptedAfter  int    `json:"accepted_after_return"`
+	// Overclaimed are receipts that claim more than the history shows.
+	Overclaimed int                 `json:"receipts_that_claim_more"`
+	Violations  []history.Violation `json:"violations"`
+	Seconds     float64             `json:"seconds"`
 }
 
 // spread is in milliseconds.
@@ -203,11 +206,14 @@ func (p *proofPass) print(w io.Writer, verifiers int) {
 		}
 		fmt.Fprintf(w, "  %10s %7d %s\n", label, b.Count, strings.Repeat("▪", (b.Count*40+most-1)/most))
 	}
-	mark := "✓"
-	if len(p.Violations) > 0 {
-		mark = "✗"
+	mark := func(wrong int) string {
+		if wrong > 0 {
+			return "✗"
+		}
+		return "✓"
 	}
-	fmt.Fprintf(w, "%s accepted after the revocation had returned: %d\n", mark, p.AcceptedAfter)
+	fmt.Fprintf(w, "%s accepted after the revocation had returned: %d\n", mark(len(p.Violations)), p.AcceptedAfter)
+	fmt.Fprintf(w, "%s receipts that claim more than was seen: %d\n", mark(p.Overclaimed), p.Overclaimed)
 	for _, v := range p.Violations {
 		fmt.Fprintln(w, "  ", v)
 	}

@@ -245,6 +245,7 @@ func (p *proof) pass(ctx context.Context, count, workers int, harm *faults, bar 
 			pass.AcceptedAfter++
 		}
 	}
+	pass.Overclaimed = history.Overclaimed(pass.Violations)
 	if harm != nil {
 		pass.Faults = harm.done
 	}
@@ -296,6 +297,7 @@ func (r *proofRun) trial(ctx context.Context, faulty bool) error {
 	if receipt.State != string(keys.Waived) {
 		r.history.Returned(id, now)
 	}
+	r.history.Claimed(id, claimOf(receipt, now))
 	returned.Store(&now)
 	verifying.Wait()
 
@@ -314,6 +316,28 @@ func (r *proofRun) trial(ctx context.Context, faulty bool) error {
 		r.ask(ctx, v, old.key, old.raw)
 	}
 	return nil
+}
+
+// claimOf is what a receipt claims from the moment on at which it was heard: its own times
+// are of another machine's clock.
+func claimOf(receipt authz.Receipt, heard time.Time) history.Claim {
+	claim := history.Claim{Since: heard, Refuse: make(map[string]time.Time)}
+	for _, m := range receipt.Members {
+		claim.Refuse[m.Name] = heard
+	}
+	if receipt.State != string(keys.Waived) {
+		return claim
+	}
+	if receipt.Total == nil {
+		return history.Claim{} // it does not say how many are waived
+	}
+	claim.May = *receipt.Total - *receipt.Confirmed
+	for _, m := range receipt.Members {
+		if m.State == string(keys.Waived) {
+			delete(claim.Refuse, m.Name)
+		}
+	}
+	return claim
 }
 
 // allOf waits until each verifier is known to have accepted.

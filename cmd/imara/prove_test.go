@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/tokens/history"
 	"github.com/imara/apikeys/tokens/redisfeed/redistest"
 )
 
@@ -23,7 +26,7 @@ import (
 func TestProveFindsAVerifierThatAcceptsRevokedTokens(t *testing.T) {
 	server := serveDemo(t, t.TempDir(), address(t))
 	// The secret on standard input serves the calls and the verifiers.
-	if code, out, talk := server.imara(server.env()["IMARA_CLIENT_SECRET"]+"\n", "prove", "--scope", "alerts:read", "--count", "3", "--verifiers", "1", "--secret-stdin"); code != 0 || !strings.Contains(out, "✓ accepted after the revocation had returned: 0") {
+	if code, out, talk := server.imara(server.env()["IMARA_CLIENT_SECRET"]+"\n", "prove", "--scope", "alerts:read", "--count", "3", "--verifiers", "1", "--secret-stdin"); code != 0 || !strings.Contains(out, "✓ accepted after the revocation had returned: 0\n✓ receipts that claim more than was seen: 0\n") {
 		t.Errorf("code %d: %s %s", code, out, talk)
 	}
 	gullible := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusOK) }))
@@ -33,7 +36,7 @@ func TestProveFindsAVerifierThatAcceptsRevokedTokens(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &record); err != nil || len(record.Passes) != 1 {
 		t.Fatalf("%v: %s %s", err, out, talk)
 	}
-	if pass := record.Passes[0]; code != exitError || pass.AcceptedAfter != 5 || len(pass.Violations) != 5 || pass.Violations[0].Verifier != gullible.URL+"/alerts?x=y" {
+	if pass := record.Passes[0]; code != exitError || pass.AcceptedAfter != 5 || pass.Overclaimed != 5 || len(pass.Violations) != 10 || pass.Violations[0].Verifier != gullible.URL+"/alerts?x=y" {
 		t.Errorf("code %d, %+v", code, pass)
 	}
 	if !strings.Contains(talk, "the promise was broken") {
@@ -101,7 +104,7 @@ func TestProveMeasuresAVerifierOfAnyMake(t *testing.T) {
 		t.Errorf("code %d: %s %s", code, out, talk)
 	}
 	code, out, _ = server.imara("", append(args, node("cache"))...)
-	if code != exitError || !strings.Contains(out, "✗ accepted after the revocation had returned: 10") {
+	if code != exitError || !strings.Contains(out, "✗ accepted after the revocation had returned: 10\n✗ receipts that claim more than was seen: 10\n") {
 		t.Errorf("code %d: %s", code, out)
 	}
 }
@@ -133,7 +136,39 @@ func TestProveUnderFaults(t *testing.T) {
 	if len(faulty.Faults) != 6 || faulty.Revocations < 100 || faulty.Decisions["unknown"] == 0 {
 		t.Errorf("faulty: %+v", faulty)
 	}
+	if healthy.Overclaimed != 0 || faulty.Overclaimed != 0 {
+		t.Errorf("receipts that claim more: healthy %d, faulty %d", healthy.Overclaimed, faulty.Overclaimed)
+	}
+	var page strings.Builder
+	faulty.print(&page, 3)
+	if !strings.Contains(page.String(), "✓ receipts that claim more than was seen: 0\n") {
+		t.Errorf("it prints %s", &page)
+	}
 	t.Logf("under faults: %d revocations, receipts %v, decisions %v, faults %v", faulty.Revocations, faulty.Receipts, faulty.Decisions, faulty.Faults)
+}
+
+// TestWaivedReceiptClaimsNothingOfThoseWhoMay: what a receipt claims, in each state.
+func TestWaivedReceiptClaimsNothingOfThoseWhoMay(t *testing.T) {
+	heard, one, three := time.Now(), 1, 3
+	members := []authz.ReceiptMember{{Name: "a", State: "confirmed"}, {Name: "b", State: "lease_ended"},
+		{Name: "b", State: "waived"}, {Name: "c", State: "left"}}
+	for _, row := range []struct {
+		name    string
+		receipt authz.Receipt
+		want    history.Claim
+	}{
+		{"confirmed", authz.Receipt{State: "confirmed", Confirmed: &three, Total: &three}, history.Claim{Since: heard}},
+		{"lease_ended", authz.Receipt{State: "lease_ended", Confirmed: &one, Total: &three}, history.Claim{Since: heard}},
+		{"recovered", authz.Receipt{State: "lease_ended"}, history.Claim{Since: heard}},
+		{"waived", authz.Receipt{State: "waived", Confirmed: &one, Total: &three, Members: members},
+			history.Claim{Since: heard, May: 2, Refuse: map[string]time.Time{"a": heard, "c": heard}}},
+		{"waived, recovered", authz.Receipt{State: "waived", Members: members}, history.Claim{}},
+	} {
+		got := claimOf(row.receipt, heard)
+		if !got.Since.Equal(row.want.Since) || got.May != row.want.May || !maps.Equal(got.Refuse, row.want.Refuse) {
+			t.Errorf("%s: %+v, want %+v", row.name, got, row.want)
+		}
+	}
 }
 
 // prove prepares a proof against a server in this process, for faults of a test's own.
