@@ -139,6 +139,7 @@ func (s *settler) list(ctx context.Context, open []*wait) {
 		return // the leases go on
 	}
 	s.roll, s.pause = roll, 0
+	heard := time.Now() // what the list says may have come to be while it was read
 	s.sessions = make(map[string]*keys.Session, len(roll.Sessions))
 	for i, x := range roll.Sessions {
 		s.sessions[x.ID] = &roll.Sessions[i]
@@ -156,7 +157,7 @@ func (s *settler) list(ctx context.Context, open []*wait) {
 		if w.members == nil {
 			w.members, w.recovered = membersOf(roll.Sessions), w.found
 		}
-		s.update(w)
+		s.update(w, heard)
 	}
 }
 
@@ -174,7 +175,7 @@ func membersOf(sessions []keys.Session) []keys.ReceiptMember {
 
 // update applies the list to the members of a wait. One that is no longer there took
 // leave, or was retired after as long a wait: it accepts nothing.
-func (s *settler) update(w *wait) {
+func (s *settler) update(w *wait, heard time.Time) {
 	for i := range w.members {
 		m := &w.members[i]
 		if m.State != keys.Waiting {
@@ -183,9 +184,9 @@ func (s *settler) update(w *wait) {
 		x := s.sessions[m.Session.ID]
 		switch {
 		case x == nil:
-			m.State, m.At = keys.Left, w.clock(s.listed)
+			m.State, m.At = keys.Left, w.clock(heard)
 		case x.Applied >= w.through:
-			m.State, m.At = keys.Confirmed, w.clock(s.listed)
+			m.State, m.At = keys.Confirmed, w.clock(heard)
 		default:
 			m.Session.Via = x.Via
 		}
