@@ -70,7 +70,7 @@ func (r *Relay) join(
 	if join.Over == "" {
 		r.mu.Lock()
 		if r.session == own { // or its first poll attaches it
-			r.followers[session.ID] = &follower{clientID: clientID, current: time.Now()}
+			r.followers[session.ID] = &follower{clientID: clientID, since: time.Now(), current: time.Now()}
 		}
 		r.mu.Unlock()
 	}
@@ -186,8 +186,12 @@ func (r *Relay) poll(ctx context.Context, session, clientID string, after, head 
 		return httpfeed.Page{}, keys.ErrNotFound
 	}
 	r.followers[session].polled = true
+	since := r.followers[session].since
 	r.advance(session, keys.Ack{Position: after, Head: head})
 	r.mu.Unlock()
+	if err := r.readSince(ctx, since); err != nil {
+		return httpfeed.Page{}, err
+	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for over := wait == 0; ; {
@@ -201,6 +205,26 @@ func (r *Relay) poll(ctx context.Context, session, clientID string, after, head 
 			over = true
 		case <-ctx.Done():
 			return httpfeed.Page{}, ctx.Err()
+		}
+	}
+}
+
+// readSince returns when the log was read after a moment.
+func (r *Relay) readSince(ctx context.Context, since time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for {
+		r.mu.Lock()
+		fresh, advanced := r.fresh, r.advanced
+		r.mu.Unlock()
+		if !fresh.Before(since) {
+			return nil
+		}
+		r.wake()
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: it has not read the log since the session was stored", tokens.ErrStale)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package authz
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
 )
@@ -432,4 +435,60 @@ type countedSnapshots struct {
 func (c *countedSnapshots) Snapshot(ctx context.Context) (keys.LogSnapshot, error) {
 	c.n.Add(1)
 	return c.Store.Snapshot(ctx)
+}
+
+// laggingLog is a database of which a server reads no pages of the log while it is held.
+type laggingLog struct {
+	keys.Log
+	lag simCut
+}
+
+func (l *laggingLog) Read(ctx context.Context, after uint64, limit int) (keys.LogPage, error) {
+	if limit > 1 {
+		if err := l.lag.wait(ctx); err != nil {
+			return keys.LogPage{}, err
+		}
+	}
+	return l.Log.Read(ctx, after, limit)
+}
+
+// TestNothingReadBeforeASessionWasStoredIsEvidenceForIt: a server lags, and a verifier joins
+// there when the verifiers that a cut waits for are listed already. It gets no lease from
+// before the cut.
+func TestNothingReadBeforeASessionWasStoredIsEvidenceForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keystest.NewMemory()
+		(&simulation{t: t, store: store}).admit("client")
+		log := &laggingLog{Log: store}
+		relay := NewRelay(RelayConfig{Log: log, Name: "lags", Logger: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); relay.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		<-relay.revocations.Ready()
+		synctest.Wait()
+		log.lag.hold(true)
+		time.Sleep(500 * time.Millisecond)
+		if _, err := relay.snapshot(ctx); err != nil { // for who joins next
+			t.Fatal(err)
+		}
+		cut, err := store.Append(ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.Client("another")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		joined, err := relay.join(ctx, httpfeed.Join{Name: "late", LeaseMS: 10_000, Protocol: httpfeed.Protocol, Implementation: "test/1"}, "client", "")
+		if err != nil || joined.Watermark >= cut.Position {
+			t.Fatalf("%+v, %v", joined, err)
+		}
+		poll := func() (httpfeed.Page, error) {
+			return relay.poll(ctx, joined.Session, "client", joined.Watermark, joined.Head, 0)
+		}
+		if page, err := poll(); !errors.Is(err, tokens.ErrStale) {
+			t.Errorf("evidence without the cut: %+v, %v", page, err)
+		}
+		log.lag.hold(false)
+		if page, err := poll(); err != nil || page.Tip < cut.Position || len(page.Entries) == 0 {
+			t.Errorf("the cut is not in the first page: %+v, %v", page, err)
+		}
+	})
 }

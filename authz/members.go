@@ -20,6 +20,9 @@ import (
 type follower struct {
 	clientID string // who joined; empty for this server itself
 	polled   bool   // at least once
+	// since is after the session was stored: what was read of the log before is no evidence
+	// for it, since a cut from in between does not wait for it.
+	since    time.Time
 	position uint64 // applied up to here
 	head     uint64 // of the entry there
 	reported uint64 // of that, what the other servers were told
@@ -134,7 +137,7 @@ func (r *Relay) attached(ctx context.Context, session, clientID string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.followers[session] == nil && r.session == own {
-		r.followers[session] = &follower{clientID: clientID, current: time.Now()}
+		r.followers[session] = &follower{clientID: clientID, since: time.Now(), current: time.Now()}
 	}
 	return nil
 }
