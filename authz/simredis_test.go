@@ -23,6 +23,8 @@ const (
 	honest            simLie = "honest"
 	roundsAlwaysCount simLie = "rounds always count" // also in a data set in which they did not begin
 	membersAreOld     simLie = "members are old"     // the database says who had joined a while ago
+	endedIsGone       simLie = "ended is gone"       // sessions whose end has committed are not waited for
+	handedOverIsSeen  simLie = "handed over is seen" // whoever takes a wait over counts all its members
 )
 
 // simRedis is as much of Redis as the feed and the publisher use, over pipes. It

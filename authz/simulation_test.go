@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens/history"
 	"github.com/imara/apikeys/tokens/redisfeed"
 )
 
@@ -20,7 +21,8 @@ func simulate(t *testing.T, seed uint64, length time.Duration, lie simLie) *simu
 	var s *simulation
 	synctest.Test(t, func(t *testing.T) {
 		s = &simulation{t: t, rand: rand.New(rand.NewPCG(seed, 1)), store: keystest.NewMemory(), logger: slog.New(slog.DiscardHandler),
-			outcomes: make(map[string]int), checks: make(map[string]int)}
+			outcomes: make(map[string]int), checks: make(map[string]int), ended: make(map[string]bool)}
+		s.calm = time.Now().Add(simLease + length)
 		s.redis = newSimRedis(s, lie)
 		ctx, cancel := context.WithCancel(context.Background())
 		for i := range s.servers {
@@ -34,6 +36,7 @@ func simulate(t *testing.T, seed uint64, length time.Duration, lie simLie) *simu
 		during, finish := context.WithTimeout(ctx, length)
 		var busy sync.WaitGroup
 		busy.Go(func() { s.customers(during) })
+		busy.Go(func() { s.turnover(during) })
 		busy.Go(func() { s.harm(during, ctx) })
 		busy.Wait()
 		finish()
@@ -41,7 +44,7 @@ func simulate(t *testing.T, seed uint64, length time.Duration, lie simLie) *simu
 			v.cut.hold(false)
 		}
 		// When the faults end, everybody knows again.
-		time.Sleep(30 * time.Second)
+		time.Sleep(time.Until(s.calm.Add(30 * time.Second)))
 		for _, v := range s.feeds {
 			if err := v.feed.Revocations().Fresh(); err != nil && lie == honest {
 				t.Errorf("seed %d: %s after the faults: %v", seed, v.name, err)
@@ -49,7 +52,7 @@ func simulate(t *testing.T, seed uint64, length time.Duration, lie simLie) *simu
 		}
 		cancel()
 		for i := range s.servers {
-			s.server(i).stop()
+			s.server(i).stop(true)
 		}
 		for _, end := range ends {
 			end()
@@ -88,21 +91,29 @@ func TestSimulatedFaultsNeverBreakThePromise(t *testing.T) {
 	if outcomes["confirmed"] < revoked/10 {
 		t.Errorf("hardly any is confirmed: %v", outcomes)
 	}
+	for _, outcome := range []string{"handed over", "recovered", "key of a verifier"} {
+		if worlds >= 20 && outcomes[outcome] == 0 {
+			t.Errorf("none is %s: %v", outcome, outcomes)
+		}
+	}
 	t.Logf("%d revocations %v, %d faults", revoked, outcomes, faults)
 }
 
 // TestSimulationCatchesALie: the negative control. A Redis whose rounds are not
-// bound to the data set in which they began, or a database that does not know who
-// has joined, must break the promise in some world.
+// bound to the data set in which they began, a database that does not know who has
+// joined, a server that waits for nobody whose session has ended, or one that takes a wait
+// over and counts members that nobody has heard, must break the promise in some world.
 func TestSimulationCatchesALie(t *testing.T) {
 	redisfeed.Quiet()
-	for _, lie := range []simLie{roundsAlwaysCount, membersAreOld} {
+	for _, lie := range []simLie{roundsAlwaysCount, membersAreOld, endedIsGone, handedOverIsSeen} {
+		var found []history.Violation
 		seed := uint64(0)
-		for ; len(simulate(t, seed, simLength, lie).history.Violations()) == 0; seed++ {
+		for ; len(found) == 0; seed++ {
 			if seed == 200 {
 				t.Fatalf("%s: %d worlds hold", lie, seed)
 			}
+			found = simulate(t, seed, simLength, lie).history.Violations()
 		}
-		t.Logf("%s: caught in world %d", lie, seed)
+		t.Logf("%s: caught in world %d: %v", lie, seed-1, found[0])
 	}
 }

@@ -42,7 +42,7 @@ type simulation struct {
 	feeds   []*simVerifier
 
 	mu       sync.Mutex
-	keys     []simKey
+	tokens   []simToken
 	revoked  int
 	outcomes map[string]int
 	faults   int
@@ -50,26 +50,38 @@ type simulation struct {
 
 	members     []keys.Session // what membersAreOld tells
 	membersRead time.Time
+	ended       map[string]bool // clients whose sessions were ended
+	sessions    []simSession    // that verifiers have joined under
+	calm        time.Time       // when the faults end
 }
 
-type simKey struct {
-	id       string
-	position uint64 // rv of its token
-	done     bool   // its revocation has begun
+// simToken is a token, and what of it may be cut: its name in the history.
+type simToken struct {
+	name   string
+	claims tokens.Claims
 }
+
+type simSession struct{ name, client, id string }
 
 type simVerifier struct {
 	name string
 	feed tokens.Feed
 	cut  *simCut
 	to   int // server
+
+	// client is the key as which it follows, and joined that of its newest session.
+	client, joined string
 }
+
+// view names what a verifier knows by sessions of a key, in the history.
+func view(client string) string { return "view of " + client }
 
 // simServer is a server that may die and be started again.
 type simServer struct {
 	relay *Relay
-	stop  func()
-	cut   *simCut // from Redis
+	stop  func(crash bool) // a crash is the end of its database, too
+	cut   *simCut          // from Redis
+	lag   *simCut          // it reads nothing of the log
 }
 
 // simCut is a partition between one party and the rest.
@@ -114,6 +126,7 @@ type simLog struct {
 	keys.Log
 	s    *simulation
 	dead *bool
+	lag  *simCut
 }
 
 // trouble is a delay, and now and then an error.
@@ -141,8 +154,32 @@ func (l *simLog) Append(ctx context.Context, e keys.Entry) (keys.Commit, error) 
 	return commit, err
 }
 
-func (l *simLog) Read(ctx context.Context, after uint64, limit int) (keys.LogPage, error) {
+// revokeKey revokes a verifier's key, and ends its sessions in the same commit.
+func (l *simLog) revokeKey(ctx context.Context, client string) (keys.Commit, error) {
 	if err := l.trouble(ctx); err != nil {
+		return keys.Commit{}, err
+	}
+	entry := keys.Entry{Kind: tokens.Cut, Subject: tokens.Client(client), EndSessions: client}
+	_, commit, err := l.s.store.ChangeKey(ctx, client, client, func(_ keys.Organization, _ int, k *keys.Key) (keys.Entry, error) {
+		k.RevokedAt = time.Now()
+		return entry, nil
+	})
+	if err == nil {
+		bound := time.Now().Add(simLease + margin(simLease))
+		l.s.history.Bound(string(entry.Subject), bound)
+		l.s.history.Bound(view(client), bound)
+		l.s.mu.Lock()
+		l.s.ended[client] = true
+		l.s.mu.Unlock()
+	}
+	if trouble := l.trouble(ctx); trouble != nil {
+		return keys.Commit{}, trouble
+	}
+	return commit, err
+}
+
+func (l *simLog) Read(ctx context.Context, after uint64, limit int) (keys.LogPage, error) {
+	if err := errors.Join(l.lag.wait(ctx), l.trouble(ctx)); err != nil {
 		return keys.LogPage{}, err
 	}
 	page, err := l.Log.Read(ctx, after, limit)
@@ -172,9 +209,12 @@ func (l *simLog) Roll(ctx context.Context, positions ...uint64) (keys.Roll, erro
 		return keys.Roll{}, err
 	}
 	roll, err := l.Log.Roll(ctx, positions...)
-	if l.s.redis.lie == membersAreOld {
-		l.s.mu.Lock()
-		defer l.s.mu.Unlock()
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	switch l.s.redis.lie {
+	case endedIsGone:
+		roll.Sessions = slices.DeleteFunc(roll.Sessions, func(x keys.Session) bool { return l.s.ended[x.ClientID] })
+	case membersAreOld:
 		if time.Since(l.s.membersRead) < 3*time.Second {
 			roll.Sessions = slices.Clone(l.s.members)
 			return roll, nil
@@ -188,7 +228,14 @@ func (l *simLog) Receipt(ctx context.Context, position uint64) (keys.Receipt, er
 	if err := l.trouble(ctx); err != nil {
 		return keys.Receipt{}, err
 	}
-	return l.Log.Receipt(ctx, position)
+	receipt, err := l.Log.Receipt(ctx, position)
+	if l.s.redis.lie == handedOverIsSeen && receipt.State == keys.Waiting {
+		receipt.Members = slices.Clone(receipt.Members)
+		for i := range receipt.Members {
+			receipt.Members[i].State, receipt.Members[i].At = keys.Confirmed, time.Now()
+		}
+	}
+	return receipt, err
 }
 
 func (l *simLog) PutReceipts(ctx context.Context, receipts []keys.Receipt) ([]keys.Receipt, error) {
@@ -242,20 +289,20 @@ func (s *simulation) pause(d time.Duration) {
 // start runs a server. Which one it was before, nobody knows any more.
 func (s *simulation) start(ctx context.Context, i int) {
 	dead := false
-	cut := &simCut{}
+	cut, lag := &simCut{}, &simCut{}
 	if old := s.servers[i]; old != nil {
 		cut = old.cut
 	}
-	relay := NewRelay(RelayConfig{Log: &simLog{s.store, s, &dead}, Name: fmt.Sprint("server ", i), Lease: simLease, Logger: s.logger,
+	relay := NewRelay(RelayConfig{Log: &simLog{s.store, s, &dead, lag}, Name: fmt.Sprint("server ", i), Lease: simLease, Logger: s.logger,
 		Publisher: redisfeed.NewPublisher(s.redis.options(cut), "https://sim.example", make([]byte, 32))})
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { relay.Run(ctx) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.servers[i] = &simServer{relay: relay, cut: cut, stop: func() {
+	s.servers[i] = &simServer{relay: relay, cut: cut, lag: lag, stop: func(crash bool) {
 		s.mu.Lock()
-		dead = true
+		dead = crash
 		s.mu.Unlock()
 		cancel()
 		running.Wait()
@@ -289,6 +336,9 @@ func (v *simVerifier) roundTrip(s *simulation, r *http.Request) (*http.Response,
 	go func() {
 		s.pause(3 * time.Millisecond)
 		relay := s.server((v.to + s.number(20)/19) % 2).relay
+		s.mu.Lock()
+		client := v.client
+		s.mu.Unlock()
 		var res result
 		path := strings.TrimPrefix(r.URL.Path, "/feed/sessions")
 		switch {
@@ -302,16 +352,24 @@ func (v *simVerifier) roundTrip(s *simulation, r *http.Request) (*http.Response,
 					Ticket: "ticket", Issuer: "https://sim.example", Audience: "https://sim.example/v1"}}
 				break
 			}
-			res.answer, res.err = relay.join(context.WithoutCancel(ctx), join, v.name, "")
+			joined, err := relay.join(context.WithoutCancel(ctx), join, client, "")
+			res.answer, res.err = joined, err
+			if s.mu.Lock(); err == nil {
+				s.sessions = append(s.sessions, simSession{v.name, client, joined.Session})
+			}
+			if err == nil && client == v.client {
+				v.joined = client
+			}
+			s.mu.Unlock()
 		case r.Method == "DELETE":
-			if res.err = relay.attached(context.WithoutCancel(ctx), path[1:], v.name); res.err == nil {
+			if res.err = relay.attached(context.WithoutCancel(ctx), path[1:], client); res.err == nil {
 				res.err = relay.end(context.WithoutCancel(ctx), path[1:])
 			}
 		default:
 			q := r.URL.Query()
 			number := func(name string) uint64 { n, _ := strconv.ParseUint(q.Get(name), 10, 64); return n }
 			poll, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			page, err := relay.poll(poll, path[1:], v.name, number("after"), number("head"), time.Duration(number("wait_ms"))*time.Millisecond)
+			page, err := relay.poll(poll, path[1:], client, number("after"), number("head"), time.Duration(number("wait_ms"))*time.Millisecond)
 			cancel()
 			page.Session, page.Nonce = path[1:], q.Get("nonce")
 			res.answer, res.err = page, err
@@ -347,7 +405,8 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // verifier starts one that follows over Redis, or over HTTP only.
 func (s *simulation) verifier(ctx context.Context, i int, overRedis bool) func() {
 	v := &simVerifier{name: fmt.Sprint("verifier ", i), cut: &simCut{}, to: i % 2}
-	s.admit(v.name)
+	v.client = v.name
+	s.admit(v.client)
 	config := httpfeed.Config{URL: "https://sim.example", Name: v.name, Lease: simLease, ClientID: v.name, ClientSecret: "x", Logger: s.logger,
 		Client: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return v.roundTrip(s, r) })}}
 	var err error
@@ -379,81 +438,45 @@ func (s *simulation) admit(clientID string) {
 	}
 }
 
-// check lets a verifier decide on some of the keys, every few milliseconds.
+// check lets a verifier decide on some of the tokens, every few milliseconds, and more
+// seldom when the faults have ended.
 func (s *simulation) check(ctx context.Context, v *simVerifier) {
 	for ctx.Err() == nil {
 		s.mu.Lock()
-		sample := append([]simKey(nil), s.keys[max(0, len(s.keys)-8):]...)
-		if n := len(s.keys); n > 8 {
-			sample = append(sample, s.keys[s.rand.IntN(n)])
+		sample := append([]simToken(nil), s.tokens[max(0, len(s.tokens)-10):]...)
+		if n := len(s.tokens); n > 10 {
+			sample = append(sample, s.tokens[s.rand.IntN(n)])
 		}
 		s.mu.Unlock()
-		for _, k := range sample {
-			err := v.feed.Revocations().Check(&tokens.Claims{ClientID: strings.TrimPrefix(k.id, "c:"), Position: k.position}, "kid")
-			s.mu.Lock()
-			switch now := time.Now(); {
-			case err == nil:
-				s.checks["accepted"]++
-				s.history.Accepted(v.name, k.id, now)
-			case errors.Is(err, tokens.ErrStale):
-				s.checks["unknown"]++
-			default:
-				s.checks["refused"]++
-				if k.done { // or the floor has passed it
-					s.history.Refused(v.name, k.id, now)
-				}
-			}
-			s.mu.Unlock()
+		for _, token := range sample {
+			s.decide(v, token)
 		}
-		time.Sleep(time.Duration(1+s.number(40)) * time.Millisecond)
+		pace := 40
+		if time.Now().After(s.calm) {
+			pace = 400
+		}
+		time.Sleep(time.Duration(1+s.number(pace)) * time.Millisecond)
 	}
 }
 
-// customers make keys and revoke them, over either server.
-func (s *simulation) customers(ctx context.Context) {
-	var calls sync.WaitGroup
-	for n := 0; ctx.Err() == nil; n++ {
-		id := fmt.Sprintf("c:key%d", n)
-		rv := s.server(s.number(2)).relay.revocations.Watermark()
-		s.mu.Lock()
-		s.keys = append(s.keys, simKey{id: id, position: rv})
-		at := len(s.keys) - 1
-		s.mu.Unlock()
-		calls.Go(func() {
-			time.Sleep(time.Duration(50+s.number(400)) * time.Millisecond)
-			server := s.server(s.number(2))
-			s.mu.Lock()
-			s.keys[at].done = true
-			s.mu.Unlock()
-			s.history.Revoking(id, time.Now())
-			outcome := s.revoke(server.relay, id)
-			s.mu.Lock()
-			s.revoked++
-			s.outcomes[outcome]++
-			s.mu.Unlock()
-		})
-		time.Sleep(time.Duration(1+s.number(200)) * time.Millisecond)
+func (s *simulation) decide(v *simVerifier, token simToken) {
+	err := v.feed.Revocations().Check(&token.claims, "kid")
+	log, _ := s.store.Read(context.Background(), 0, 0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch now := time.Now(); {
+	case err == nil:
+		s.checks["accepted"]++
+		s.history.Accepted(v.name, token.name, now)
+		s.history.Accepted(v.name, view(v.joined), now)
+	case errors.Is(err, tokens.ErrStale):
+		s.checks["unknown"]++
+	default:
+		s.checks["refused"]++
+		if token.claims.Position >= log.Floor { // else it is too old for any verifier
+			s.history.Refused(v.name, token.name, now)
+		}
 	}
-	calls.Wait()
-}
-
-func (s *simulation) revoke(relay *Relay, id string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	commit, err := relay.Log.Append(ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.Subject(id)})
-	if err != nil {
-		return "not heard of"
-	}
-	relay.Publish(ctx, commit)
-	receipt, err := relay.Confirm(ctx, commit)
-	if err != nil {
-		return "no receipt"
-	}
-	if !receipt.Settled() {
-		return "waiting" // it promises nothing yet
-	}
-	s.history.Returned(id, time.Now())
-	return string(receipt.State)
 }
 
 // harm does one fault after another.
@@ -471,9 +494,12 @@ func (s *simulation) harm(ctx, world context.Context) {
 		s.faults++
 		s.mu.Unlock()
 		long := time.Duration(100+s.number(4000)) * time.Millisecond
-		kind := s.number(9)
-		if s.redis.lie == roundsAlwaysCount {
+		kind := s.number(10)
+		switch s.redis.lie {
+		case roundsAlwaysCount:
 			kind = []int{1, 3, 4, 7}[s.number(4)] // what tells data sets apart
+		case handedOverIsSeen:
+			kind = 8
 		}
 		switch kind {
 		case 0:
@@ -498,10 +524,21 @@ func (s *simulation) harm(ctx, world context.Context) {
 			time.Sleep(long)
 			server.cut.hold(false)
 		case 8:
-			i := s.number(2)
-			s.server(i).stop()
+			// Often while it waits for somebody.
+			i, v := s.number(2), s.feeds[s.number(len(s.feeds))]
+			if s.number(2) == 0 {
+				v.cut.hold(true)
+				time.Sleep(time.Duration(s.number(1500)) * time.Millisecond)
+			}
+			s.server(i).stop(s.number(2) == 0)
 			time.Sleep(long / 2)
 			s.start(world, i)
+			v.cut.hold(false)
+		case 9:
+			server := s.server(s.number(2))
+			server.lag.hold(true)
+			time.Sleep(long)
+			server.lag.hold(false)
 		}
 	}
 }
