@@ -265,22 +265,27 @@ type bounds struct {
 	faults uint8
 }
 
-// explore visits every state within the bounds, breadth first, and returns how
-// many there are; or the first that breaks a promise, why, and after how many
-// steps. States are remembered by a 64-bit hash: among a few million, that two of
-// them collide is as likely as winning a lottery twice.
+// explore visits every state within the bounds.
 func explore(m mutant, b bounds) (states int, bad *state, why string, steps int) {
 	first := state{left: b.polls, faults: b.faults}
 	first.pub[0].left, first.pub[1].left = b.rounds[0], b.rounds[1]
+	return search(first, func(s state) []state { return next(s, m) }, broken)
+}
+
+// search visits every state that follows the first, breadth first, and returns how
+// many there are; or one that is broken, why, and after how many steps. States are
+// remembered by a 64-bit hash: among a few million, that two of them collide is as
+// likely as winning a lottery twice.
+func search[S comparable](first S, next func(S) []S, broken func(S) string) (states int, bad *S, why string, steps int) {
 	seed := maphash.MakeSeed()
 	seen := map[uint64]struct{}{maphash.Comparable(seed, first): {}}
-	for frontier := []state{first}; len(frontier) > 0; steps++ {
-		var following []state
+	for frontier := []S{first}; len(frontier) > 0; steps++ {
+		var following []S
 		for _, s := range frontier {
 			if why := broken(s); why != "" {
 				return len(seen), &s, why, steps
 			}
-			for _, n := range next(s, m) {
+			for _, n := range next(s) {
 				h := maphash.Comparable(seed, n)
 				if _, known := seen[h]; !known {
 					seen[h] = struct{}{}
@@ -311,6 +316,11 @@ func TestModelHolds(t *testing.T) {
 		}
 		t.Logf("%+v: %d states, %d steps deep", b, states, steps)
 	}
+	states, bad, why, steps := exploreSessions(sessionsCorrect)
+	if why != "" {
+		t.Errorf("sessions: %s, after %d steps: %+v", why, steps, *bad)
+	}
+	t.Logf("sessions: %d states, %d steps deep", states, steps)
 }
 
 // TestModelCatchesEveryMutant breaks one rule at a time.
@@ -326,6 +336,13 @@ func TestModelCatchesEveryMutant(t *testing.T) {
 		}
 		if !caught {
 			t.Errorf("%s is not caught", mutantNames[m])
+		}
+	}
+	for m, name := range sessionsMutants {
+		if _, _, why, steps := exploreSessions(m); why == "" {
+			t.Errorf("%s is not caught", name)
+		} else {
+			t.Logf("%s: %s, after %d steps", name, why, steps)
 		}
 	}
 }
