@@ -321,6 +321,11 @@ func TestModelHolds(t *testing.T) {
 		t.Errorf("sessions: %s, after %d steps: %+v", why, steps, *bad)
 	}
 	t.Logf("sessions: %d states, %d steps deep", states, steps)
+	tails, worst, why, steps := exploreHeads(headsCorrect)
+	if why != "" {
+		t.Errorf("heads: %s, after %d steps: %+v", why, steps, *worst)
+	}
+	t.Logf("heads: %d states, %d steps deep", tails, steps)
 }
 
 // TestModelCatchesEveryMutant breaks one rule at a time.
@@ -340,6 +345,13 @@ func TestModelCatchesEveryMutant(t *testing.T) {
 	}
 	for m, name := range sessionsMutants {
 		if _, _, why, steps := exploreSessions(m); why == "" {
+			t.Errorf("%s is not caught", name)
+		} else {
+			t.Logf("%s: %s, after %d steps", name, why, steps)
+		}
+	}
+	for m, name := range headsMutants {
+		if _, _, why, steps := exploreHeads(m); why == "" {
 			t.Errorf("%s is not caught", name)
 		} else {
 			t.Logf("%s: %s, after %d steps", name, why, steps)
