@@ -476,7 +476,8 @@ func TestNothingReadBeforeASessionWasStoredIsEvidenceForIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		joined, err := relay.join(ctx, httpfeed.Join{Name: "late", LeaseMS: 10_000, Protocol: httpfeed.Protocol, Implementation: "test/1"}, "client", "")
+		late := httpfeed.Join{Name: "late", LeaseMS: 10_000, Protocol: httpfeed.Protocol, Implementation: "test/1"}
+		joined, err := relay.join(ctx, late, "client", "")
 		if err != nil || joined.Watermark >= cut.Position {
 			t.Fatalf("%+v, %v", joined, err)
 		}

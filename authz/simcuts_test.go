@@ -54,8 +54,8 @@ func (s *simulation) key(client string) {
 // no server that authenticates from memory makes a token that outlives the end.
 func (s *simulation) secret(client string) {
 	old, other := tokens.Credential("old of "+client), tokens.Credential("other of "+client)
-	record := &keys.Record{Key: keys.Key{ClientID: client, Credentials: []keys.Credential{{ID: "old of " + client}, {ID: "other of " + client}}},
-		Position: s.watermark()}
+	record := &keys.Record{Position: s.watermark(), Key: keys.Key{ClientID: client,
+		Credentials: []keys.Credential{{ID: "old of " + client}, {ID: "other of " + client}}}}
 	s.issue(string(old), tokens.Claims{ClientID: client, Credential: "old of " + client, Position: record.Position})
 	s.issue(string(other), tokens.Claims{ClientID: client, Credential: "other of " + client, Position: record.Position})
 	var minting sync.WaitGroup
@@ -92,7 +92,9 @@ func (s *simulation) turnover(ctx context.Context) {
 		v.cut.hold(deaf)
 		s.history.Revoking(view(client), time.Now())
 		calls.Go(func() {
-			receipt, settled := s.cut(subject, func(ctx context.Context, log *simLog) (keys.Commit, error) { return log.revokeKey(ctx, client) })
+			receipt, settled := s.cut(subject, func(ctx context.Context, log *simLog) (keys.Commit, error) {
+				return log.revokeKey(ctx, client)
+			})
 			if !settled {
 				return
 			}
@@ -116,7 +118,9 @@ func (s *simulation) turnover(ctx context.Context) {
 
 // cut revokes something over a server, and stays until the receipt is settled: with
 // another server, or the same one begun anew, when that dies or its answer is lost.
-func (s *simulation) cut(subject tokens.Subject, commit func(context.Context, *simLog) (keys.Commit, error)) (r simReceipt, settled bool) {
+func (s *simulation) cut(
+	subject tokens.Subject, commit func(context.Context, *simLog) (keys.Commit, error),
+) (r simReceipt, settled bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	relay := s.server(s.number(2)).relay

@@ -160,10 +160,11 @@ func (l *simLog) revokeKey(ctx context.Context, client string) (keys.Commit, err
 		return keys.Commit{}, err
 	}
 	entry := keys.Entry{Kind: tokens.Cut, Subject: tokens.Client(client), EndSessions: client}
-	_, commit, err := l.s.store.ChangeKey(ctx, client, client, func(_ keys.Organization, _ int, k *keys.Key) (keys.Entry, error) {
+	revoke := func(_ keys.Organization, _ int, k *keys.Key) (keys.Entry, error) {
 		k.RevokedAt = time.Now()
 		return entry, nil
-	})
+	}
+	_, commit, err := l.s.store.ChangeKey(ctx, client, client, revoke)
 	if err == nil {
 		bound := time.Now().Add(simLease + margin(simLease))
 		l.s.history.Bound(string(entry.Subject), bound)
