@@ -195,7 +195,7 @@ func (r *Relay) poll(ctx context.Context, session, clientID string, after, head 
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for over := wait == 0; ; {
-		page, advanced, err := r.page(ctx, after, arrived)
+		page, advanced, err := r.page(ctx, after, head, arrived)
 		if err != nil || over || len(page.Entries) > 0 {
 			return page, err
 		}
@@ -230,8 +230,11 @@ func (r *Relay) readSince(ctx context.Context, since time.Time) error {
 }
 
 // page returns the entries after a position as far as this process has read the
-// log, and a channel that is closed when it reads on.
-func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (httpfeed.Page, <-chan struct{}, error) {
+// log, and a channel that is closed when it reads on. The log may have become another while
+// the poll waited: entries are for who has the one before them, and else it is errHistory.
+func (r *Relay) page(
+	ctx context.Context, after, head uint64, arrived time.Time,
+) (httpfeed.Page, <-chan struct{}, error) {
 	r.mu.Lock()
 	if r.fresh.IsZero() {
 		r.mu.Unlock()
@@ -245,6 +248,10 @@ func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (http
 	}
 	advanced := r.advanced
 	first := r.tip - uint64(len(r.tail)) // position before the first of the tail
+	if after >= first && after <= r.tip && !r.holds(after, head) {
+		r.mu.Unlock()
+		return httpfeed.Page{}, nil, errHistory
+	}
 	if after >= first {
 		from := min(after-first, uint64(len(r.tail)))
 		page.Entries = append(page.Entries, r.tail[from:min(int(from)+pageLimit, len(r.tail))]...)
@@ -254,6 +261,9 @@ func (r *Relay) page(ctx context.Context, after uint64, arrived time.Time) (http
 		stored, err := r.Log.Read(ctx, after, pageLimit)
 		if err != nil {
 			return httpfeed.Page{}, nil, err
+		}
+		if stored.Head != head {
+			return httpfeed.Page{}, nil, errHistory
 		}
 		page.Entries = list(stored.Entries)
 	}

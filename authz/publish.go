@@ -64,8 +64,8 @@ func (r *Relay) appendNew(ctx context.Context, published *uint64, commit keys.Co
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
-	if alone := commit.Through == commit.Position; alone && commit.Position == *published+1 && commit.Subject != "" {
-		if err := r.Publisher.Append(ctx, []tokens.Entry{commit.Entry}); err != nil {
+	if alone := commit.Through == commit.Position; alone && commit.Position == *published+1 && commit.Before != 0 {
+		if err := r.Publisher.Append(ctx, commit.Before, []tokens.Entry{commit.Entry}); err != nil {
 			return err
 		}
 		*published = commit.Position
@@ -75,7 +75,7 @@ func (r *Relay) appendNew(ctx context.Context, published *uint64, commit keys.Co
 	if err != nil || len(page.Entries) == 0 {
 		return err
 	}
-	if err := r.Publisher.Append(ctx, page.Entries); err != nil {
+	if err := r.Publisher.Append(ctx, page.Head, page.Entries); err != nil {
 		return err
 	}
 	*published = page.Entries[len(page.Entries)-1].Position
@@ -108,7 +108,7 @@ func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage,
 			*published = page.Tip
 			return page, r.Publisher.Reset(ctx)
 		}
-		if err := r.Publisher.Append(ctx, page.Entries); err != nil {
+		if err := r.Publisher.Append(ctx, page.Head, page.Entries); err != nil {
 			return page, err
 		}
 		if n := len(page.Entries); n > 0 {

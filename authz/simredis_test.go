@@ -61,6 +61,7 @@ type simData struct {
 
 type simEntry struct {
 	seq    uint64
+	head   string
 	fields []string
 }
 
@@ -371,7 +372,7 @@ func (r *simRedis) script(n *simNode, text string, args []string) string {
 		if len(d.stream) > 0 {
 			top = d.stream[len(d.stream)-1].seq
 		}
-		for i := 1; i+4 < len(args); i += 5 {
+		for i := 1; i+5 < len(args); i += 6 {
 			seq := number(args[i])
 			if seq <= top {
 				continue
@@ -379,7 +380,11 @@ func (r *simRedis) script(n *simNode, text string, args []string) string {
 			if top > 0 && seq != top+1 {
 				return fmt.Sprintf("-GAP after %d\r\n", top)
 			}
-			d.stream = append(d.stream, simEntry{seq, []string{"v", "1", "s", args[i+1], "k", args[i+2], "t", args[i+3], "h", args[i+4]}})
+			if n := len(d.stream); n > 0 && d.stream[n-1].head != args[i+5] {
+				return fmt.Sprintf("-FORK after %d\r\n", top)
+			}
+			fields := []string{"v", "1", "s", args[i+1], "k", args[i+2], "t", args[i+3], "h", args[i+4], "p", args[i+5]}
+			d.stream = append(d.stream, simEntry{seq, args[i+4], fields})
 			top = seq
 		}
 		if len(d.stream) > 200 {

@@ -19,6 +19,7 @@ import (
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/redisfeed/redistest"
 )
 
 // impatient is an actor who waits for receipts as long as that, or not at all.
@@ -323,6 +324,81 @@ func copyOf(t *testing.T, h *house) *sqlstore.Store {
 	}
 	t.Cleanup(func() { standby.Close() })
 	return standby
+}
+
+// TestEntriesOfAnotherHistoryAreNotAppliedToThis: a verifier waits for what follows an entry
+// that a failover loses. A cut takes its position, another entry comes after that, and
+// reaches the verifier first: over HTTP since its poll waits at the server meanwhile, over
+// Redis since the stream is replaced while it reads. It must not take it for the next.
+func TestEntriesOfAnotherHistoryAreNotAppliedToThis(t *testing.T) {
+	ctx := context.Background()
+	touch := keys.Entry{Kind: tokens.Touch, Subject: tokens.Organization("x")}
+	for _, way := range []string{"HTTP", "Redis"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			if way == "Redis" {
+				h.redis = redistest.New(t)
+			}
+			database := &switchable{Store: h.sql}
+			h.store = database
+			s := h.start(0)
+			var api *apiVerifier
+			if way == "Redis" {
+				api = s.followRedis("api", 0, s.redis.Address())
+			} else {
+				api, _ = s.gated("api", tokens.DefaultLease)
+			}
+			c := s.demoKey()
+			raw := s.token(c)
+			standby := copyOf(t, h)
+			lost, err := h.sql.Append(ctx, touch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.relay.Publish(ctx, lost)
+			eventually(t, "it waits for what follows the entry that will be lost", func() bool {
+				s.relay.mu.Lock()
+				defer s.relay.mu.Unlock()
+				for _, f := range s.relay.followers {
+					if f.position < lost.Position {
+						return false
+					}
+				}
+				return api.feed.Revocations().Watermark() == lost.Position
+			})
+			cut, err := standby.Append(ctx, keys.Entry{Kind: tokens.Cut, Subject: tokens.Client(c.Key.ClientID)})
+			if err != nil || cut.Position != lost.Position {
+				t.Fatal(err, cut, lost)
+			}
+			if way == "HTTP" {
+				if _, err := standby.Append(ctx, touch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			database.to.Store(standby)
+			if way == "Redis" {
+				client := s.redis.Client()
+				defer client.Close()
+				eventually(t, "the stream is replaced", func() bool {
+					n, err := client.XLen(ctx, "{rev:"+s.issuer+"}:log").Result()
+					return err == nil && n == 0
+				})
+				after, err := standby.Append(ctx, touch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.relay.Publish(ctx, after)
+			}
+			r, err := s.relay.Confirm(ctx, cut)
+			if err != nil || !r.Settled() {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if _, err := api.Verify(raw); err == nil {
+				t.Errorf("accepted after %s %d of %d in %v", r.State, r.Confirmed, r.Total, r.Waited)
+			}
+		})
+	}
 }
 
 // TestAcknowledgementOfAnotherHistoryCountsForNothing: the database fails over to a

@@ -234,6 +234,8 @@ type Entry struct {
 // A Commit is an entry as the log has it, and what committed with it.
 type Commit struct {
 	tokens.Entry
+	// Before is the head of the entry before it; 0 before the first.
+	Before uint64
 	// Through is the position of the last entry that committed with it, its own when it
 	// was alone.
 	Through uint64

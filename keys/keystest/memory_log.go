@@ -15,7 +15,8 @@ import (
 )
 
 func (m *Memory) append(e keys.Entry) keys.Commit {
-	commit := keys.Commit{Entry: m.appendOne(e)}
+	before := m.head(m.tip())
+	commit := keys.Commit{Entry: m.appendOne(e), Before: before}
 	others := slices.Clone(e.With)
 	for _, x := range m.sessions {
 		if e.EndSessions != "" && x.ClientID == e.EndSessions {

@@ -38,7 +38,7 @@
 //
 // One hash tag, {rev:<issuer>}, so that a cluster keeps them together:
 //
-//	…:log  stream, the id is <position>-0       v, s, k, t, h of an entry
+//	…:log  stream, the id is <position>-0       v, s, k, t, h of an entry; p, h before it
 //	…:hb   hash    round, dr (done round), tip, floor, head, n:<publisher>
 //	…:ack  hash    session → its last poll; session:a → its sealed acknowledgement
 //	…:wm   zset    session → position up to which it says it has applied the log: a hint

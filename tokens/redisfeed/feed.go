@@ -372,14 +372,20 @@ func parsePoll(words []any) (numbers [6]uint64, err error) {
 }
 
 // apply records entries. Our own end is not acknowledged: whoever ended the
-// session waits until its lease has passed.
+// session waits until its lease has passed. A stream that was replaced during the read has
+// entries of another history at the next positions: each must follow the one before it.
 func (f *Feed) apply(c *cycle, read []redis.XMessage) error {
 	entries := make([]tokens.Entry, 0, len(read))
+	head := c.head
 	for _, m := range read {
 		e, err := entry(m)
 		if err != nil {
 			return err
 		}
+		if !follows(m, head) {
+			return fmt.Errorf("%w: position %d follows another history", errSession, e.Position)
+		}
+		head = e.Head
 		if e.Subject == tokens.Session(c.session) {
 			return fmt.Errorf("%w: it was retired", errSession)
 		}

@@ -90,19 +90,20 @@ func (p *Publisher) Top(ctx context.Context) (position, head uint64, err error) 
 	return e.Position, e.Head, err
 }
 
-// Append adds what the stream lacks of these entries. Entries that would leave a
-// gap are an error.
-func (p *Publisher) Append(ctx context.Context, entries []tokens.Entry) error {
+// Append adds what the stream lacks of these entries, which follow one whose head is
+// before. Entries that would leave a gap are an error.
+func (p *Publisher) Append(ctx context.Context, before uint64, entries []tokens.Entry) error {
 	for len(entries) > 0 {
 		n := min(len(entries), 500)
-		args := make([]any, 1, 1+5*n)
+		args := make([]any, 1, 1+6*n)
 		args[0] = streamLength
 		for _, e := range entries[:n] {
 			terminal := "0"
 			if e.Terminal {
 				terminal = "1"
 			}
-			args = append(args, decimal(e.Position), string(e.Subject), string(e.Kind), terminal, decimal(e.Head))
+			args = append(args, decimal(e.Position), string(e.Subject), string(e.Kind), terminal, decimal(e.Head), decimal(before))
+			before = e.Head
 		}
 		if err := appendEntries.Run(ctx, p.client, []string{p.keys.log}, args...).Err(); err != nil {
 			return err

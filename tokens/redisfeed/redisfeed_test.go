@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 		}
 		return list
 	}
+	before := func(p uint64) uint64 { return 10 * (p - 1) }
 	top := func(want uint64) {
 		t.Helper()
 		if position, head, err := a.Top(ctx); err != nil || position != want || head != 10*want {
@@ -58,18 +59,28 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(a.Append(ctx, entries(1_000_000_000_001, 1_000_000_000_700)))
+	must(a.Append(ctx, before(1_000_000_000_001), entries(1_000_000_000_001, 1_000_000_000_700)))
 	top(1_000_000_000_700)
-	must(b.Append(ctx, entries(1_000_000_000_500, 1_000_000_000_701))) // some are there
+	must(b.Append(ctx, before(1_000_000_000_500), entries(1_000_000_000_500, 1_000_000_000_701))) // some are there
 	top(1_000_000_000_701)
-	if err := b.Append(ctx, entries(1_000_000_000_703, 1_000_000_000_704)); err == nil || !strings.Contains(err.Error(), "GAP after 1000000000701") {
+	if err := b.Append(ctx, before(1_000_000_000_703), entries(1_000_000_000_703, 1_000_000_000_704)); err == nil || !strings.Contains(err.Error(), "GAP after 1000000000701") {
 		t.Errorf("a gap: %v", err)
+	}
+	top(1_000_000_000_701)
+	if err := b.Append(ctx, 7, entries(1_000_000_000_702, 1_000_000_000_702)); err == nil || !strings.Contains(err.Error(), "FORK after 1000000000701") {
+		t.Errorf("what follows another entry: %v", err)
 	}
 	top(1_000_000_000_701)
 	messages, err := r.Client().XRange(ctx, a.keys.log, "1000000000701", "+").Result()
 	must(err)
 	if e, err := entry(messages[0]); err != nil || e != entries(1_000_000_000_701, 1_000_000_000_701)[0] {
 		t.Errorf("%+v, %v", e, err)
+	}
+	if m := messages[0]; !follows(m, before(1_000_000_000_701)) || follows(m, 7) {
+		t.Errorf("it follows %v", m.Values["p"])
+	}
+	if delete(messages[0].Values, "p"); !follows(messages[0], 7) {
+		t.Error("a server of version 0.2 does not say what an entry follows")
 	}
 
 	first, err := a.Start(ctx)

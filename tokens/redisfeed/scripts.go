@@ -67,17 +67,25 @@ for i = 1, #all, 2 do
 end
 return gone`)
 
-	// append(log) KEEP (SEQ SUBJECT KIND TERMINAL HEAD)...: adds the entries that the
-	// stream lacks, in order and without a gap. An empty stream begins anywhere.
+	// append(log) KEEP (SEQ SUBJECT KIND TERMINAL HEAD BEFORE)...: adds the entries that the
+	// stream lacks, in order and without a gap, each with the head of the one before it,
+	// which must be the one that the stream ends with. An empty stream begins anywhere.
 	appendEntries = redis.NewScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-local top = last[1] and tonumber(string.match(last[1][1], '^%d+')) or 0
-for i = 2, #ARGV, 5 do
+local top, head = 0, nil
+if last[1] then
+  top = tonumber(string.match(last[1][1], '^%d+'))
+  for i = 1, #last[1][2], 2 do
+    if last[1][2][i] == 'h' then head = last[1][2][i+1] end
+  end
+end
+for i = 2, #ARGV, 6 do
   local seq = tonumber(ARGV[i])
   if seq > top then
     if top > 0 and seq ~= top + 1 then return redis.error_reply('GAP after ' .. string.format('%.0f', top)) end
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[i] .. '-0', 'v', '1', 's', ARGV[i+1], 'k', ARGV[i+2], 't', ARGV[i+3], 'h', ARGV[i+4])
-    top = seq
+    if head and ARGV[i+5] ~= head then return redis.error_reply('FORK after ' .. string.format('%.0f', top)) end
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[i] .. '-0', 'v', '1', 's', ARGV[i+1], 'k', ARGV[i+2], 't', ARGV[i+3], 'h', ARGV[i+4], 'p', ARGV[i+5])
+    top, head = seq, ARGV[i+4]
   end
 end
 return string.format('%.0f', top)`)
@@ -88,6 +96,13 @@ const version = "1"
 
 // ErrForeign: something else uses our name, or a newer version of us.
 var ErrForeign = errors.New("not an entry of the revocation log")
+
+// follows tells whether an entry of the stream is the next of who has an entry with this
+// head. Servers of version 0.2 do not say what it follows.
+func follows(m redis.XMessage, head uint64) bool {
+	before, said := m.Values["p"].(string)
+	return !said || before == decimal(head)
+}
 
 // entry reads a message of the stream.
 func entry(m redis.XMessage) (tokens.Entry, error) {
