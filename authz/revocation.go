@@ -12,7 +12,8 @@ import (
 // revoke answers POST /oauth2/revoke (RFC 7009): it cuts one access token of the
 // calling client, whenever any verifier may still accept it. What cannot be such a
 // token is revoked already. The answer is 200 only once no verifier accepts the token;
-// until then it is 503 (RFC 7009 §2.2.1), and a repetition waits on.
+// until then it is 503 (RFC 7009 §2.2.1), and a repetition waits on. A key may revoke ten
+// tokens a second, and a hundred at once; more is 429.
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 	p, raw, err := s.aboutToken(w, r)
 	if err != nil {
@@ -28,6 +29,11 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 		return &oauthError{http.StatusBadRequest, "invalid_grant", "This token belongs to another client."}
 	}
 	Observe(w, "jti", claims.ID)
+	cut := s.config.Relay.changes.Newest(tokens.Token(claims.ID)) > 0
+	if !cut && !s.cutRates.allow(claims.ClientID, time.Now()) {
+		return &oauthError{http.StatusTooManyRequests, "temporarily_unavailable",
+			"This key revokes too many tokens. Try again in a second, or suspend the key, which ends all of them."}
+	}
 	by := keys.Actor{ClientID: claims.ClientID, RequestID: w.Header().Get("X-Request-Id"), Address: Address(r), Wait: ReceiptWait}
 	receipt, err := s.config.Registry.RevokeToken(r.Context(), by, claims.Organization, claims.ID)
 	switch {

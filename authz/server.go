@@ -48,6 +48,7 @@ type Server struct {
 	examiner  *examination.Examiner
 	examined  examined
 	failures  failures
+	cutRates  cutRates
 }
 
 // catalogue is the resources as of a position of the log.
