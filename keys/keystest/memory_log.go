@@ -224,6 +224,7 @@ func (m *Memory) receiptOf(l logged) *keys.Receipt {
 	r := keys.Receipt{State: keys.Waiting}
 	if l.receipt != nil {
 		r = *l.receipt
+		r.Members = slices.Clone(r.Members) // whoever takes the wait over goes on with them
 	}
 	r.Position, r.Head, r.Subject, r.RevokedAt = l.Position, l.Head, l.Subject, l.event.At
 	r.OrganizationID, r.Action, r.Target = l.event.OrganizationID, l.event.Action, l.event.Target
