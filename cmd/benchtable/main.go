@@ -71,7 +71,7 @@ func run(path, table string) error {
 	for lines.Scan() {
 		fmt.Println(lines.Text())
 		if name, ok := strings.CutPrefix(lines.Text(), "cpu: "); ok {
-			cpu = name
+			cpu = strings.Join(strings.Fields(name), " ")
 		}
 		fields := strings.Fields(lines.Text())
 		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
