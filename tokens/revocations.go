@@ -25,7 +25,7 @@ type Feed interface {
 // time; verifiers ask it without locks.
 type Revocations struct {
 	lease  time.Duration
-	grant  time.Duration // of the sessions that start next, when it is shorter
+	grant  time.Duration // the lease of the sessions that start next
 	waiver waiver
 	view   atomic.Pointer[view] // what checks ask
 	next   atomic.Pointer[view] // of a session that was not confirmed yet
@@ -85,27 +85,25 @@ func NewRevocations(lease time.Duration) *Revocations {
 	if lease <= 0 {
 		lease = DefaultLease
 	}
-	r := &Revocations{lease: lease, ready: make(chan struct{})}
+	r := &Revocations{lease: lease, grant: lease, ready: make(chan struct{})}
 	r.view.Store(r.blank())
 	return r
 }
 
 // blank is a view that knows nothing.
-func (r *Revocations) blank() *view { return &view{lease: r.granted(), cuts: NewPositions()} }
+func (r *Revocations) blank() *view { return &view{lease: r.grant, cuts: NewPositions()} }
 
 // Lease is how long the view may be relied on after it was last complete, at most.
 func (r *Revocations) Lease() time.Duration { return r.lease }
 
-// Grant says how long the issuer lets the sessions that start next rely on their views;
-// more than [Revocations.Lease], and 0, change nothing. Feeds call it before
+// Grant says how long the issuer lets the sessions that start next rely on their views, and
+// returns how long they do: [Revocations.Lease] at most, and for 0. Feeds call it before
 // [Revocations.Start].
-func (r *Revocations) Grant(lease time.Duration) { r.grant = lease }
-
-func (r *Revocations) granted() time.Duration {
-	if r.grant > 0 {
-		return min(r.grant, r.lease)
+func (r *Revocations) Grant(lease time.Duration) time.Duration {
+	if r.grant = r.lease; lease > 0 {
+		r.grant = min(lease, r.lease)
 	}
-	return r.lease
+	return r.grant
 }
 
 // Ready is closed when the view has been complete for the first time.

@@ -46,9 +46,7 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 		go f.leave(f.newest) // it never served
 	}
 	f.newest = joined.Session
-	f.revocations.Grant(joined.Lease())
-	if f.lease = f.config.Lease; joined.LeaseMS > 0 && joined.Lease() < f.lease {
-		f.lease = joined.Lease()
+	if f.lease = f.revocations.Grant(joined.Lease()); f.lease < f.config.Lease {
 		f.config.Logger.Warn("the server grants a shorter lease, since verifiers of this key fell silent often", "lease", f.lease)
 	}
 	return joined, nil
