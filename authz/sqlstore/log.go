@@ -19,7 +19,7 @@ import (
 // locks the counter until the commit: readers see positions in commit order and
 // without gaps, which a sequence would not give.
 func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (commit keys.Commit, err error) {
-	if commit.Entry, commit.Before, err = appendOne(ctx, tx, e); err != nil {
+	if commit, err = appendOne(ctx, tx, e); err != nil {
 		return keys.Commit{}, err
 	}
 	commit.Through = commit.Position
@@ -34,28 +34,29 @@ func appendEntry(ctx context.Context, tx *sql.Tx, e keys.Entry) (commit keys.Com
 		}
 	}
 	for _, other := range others {
-		also, _, err := appendOne(ctx, tx, other)
+		also, err := appendOne(ctx, tx, other)
 		if err != nil {
 			return keys.Commit{}, err
 		}
 		commit.Through = also.Position
 		if _, session := also.Subject.SessionID(); also.Kind == tokens.Cut && !session {
-			commit.Also = append(commit.Also, also)
+			commit.Also = append(commit.Also, also.Entry)
 		}
 	}
 	return commit, nil
 }
 
-// appendOne returns the entry, and the head of the one before it.
-func appendOne(ctx context.Context, tx *sql.Tx, e keys.Entry) (commit tokens.Entry, head uint64, err error) {
-	commit = tokens.Entry{Kind: e.Kind, Subject: e.Subject, Terminal: e.Terminal, Head: 1 + rand.Uint64N(1<<52)}
+// appendOne appends an entry without those that commit with it.
+func appendOne(ctx context.Context, tx *sql.Tx, e keys.Entry) (keys.Commit, error) {
+	commit := keys.Commit{Entry: tokens.Entry{Kind: e.Kind, Subject: e.Subject, Terminal: e.Terminal,
+		Head: 1 + rand.Uint64N(1<<52)}}
 	var protocol int
-	err = tx.QueryRowContext(ctx,
+	err := tx.QueryRowContext(ctx,
 		`UPDATE feed SET seq = seq + 1 WHERE one = 1
 		 RETURNING seq, protocol, COALESCE((SELECT l.head FROM log l WHERE l.seq = feed.seq - 1), 0)`).
-		Scan(&commit.Position, &protocol, &head)
+		Scan(&commit.Position, &protocol, &commit.Before)
 	if err != nil {
-		return tokens.Entry{}, 0, err
+		return keys.Commit{}, err
 	}
 	if protocol < 2 && e.Older != "" {
 		// A verifier that does not know the subject would say that it applied the cut.
@@ -68,19 +69,19 @@ func appendOne(ctx context.Context, tx *sql.Tx, e keys.Entry) (commit tokens.Ent
 	if e.Actor.IdempotencyKey != "" {
 		// Under the lock: of two requests that run at once, the second finds the first.
 		if _, _, err := repeated(ctx, tx, e.Actor.ClientID, e.Actor.IdempotencyKey, at.Add(-keys.IdempotencyTime)); !errors.Is(err, sql.ErrNoRows) {
-			return tokens.Entry{}, 0, cmp.Or(err, error(keys.ErrRepeated))
+			return keys.Commit{}, cmp.Or(err, error(keys.ErrRepeated))
 		}
 	}
 	var before []byte
 	err = tx.QueryRowContext(ctx, `SELECT hash FROM log WHERE organization_id = $1 AND hash IS NOT NULL ORDER BY seq DESC LIMIT 1`, e.OrganizationID).Scan(&before)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return tokens.Entry{}, 0, err
+		return keys.Commit{}, err
 	}
 	changes := ""
 	if len(e.Changes) > 0 {
 		text, err := json.Marshal(e.Changes)
 		if err != nil {
-			return tokens.Entry{}, 0, err
+			return keys.Commit{}, err
 		}
 		changes = string(text)
 	}
@@ -94,9 +95,9 @@ func appendOne(ctx context.Context, tx *sql.Tx, e keys.Entry) (commit tokens.Ent
 		e.OrganizationID, string(e.Action), e.Target, e.Actor.MemberID, e.Actor.RequestID, e.Actor.Address, changes, event.Sum(before),
 		e.Actor.IdempotencyKey, e.Actor.RequestHash)
 	if err != nil {
-		return tokens.Entry{}, 0, err
+		return keys.Commit{}, err
 	}
-	return commit, head, deliver(ctx, tx, e, commit.Position, at)
+	return commit, deliver(ctx, tx, e, commit.Position, at)
 }
 
 // Append implements keys.Log.
@@ -244,7 +245,7 @@ func (s *Store) Join(ctx context.Context, session keys.Session, admit keys.Admit
 			return err
 		}
 		for _, x := range end {
-			if _, _, err := appendOne(ctx, tx, keys.SessionEnd(x, keys.Program("server"), "another takes its place")); err != nil {
+			if _, err := appendOne(ctx, tx, keys.SessionEnd(x, keys.Program("server"), "another takes its place")); err != nil {
 				return err
 			}
 		}
