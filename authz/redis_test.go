@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -84,6 +85,23 @@ func TestNoAcceptanceWhileRedisIsHarmed(t *testing.T) {
 	}
 }
 
+// neverRefuses asks about a token without pause until it is stopped: an answer that it is
+// not good, or not known, fails the test.
+func (v *apiVerifier) neverRefuses(t *testing.T, raw string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for tick := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-tick.C {
+			if _, err := v.Verify(raw); err != nil {
+				t.Errorf("on the way around: %v", err)
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-watched }
+}
+
 // TestRedisThatIsGoneIsGoneAround: verifiers go on over HTTP, tokens are issued,
 // revocations are confirmed; when it is back, they return to it. No request is
 // refused for that: the old view serves until the new one does.
@@ -91,19 +109,7 @@ func TestRedisThatIsGoneIsGoneAround(t *testing.T) {
 	h := newRedisHouse(t)
 	s := h.start(0)
 	api := s.followRedis("api", 6*time.Second, s.redis.Address())
-	ctx, stop := context.WithCancel(context.Background())
-	watched := make(chan struct{})
-	steady := s.token(s.demoKey())
-	go func() {
-		defer close(watched)
-		for tick := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-tick.C {
-			if _, err := api.Verify(steady); err != nil {
-				t.Errorf("on the way around: %v", err)
-				return
-			}
-		}
-	}()
-	defer func() { stop(); <-watched }()
+	defer api.neverRefuses(t, s.token(s.demoKey()))()
 	via := func() string {
 		sessions, err := s.store.Sessions(context.Background())
 		if err != nil {
@@ -325,33 +331,15 @@ func TestClusterWhoseMasterDies(t *testing.T) {
 	h.redis, h.cluster, h.redisUser = nodes[0], true, "imara-server"
 	s := h.start(0)
 	api := s.followRedisAs("api", 6*time.Second, s.redis.Address(), "imara-verifier")
-	steady := s.token(s.demoKey())
-	ctx, stop := context.WithCancel(context.Background())
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		for tick := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-tick.C {
-			if _, err := api.Verify(steady); err != nil {
-				t.Errorf("on the way around: %v", err)
-				return
-			}
+	ctx := context.Background()
+	defer api.neverRefuses(t, s.token(s.demoKey()))()
+	follows := func() bool { // over Redis
+		sessions, err := s.store.Sessions(ctx)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	defer func() { stop(); <-watched }()
-	via := func(of string) func() bool {
-		return func() bool {
-			sessions, err := s.store.Sessions(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			found := ""
-			for _, session := range sessions {
-				if session.Name == "api" && found != viaRedis {
-					found = session.Via
-				}
-			}
-			return (found == viaRedis) == (of == viaRedis) && found != "" && api.feed.Revocations().Fresh() == nil
-		}
+		over := func(x keys.Session) bool { return x.Name == "api" && x.Via == viaRedis }
+		return slices.ContainsFunc(sessions, over) && api.feed.Revocations().Fresh() == nil
 	}
 	revoke := func(when string) keys.ReceiptState {
 		c := s.demoKey()
@@ -365,13 +353,13 @@ func TestClusterWhoseMasterDies(t *testing.T) {
 		}
 		return receipt.State
 	}
-	eventually(t, "it follows over Redis", via(viaRedis))
+	eventually(t, "it follows over Redis", follows)
 	if state := revoke("before"); state != keys.Confirmed {
 		t.Error(state)
 	}
 	nodes[0].Kill()
 	revoke("as it dies")
-	eventually(t, "it follows over Redis again", via(viaRedis))
+	eventually(t, "it follows over Redis again", follows)
 	if state := revoke("at the replica"); state != keys.Confirmed {
 		t.Error(state)
 	}

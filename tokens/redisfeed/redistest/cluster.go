@@ -60,6 +60,7 @@ func (r *Redis) until(what string, condition func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
+			r.Kill() // it writes to its log
 			r.t.Fatalf("not in 30 s: %s\n%s", what, r.log)
 		}
 	}
