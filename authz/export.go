@@ -111,7 +111,7 @@ func ReadEvent(line []byte) (e keys.Event, end ExportEnd, err error) {
 // readReceipt reverses [ShowReceipt], as far as [keys.Receipt.Link] needs it.
 func readReceipt(shown Receipt) *keys.Receipt {
 	r := &keys.Receipt{Position: shown.Position, Head: shown.Head, Subject: tokens.Subject(shown.Subject),
-		State: keys.ReceiptState(shown.State), Recovered: shown.By == "recovered"}
+		State: keys.ReceiptState(shown.State), Recovered: shown.By == recovered}
 	if shown.Confirmed != nil && shown.Total != nil {
 		r.Confirmed, r.Total = *shown.Confirmed, *shown.Total
 	}

@@ -187,10 +187,13 @@ func (r *Relay) poll(ctx context.Context, session, clientID string, after, head 
 	}
 	r.followers[session].polled = true
 	since := r.followers[session].since
+	unread := r.fresh.Before(since)
 	r.advance(session, keys.Ack{Position: after, Head: head})
 	r.mu.Unlock()
-	if err := r.readSince(ctx, since); err != nil {
-		return httpfeed.Page{}, err
+	if unread { // at its first poll here
+		if err := r.readSince(ctx, since); err != nil {
+			return httpfeed.Page{}, err
+		}
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -285,9 +288,9 @@ func (r *Relay) sameHistory(ctx context.Context, after, head uint64) error {
 	r.mu.Lock()
 	tip, first := r.tip, r.tip-uint64(len(r.tail))
 	if after > first && after <= tip {
-		ours := r.tail[after-first-1].Head
+		same := r.holds(after, head)
 		r.mu.Unlock()
-		if ours != head {
+		if !same {
 			return errHistory
 		}
 		return nil

@@ -16,7 +16,7 @@ type flaps struct {
 }
 
 type flapping struct {
-	retired []time.Time // within the last hour, the newest last
+	retired []time.Time // within the last hour, the newest last; no more than are counted
 	short   bool
 }
 
@@ -42,6 +42,7 @@ func (f *flaps) retired(clientID string, now time.Time) {
 		f.of[clientID] = k
 	}
 	k.retired = append(k.retired, now)
+	k.retired = k.retired[max(0, len(k.retired)-flapLimit):]
 	f.prune(now)
 	k.short = k.short || len(k.retired) >= flapLimit
 }

@@ -294,7 +294,8 @@ func (r *Relay) endOf(session string) (over time.Time, ended bool) {
 	return over, ended
 }
 
-// hasEnded tells whether a session with this public id was ended of late.
+// hasEnded tells whether a session with this public id was ended of late, whether or not
+// it is still listed.
 func (r *Relay) hasEnded(publicID string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -310,18 +311,18 @@ func (r *Relay) hasEnded(publicID string) bool {
 // its lease at most, counted from here. One that was ended already stays so.
 // [keys.ErrNotFound] for one that is not listed.
 func (r *Relay) EndVerifier(ctx context.Context, by keys.Actor, publicID string) error {
+	if r.hasEnded(publicID) {
+		return nil
+	}
 	sessions, err := r.Log.Sessions(ctx)
 	if err != nil {
 		return err
 	}
 	i := slices.IndexFunc(sessions, func(s keys.Session) bool { return s.PublicID() == publicID })
-	if i < 0 && !r.hasEnded(publicID) {
+	switch {
+	case i < 0:
 		return keys.ErrNotFound
-	}
-	if i < 0 {
-		return nil // and has left
-	}
-	if _, ended := r.endOf(sessions[i].ID); ended || by.DryRun {
+	case by.DryRun:
 		return nil
 	}
 	entry := keys.SessionEnd(sessions[i], by, "")

@@ -41,6 +41,9 @@ type ReceiptMember struct {
 	Unproved bool `json:"unproved,omitempty" doc:"It has not shown that it refuses what it must: what it confirmed is that it has the cut."`
 }
 
+// recovered stands where a receipt says who revoked, when its counts are not known.
+const recovered = "recovered"
+
 // ShowReceipt is a receipt for programs, without its members.
 func ShowReceipt(r keys.Receipt) *Receipt {
 	shown := &Receipt{ClientID: r.ClientID, Subject: string(r.Subject), Organization: r.OrganizationID,
@@ -48,7 +51,7 @@ func ShowReceipt(r keys.Receipt) *Receipt {
 		WaitedMS: float64(r.Waited.Microseconds()) / 1000, By: r.By, Reason: r.Reason,
 		Latest: optionalTime(r.Latest), SettledAt: optionalTime(r.SettledAt)}
 	if r.Recovered {
-		shown.By = "recovered"
+		shown.By = recovered
 	} else if r.Settled() || r.Total > 0 {
 		shown.Confirmed, shown.Total = &r.Confirmed, &r.Total
 	}
