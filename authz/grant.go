@@ -114,6 +114,9 @@ func parseScope(scope string) ([]string, error) {
 	if len(scope) > maxScope {
 		return nil, invalidScope("scope is longer than %d bytes.", maxScope)
 	}
+	if strings.Count(scope, " ") >= maxParameters {
+		return nil, invalidScope("More than %d scopes.", maxParameters)
+	}
 	var names []string
 	for _, name := range strings.Split(scope, " ") {
 		if !keys.ValidScope(name) {
@@ -122,9 +125,6 @@ func parseScope(scope string) ([]string, error) {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
-	}
-	if len(names) > maxParameters {
-		return nil, invalidScope("More than %d scopes.", maxParameters)
 	}
 	return names, nil
 }

@@ -53,6 +53,9 @@ func (p *Policy) check() (err error) {
 	if p.MaxLifetime < 0 || p.MaxLifetime > 0 && p.MaxLifetime < time.Hour {
 		return invalid("max_lifetime_seconds", "it must be at least an hour, or 0")
 	}
+	if len(p.Creators) > MaxCreators {
+		return invalid("creators", "at most %d", MaxCreators)
+	}
 	for _, role := range p.Creators {
 		if !slices.Contains(permissions["key.create"], role) {
 			return invalid("creators", "the role %q may not create keys", role)
@@ -95,6 +98,9 @@ func (k *Key) Reaches(o *Organization, from netip.Addr) bool {
 // ParseNetworks reads networks such as 203.0.113.0/24; a single address is one, too.
 // Errors: an [InputError].
 func ParseNetworks(texts []string) ([]netip.Prefix, error) {
+	if len(texts) > MaxNetworks {
+		return nil, invalid("networks", "at most %d", MaxNetworks)
+	}
 	var list []netip.Prefix
 	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
@@ -109,12 +115,16 @@ func ParseNetworks(texts []string) ([]netip.Prefix, error) {
 	return list, nil
 }
 
-const maxNetworks = 50
+// How many networks a key or a policy may have, and how many roles a policy may name.
+const (
+	MaxNetworks = 50
+	MaxCreators = 10
+)
 
 // checkNetworks drops the host part of each.
 func checkNetworks(list []netip.Prefix) ([]netip.Prefix, error) {
-	if len(list) > maxNetworks {
-		return nil, invalid("networks", "at most %d", maxNetworks)
+	if len(list) > MaxNetworks {
+		return nil, invalid("networks", "at most %d", MaxNetworks)
 	}
 	var out []netip.Prefix
 	for _, p := range list {

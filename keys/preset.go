@@ -57,11 +57,14 @@ func (r *Registry) PutPreset(ctx context.Context, by Actor, p Preset) (Preset, e
 			return Preset{}, err
 		}
 	}
+	if len(p.Scopes) > MaxScopes {
+		return Preset{}, invalid("scopes", "at most %d", MaxScopes)
+	}
+	p.Scopes = distinct(p.Scopes)
 	catalogue, err := r.Catalogue(ctx)
 	if err != nil {
 		return Preset{}, err
 	}
-	p.Scopes = distinct(p.Scopes)
 	for _, name := range p.Scopes {
 		if _, _, ok := catalogue.Scope(name); !ok {
 			return Preset{}, invalid("scopes", "there is no scope %q", name)

@@ -95,6 +95,9 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	if res.TokenTTL < time.Minute || res.TokenTTL > MaxTokenTTL {
 		return Resource{}, invalid("token_ttl", "it must be between a minute and %v", MaxTokenTTL)
 	}
+	if len(res.Scopes) > MaxResourceScopes {
+		return Resource{}, invalid("scopes", "at most %d", MaxResourceScopes)
+	}
 	for _, s := range res.Scopes {
 		if !ValidScope(s.Name) {
 			return Resource{}, invalid("scopes", "%q is not a scope (RFC 6749 §3.3)", s.Name)
@@ -124,8 +127,9 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	if by.IfMatch != "" && (!known || by.IfMatch != old.Version()) {
 		return Resource{}, ErrChanged
 	}
+	owners := catalogue.owners()
 	for _, s := range res.Scopes {
-		if _, other, taken := catalogue.Scope(s.Name); taken && other.ID != res.ID {
+		if other, taken := owners[s.Name]; taken && other.ID != res.ID {
 			return Resource{}, invalid("scopes", "%q belongs to %s", s.Name, other.Audience)
 		}
 	}
@@ -202,6 +206,17 @@ func (c Catalogue) Scope(name string) (Scope, Resource, bool) {
 	return Scope{}, Resource{}, false
 }
 
+// owners is which resource each scope belongs to.
+func (c Catalogue) owners() map[string]*Resource {
+	of := make(map[string]*Resource)
+	for i := range c {
+		for _, s := range c[i].Scopes {
+			of[s.Name] = &c[i]
+		}
+	}
+	return of
+}
+
 // ValidScope is the syntax of one scope (RFC 6749 §3.3), 1 to 128 characters.
 func ValidScope(s string) bool {
 	if len(s) == 0 || len(s) > 128 {
@@ -235,28 +250,36 @@ func (a Access) equal(b Access) bool {
 		slices.Equal(a.Networks, b.Networks) && a.TokenTTL == b.TokenTTL
 }
 
-const maxScopes = 100 // of one key
+// How many a list may have. What is longer is refused before anything looks at it, so
+// that no request costs more than its length.
+const (
+	MaxScopes         = 100 // of a key, or of a preset
+	MaxResources      = 100 // of a key
+	MaxResourceScopes = 500 // of a resource
+)
 
 // checkAccess fills in the resources and drops what repeats, and tells whether a
 // scope writes. What the key had it may keep.
 func (r *Registry) checkAccess(ctx context.Context, by Actor, o Organization, a Access, had []string) (_ Access, writes bool, err error) {
-	catalogue, err := r.Catalogue(ctx)
-	if err != nil {
-		return Access{}, false, err
+	switch {
+	case len(a.Scopes) == 0:
+		return Access{}, false, invalid("scopes", "at least one is required")
+	case len(a.Scopes) > MaxScopes:
+		return Access{}, false, invalid("scopes", "at most %d", MaxScopes)
+	case len(a.Resources) > MaxResources:
+		return Access{}, false, invalid("resources", "at most %d", MaxResources)
+	case !a.ExpiresAt.IsZero() && !a.ExpiresAt.After(now()):
+		return Access{}, false, invalid("expires_at", "it has passed")
+	case a.TokenTTL != 0 && (a.TokenTTL < time.Minute || a.TokenTTL > MaxTokenTTL):
+		return Access{}, false, invalid("token_ttl_seconds", "it must be between a minute and %v", MaxTokenTTL)
 	}
 	if a.Networks, err = checkNetworks(a.Networks); err != nil {
 		return Access{}, false, err
 	}
 	a.Scopes, a.Resources = distinct(a.Scopes), distinct(a.Resources)
-	switch {
-	case len(a.Scopes) == 0:
-		return Access{}, false, invalid("scopes", "at least one is required")
-	case len(a.Scopes) > maxScopes:
-		return Access{}, false, invalid("scopes", "at most %d", maxScopes)
-	case !a.ExpiresAt.IsZero() && !a.ExpiresAt.After(now()):
-		return Access{}, false, invalid("expires_at", "it has passed")
-	case a.TokenTTL != 0 && (a.TokenTTL < time.Minute || a.TokenTTL > MaxTokenTTL):
-		return Access{}, false, invalid("token_ttl_seconds", "it must be between a minute and %v", MaxTokenTTL)
+	catalogue, err := r.Catalogue(ctx)
+	if err != nil {
+		return Access{}, false, err
 	}
 	for _, audience := range a.Resources {
 		if _, ok := catalogue.Resource(audience); !ok {
@@ -345,10 +368,12 @@ func (a Access) cuts(b Access, t time.Time) bool {
 	return !a.within(b)
 }
 
+// distinct drops what repeats.
 func distinct(list []string) []string {
-	out := make([]string, 0, len(list))
+	out, seen := make([]string, 0, len(list)), make(map[string]bool, len(list))
 	for _, x := range list {
-		if !slices.Contains(out, x) {
+		if !seen[x] {
+			seen[x] = true
 			out = append(out, x)
 		}
 	}

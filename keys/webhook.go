@@ -101,6 +101,9 @@ func (e *Entry) Types() []string {
 
 const maxWebhooks = 10 // of an organisation
 
+// MaxEvents is how many types a webhook may name.
+const MaxEvents = 100
+
 // MaxPending deliveries of a webhook; what comes then is in the audit log only.
 const MaxPending = 1000
 
@@ -120,9 +123,13 @@ func (r *Registry) AddWebhook(ctx context.Context, by Actor, w Webhook) (Webhook
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return Webhook{}, invalid("url", "use an https URL without credentials")
 	}
+	types := EventTypes()
+	if len(w.Events) > MaxEvents {
+		return Webhook{}, invalid("events", "at most %d", MaxEvents)
+	}
 	w.Events = distinct(w.Events)
 	for _, t := range w.Events {
-		if !slices.Contains(EventTypes(), t) {
+		if !slices.Contains(types, t) {
 			return Webhook{}, invalid("events", "there is no event %q", t)
 		}
 	}

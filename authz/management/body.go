@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -21,6 +22,8 @@ import (
 const (
 	maxBody  = 1 << 20
 	maxDepth = 10
+	// maxItems is how many one list or object may hold, whatever it is for.
+	maxItems = 1000
 )
 
 // A bodyError says why the body is not the JSON object that the route takes.
@@ -73,7 +76,7 @@ func checkBody(w http.ResponseWriter, r *http.Request, t reflect.Type) (hash str
 }
 
 // checkMembers refuses what encoding/json lets through: a member twice, one in
-// another case, nesting without end, and more than one value.
+// another case, lists and nesting without end, and more than one value.
 func checkMembers(data []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
@@ -81,6 +84,7 @@ func checkMembers(data []byte) error {
 		object bool
 		name   bool // a name comes next
 		seen   map[string]bool
+		items  int
 	}
 	var open []level
 	for begun := false; ; begun = true {
@@ -108,6 +112,9 @@ func checkMembers(data []byte) error {
 		}
 		if n := len(open); n > 0 {
 			open[n-1].name = true
+			if open[n-1].items++; open[n-1].items > maxItems+1 { // the end is counted too
+				return badBody(fmt.Sprintf("A list or an object holds more than %d.", maxItems))
+			}
 		}
 		switch token {
 		case json.Delim('{'), json.Delim('['):

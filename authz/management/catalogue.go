@@ -33,7 +33,7 @@ type PutResource struct {
 	Name            string  `json:"name"`
 	Algorithm       string  `json:"algorithm,omitempty" doc:"ES256, RS256 or EdDSA; ES256 without it."`
 	TokenTTLSeconds int     `json:"token_ttl_seconds,omitempty" doc:"600 without it."`
-	Scopes          []Scope `json:"scopes,omitempty"`
+	Scopes          []Scope `json:"scopes,omitempty" maxItems:"500"`
 }
 
 // A Preset is a named choice of scopes.
@@ -48,7 +48,7 @@ type Preset struct {
 type PutPreset struct {
 	Name        string   `json:"name" maxLength:"80"`
 	Description string   `json:"description,omitempty" maxLength:"500"`
-	Scopes      []string `json:"scopes"`
+	Scopes      []string `json:"scopes" maxItems:"100"`
 }
 
 // A Plan limits what organisations may have.

@@ -45,10 +45,10 @@ const maxMatches = 1000
 // raw body, by a key that GitHub publishes (docs.github.com, secret scanning
 // partner program). An error makes GitHub send the report again.
 func (s *server) gitHubLeaks(ctx context.Context, c call, in *struct {
-	KeyID     string `header:"Github-Public-Key-Identifier"`
-	Signature string `header:"Github-Public-Key-Signature"`
-	RawBody   []byte `contentType:"application/json"`
-	Body      []GitHubMatch
+	KeyID     string        `header:"Github-Public-Key-Identifier"`
+	Signature string        `header:"Github-Public-Key-Signature"`
+	RawBody   []byte        `contentType:"application/json"`
+	Body      []GitHubMatch `maxItems:"1000"`
 }) (*answer[[]GitHubFeedback], error) {
 	key, err := s.github.key(ctx, in.KeyID)
 	if err != nil {

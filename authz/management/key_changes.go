@@ -12,11 +12,11 @@ import (
 type EditKey struct {
 	Name            *string         `json:"name,omitempty"`
 	Description     *string         `json:"description,omitempty"`
-	Scopes          *[]string       `json:"scopes,omitempty"`
-	Resources       *[]string       `json:"resources,omitempty"`
+	Scopes          *[]string       `json:"scopes,omitempty" maxItems:"100"`
+	Resources       *[]string       `json:"resources,omitempty" maxItems:"100"`
 	Owner           *string         `json:"owner,omitempty" doc:"Hands it over."`
 	ExpiresAt       Null[time.Time] `json:"expires_at,omitzero" required:"false" doc:"null lets it live for ever."`
-	Networks        *[]string       `json:"networks,omitempty"`
+	Networks        *[]string       `json:"networks,omitempty" maxItems:"50"`
 	TokenTTLSeconds *int            `json:"token_ttl_seconds,omitempty"`
 	// The next are for operators: what verifiers of the key may have.
 	MaxSessions *int   `json:"max_sessions,omitempty" doc:"How many verifiers may follow with the key at once; 0 is the default."`

@@ -60,13 +60,13 @@ type Limits struct {
 type CreateKey struct {
 	Name            string     `json:"name" maxLength:"80" doc:"What uses it."`
 	Description     string     `json:"description,omitempty" maxLength:"500"`
-	Scopes          []string   `json:"scopes,omitempty" doc:"At least one, here or in the preset."`
+	Scopes          []string   `json:"scopes,omitempty" maxItems:"100" doc:"At least one, here or in the preset."`
 	Preset          string     `json:"preset,omitempty" doc:"Id or name of a preset, whose scopes are added."`
-	Resources       []string   `json:"resources,omitempty" doc:"Audiences that it may call; those of the scopes when there are none."`
+	Resources       []string   `json:"resources,omitempty" maxItems:"100" doc:"Audiences that it may call; those of the scopes when there are none."`
 	Owner           string     `json:"owner,omitempty"`
 	ExpiresAt       *time.Time `json:"expires_at,omitempty"`
 	ExpiresIn       string     `json:"expires_in,omitempty" example:"90d" doc:"In place of expires_at: how long it lives from now on."`
-	Networks        []string   `json:"networks,omitempty" example:"[\"203.0.113.0/24\"]"`
+	Networks        []string   `json:"networks,omitempty" maxItems:"50" example:"[\"203.0.113.0/24\"]"`
 	TokenTTLSeconds int        `json:"token_ttl_seconds,omitempty"`
 }
 

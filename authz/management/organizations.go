@@ -93,9 +93,9 @@ type Policy struct {
 // EditPolicy is the request to change it. What is not there stays.
 type EditPolicy struct {
 	MaxLifetimeSeconds *int      `json:"max_lifetime_seconds,omitempty"`
-	Networks           *[]string `json:"networks,omitempty"`
+	Networks           *[]string `json:"networks,omitempty" maxItems:"50"`
 	Approval           *bool     `json:"approval,omitempty"`
-	Creators           *[]string `json:"creators,omitempty"`
+	Creators           *[]string `json:"creators,omitempty" maxItems:"10"`
 	KeepLeaked         *bool     `json:"keep_leaked,omitempty"`
 }
 

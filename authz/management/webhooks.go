@@ -20,7 +20,7 @@ type Webhook struct {
 // AddWebhook is the request for one.
 type AddWebhook struct {
 	URL    string   `json:"url"`
-	Events []string `json:"events,omitempty" doc:"Types that it wants, such as key.revoked; all when there are none."`
+	Events []string `json:"events,omitempty" maxItems:"100" doc:"Types that it wants, such as key.revoked; all when there are none."`
 }
 
 // A Delivery is an event on its way to a webhook.
