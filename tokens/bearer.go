@@ -35,7 +35,8 @@ func (v *Verifier) guard(scopes []string, serve func(http.ResponseWriter, *http.
 	})
 }
 
-// Authorize verifies the bearer token of r and that it has all of scopes.
+// Authorize verifies the bearer token of r and that it has all of scopes. A form in the body
+// that carries another token is refused; the handler reads the body as if nobody had.
 func (v *Verifier) Authorize(r *http.Request, scopes ...string) (*Claims, error) {
 	raw, err := bearer(r)
 	if err != nil {
@@ -47,6 +48,9 @@ func (v *Verifier) Authorize(r *http.Request, scopes ...string) (*Claims, error)
 	}
 	if !claims.HasScope(scopes...) {
 		return nil, ErrScope
+	}
+	if tokenInForm(r) {
+		return nil, ErrTwice
 	}
 	return claims, nil
 }
