@@ -14,11 +14,14 @@ import (
 
 // clients authenticates from memory. A cached record counts while the relay
 // knows of no newer entry about it; what fails is always decided on a fresh read,
-// so that no answer says "wrong secret" because a cache was behind.
+// so that no answer says "wrong secret" because a cache was behind. What has not the form of
+// a secret of ours is no client's, and read of nobody.
 type clients struct {
 	registry *keys.Registry
 	relay    *Relay
+	throttle *Throttle
 	records  *otter.Cache[string, *keys.Record]
+	reads    reads
 
 	// decoy is a client that exists: reading it takes the time of one that does.
 	decoy atomic.Pointer[string]
@@ -29,9 +32,12 @@ type clients struct {
 // maxClients bounds the memory of the cache: a record is about 1 KiB.
 const maxClients = 20000
 
-func newClients(registry *keys.Registry, relay *Relay) (*clients, error) {
+func newClients(registry *keys.Registry, relay *Relay, throttle *Throttle) (*clients, error) {
 	records, err := otter.New(&otter.Options[string, *keys.Record]{MaximumSize: maxClients})
-	return &clients{registry: registry, relay: relay, records: records, usage: newUsage(registry)}, err
+	c := &clients{registry: registry, relay: relay, throttle: throttle, records: records,
+		usage: newUsage(registry)}
+	c.reads.read = c.read
+	return c, err
 }
 
 // principal is a client that has proved who it is.
@@ -53,9 +59,13 @@ func reaches(record *keys.Record, from string) bool {
 
 // authenticate returns the client that uses a secret from an address, or why not:
 // an error of [keys.Registry.Authenticate], [keys.ErrNetwork],
-// [keys.ErrUnavailable], or [tokens.ErrStale] when this server no longer follows
-// the log.
+// [keys.ErrUnavailable], a [RateLimitError], or [tokens.ErrStale] when this server no longer
+// follows the log.
 func (c *clients) authenticate(ctx context.Context, id, secret, from string) (*principal, error) {
+	parsed, err := keys.ParseSecret(secret)
+	if err != nil || !keys.ValidClientID(id) {
+		return nil, keys.ErrCredentials
+	}
 	if err := c.relay.revocations.Fresh(); err != nil {
 		return nil, err
 	}
@@ -71,12 +81,15 @@ func (c *clients) authenticate(ctx context.Context, id, secret, from string) (*p
 	if !cached {
 		record = nil
 	}
-	credential, err := c.registry.Authenticate(record, secret, now)
+	credential, err := c.registry.Authenticate(record, parsed, now)
 	if err != nil {
-		if record, position, err = c.read(ctx, id); err != nil {
+		if record, err = c.fresh(ctx, id, from, record != nil); err != nil {
 			return nil, err
 		}
-		credential, err = c.registry.Authenticate(record, secret, now)
+		if record != nil {
+			position = record.Position
+		}
+		credential, err = c.registry.Authenticate(record, parsed, now)
 	}
 	if err == nil && !reaches(record, from) {
 		err = keys.ErrNetwork
@@ -92,28 +105,35 @@ func (c *clients) authenticate(ctx context.Context, id, secret, from string) (*p
 	return p, nil
 }
 
-// read reads a record and its position in one moment of the store; nil for an
-// unknown client. It reads a second one, of a client that exists if this one does
-// not, and the other way round: the time does not tell which clients there are.
-func (c *clients) read(ctx context.Context, id string) (*keys.Record, uint64, error) {
-	record, err := c.registry.Record(ctx, id)
-	other := ""
+// fresh reads a record; nil for an unknown client. known tells that it is in memory.
+func (c *clients) fresh(ctx context.Context, id, from string, known bool) (*keys.Record, error) {
+	if !known {
+		leave, err := c.throttle.Enter(ctx, from)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+	}
+	return c.reads.get(ctx, id)
+}
+
+// read reads a record; nil for an unknown client, in whose place it reads one that exists:
+// the time does not tell which clients there are.
+func (c *clients) read(ctx context.Context, id string) (*keys.Record, error) {
+	decoy := ""
+	if known := c.decoy.Load(); known != nil {
+		decoy = *known
+	}
+	record, err := c.registry.Record(ctx, id, decoy)
 	switch {
 	case errors.Is(err, keys.ErrNotFound):
-		if decoy := c.decoy.Load(); decoy != nil {
-			other = *decoy
-		}
+		return nil, nil
 	case err != nil:
-		return nil, 0, err
-	default:
-		c.records.Set(id, record)
-		c.decoy.Store(&record.Key.ClientID)
+		return nil, err
+	case record.Key.ClientID != id:
+		return nil, nil
 	}
-	if _, err := c.registry.Record(ctx, other); err != nil && !errors.Is(err, keys.ErrNotFound) {
-		return nil, 0, err
-	}
-	if record == nil {
-		return nil, 0, nil
-	}
-	return record, record.Position, nil
+	c.records.Set(id, record)
+	c.decoy.Store(&record.Key.ClientID)
+	return record, nil
 }

@@ -100,6 +100,10 @@ func explain(err error) (answer oauthError, challenge, known bool) {
 		return oauthError{http.StatusUnprocessableEntity, "lease_too_long",
 			fmt.Sprintf("lease_ms is at most %d for this key; an operator can grant more.", lease.Longest.Milliseconds())}, false, true
 	}
+	var limit *RateLimitError
+	if errors.As(err, &limit) {
+		return oauthError{http.StatusTooManyRequests, "slow_down", limit.Text()}, false, true
+	}
 	for _, e := range serverErrors {
 		if errors.Is(err, e.err) {
 			return oauthError{e.status, e.code, e.description}, false, true
@@ -116,6 +120,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 			"route", r.Pattern, "request_id", w.Header().Get("X-Request-Id"), "error", err)
 	}
 	Observe(w, "outcome", answer.code)
+	if limit := (*RateLimitError)(nil); errors.As(err, &limit) {
+		limit.Headers(w.Header())
+	}
 	if challenge {
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Basic realm="%s", charset="UTF-8", error="%s", error_description="%s"`,
 			s.config.Issuer, answer.code, answer.description))

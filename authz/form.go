@@ -12,9 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// The bounds of a request to an OAuth endpoint.
+// The bounds of a request to an OAuth endpoint: its body, in bytes, without a token and with
+// one, and how many parameters.
 const (
-	maxBody       = 32 << 10
+	maxBody       = 8 << 10
+	maxTokenBody  = 16 << 10
 	maxParameters = 100
 )
 
@@ -31,8 +33,9 @@ func (f form) get(name string) string {
 
 // readForm is the strict front of every OAuth endpoint (RFC 6749 §3.2): POST
 // with a form in the body and nothing in the URL, no parameter twice. Empty
-// parameters are as if they were not there, unknown ones are ignored.
-func readForm(w http.ResponseWriter, r *http.Request) (form, error) {
+// parameters are as if they were not there, unknown ones are ignored. limit is that of the
+// body.
+func readForm(w http.ResponseWriter, r *http.Request, limit int64) (form, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, &oauthError{http.StatusMethodNotAllowed, "invalid_request", "Use POST."}
@@ -44,11 +47,11 @@ func readForm(w http.ResponseWriter, r *http.Request) (form, error) {
 	if err != nil || media != "application/x-www-form-urlencoded" || !isUTF8(parameters["charset"]) {
 		return nil, invalidRequest("Use application/x-www-form-urlencoded." + sent(media))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, invalidRequest(fmt.Sprintf("The body is larger than %d bytes.", maxBody))
+		return nil, invalidRequest(fmt.Sprintf("The body is larger than %d bytes.", limit))
 	case err != nil:
 		return nil, invalidRequest("The body could not be read.")
 	}

@@ -46,6 +46,9 @@ type house struct {
 	redisUser string
 	cluster   bool
 	stale     tokens.Stale // of verifiers that are made next
+	// limits of servers that start, and how many tokens a key may buy.
+	limits          keys.Limiter
+	tokensPerMinute int
 	// requireProof: servers that start refuse verifiers that fail their examination.
 	requireProof bool
 }
@@ -109,7 +112,8 @@ func (h *house) start(lease time.Duration) *running {
 		t.Fatal(err)
 	}
 	s, err := New(ctx, Config{Issuer: issuer, Registry: registry, Relay: relay, Ring: ring, Ping: h.sql.Ping,
-		ExaminationKey: make([]byte, 32), RequireProof: h.requireProof, Logger: logger})
+		ExaminationKey: make([]byte, 32), RequireProof: h.requireProof, Logger: logger,
+		Limits: h.limits, TokensPerMinute: h.tokensPerMinute})
 	if err != nil {
 		t.Fatal(err)
 	}

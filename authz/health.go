@@ -13,7 +13,7 @@ import (
 
 // A Check is something that the server needs.
 type Check struct {
-	Name string // store, log, signing_keys or redis
+	Name string // store, log, signing_keys, redis or proxies
 	Err  error  // what is wrong with it; nil: nothing
 }
 

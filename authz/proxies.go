@@ -1,11 +1,14 @@
 package authz
 
 import (
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // forwarded is an address of X-Forwarded-For, with a port or without; invalid when it
@@ -23,23 +26,34 @@ func forwarded(hop string) netip.Addr {
 	return a.Unmap()
 }
 
-// BehindProxies returns middleware that sets RemoteAddr to the client's address
-// when the request came through trusted proxies: the last one in X-Forwarded-For
-// that is not such a proxy's. What stands before it is the client's own claim.
-func BehindProxies(trusted []netip.Prefix, next http.Handler) http.Handler {
-	isTrusted := func(a netip.Addr) bool {
-		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
+// Proxies are those through which requests come.
+type Proxies struct {
+	Trusted []netip.Prefix
+	// Logger is told, once, of a proxy that is not trusted.
+	Logger *slog.Logger
+
+	undeclared atomic.Pointer[netip.Addr]
+}
+
+func (p *Proxies) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(p.Trusted, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
+// Handler sets RemoteAddr to the client's address when the request came through trusted
+// proxies: the last one in X-Forwarded-For that is not such a proxy's. What stands before it
+// is the client's own claim.
+func (p *Proxies) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, err := netip.ParseAddr(Address(r))
-		if err != nil || !isTrusted(peer.Unmap()) {
+		if err != nil || !p.trusts(peer.Unmap()) {
+			p.notice(peer.Unmap(), r.Header)
 			next.ServeHTTP(w, r)
 			return
 		}
 		var client netip.Addr // of a request that says nothing, none: it is in no network
 		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 		for _, hop := range slices.Backward(hops) {
-			if client = forwarded(strings.TrimSpace(hop)); !client.IsValid() || !isTrusted(client) {
+			if client = forwarded(strings.TrimSpace(hop)); !client.IsValid() || !p.trusts(client) {
 				break
 			}
 		}
@@ -49,6 +63,31 @@ func BehindProxies(trusted []netip.Prefix, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// notice remembers that a request came through a proxy that is not trusted: then all people
+// seem to come from one address, and each is slowed down for what others do. Only addresses
+// of inner networks are taken for proxies: whoever comes from outside can send any header.
+func (p *Proxies) notice(peer netip.Addr, h http.Header) {
+	if p.undeclared.Load() != nil || !peer.IsPrivate() && !peer.IsLoopback() && !peer.IsLinkLocalUnicast() {
+		return
+	}
+	for _, name := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip"} {
+		if h.Get(name) != "" && p.undeclared.CompareAndSwap(nil, &peer) {
+			p.Logger.Warn("a proxy is not trusted: every client that comes through it has its address",
+				"proxy", peer.String(), "header", name, "flag", "--trusted-proxy")
+			return
+		}
+	}
+}
+
+// Check says whether requests came through a proxy that is not trusted.
+func (p *Proxies) Check() Check {
+	if peer := p.undeclared.Load(); peer != nil {
+		return Check{"proxies", fmt.Errorf("%s sends X-Forwarded-For and is not trusted: if it is a proxy of yours, "+
+			"start the server with --trusted-proxy", peer)}
+	}
+	return Check{"proxies", nil}
 }
 
 // Address is where a request came from, without the port.

@@ -19,7 +19,7 @@ import (
 	"github.com/imara/apikeys/tokens/signing"
 )
 
-// Config of a [Server]. All fields but RequireProof are required.
+// Config of a [Server]. All fields but Limits, TokensPerMinute and RequireProof are required.
 type Config struct {
 	// Issuer identifies the server and is the URL under which clients reach it.
 	Issuer   string
@@ -34,7 +34,12 @@ type Config struct {
 	// RequireProof refuses verifiers that fail their examination, or take none. Without
 	// it they follow, and are marked.
 	RequireProof bool
-	Logger       *slog.Logger
+	// Limits counts failures, and the tokens of each key; nil counts nothing.
+	Limits keys.Limiter
+	// TokensPerMinute is how many tokens a key may buy for which nothing else is set; 0 is
+	// without end.
+	TokensPerMinute int
+	Logger          *slog.Logger
 }
 
 // A Server is the OAuth endpoints of an issuer.
@@ -48,6 +53,7 @@ type Server struct {
 	examiner  *examination.Examiner
 	examined  examined
 	failures  failures
+	throttle  *Throttle
 	cutRates  cutRates
 }
 
@@ -96,14 +102,14 @@ func ManagementScopes() []keys.Scope {
 // New returns a server. At the first start it makes the signing keys of each
 // algorithm, so that none is ever missing, nor made for a request.
 func New(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{config: config}
+	s := &Server{config: config, throttle: NewThrottle(config.Limits)}
 	var err error
 	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
 		if err := config.Ring.Ensure(ctx, algorithm); err != nil {
 			return nil, err
 		}
 	}
-	if s.clients, err = newClients(config.Registry, config.Relay); err != nil {
+	if s.clients, err = newClients(config.Registry, config.Relay, s.throttle); err != nil {
 		return nil, err
 	}
 	s.verifier, err = tokens.NewVerifier(tokens.Config{
@@ -133,6 +139,9 @@ func metadataURL(resource string) string {
 
 // Verifier verifies tokens for the management audience, for whoever serves it.
 func (s *Server) Verifier() *tokens.Verifier { return s.verifier }
+
+// Throttle slows down who fails, for whoever serves the issuer's other pages.
+func (s *Server) Throttle() *Throttle { return s.throttle }
 
 // resources returns the catalogue. It reads the store only when the log says that
 // a resource changed.

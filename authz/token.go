@@ -16,7 +16,7 @@ import (
 
 // token answers POST /oauth2/token (RFC 6749 §4.4).
 func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(w, r)
+	f, err := readForm(w, r, maxBody)
 	if err != nil {
 		return err
 	}
@@ -44,6 +44,10 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	x := &exchange{principal: p, grant: g}
 	if x.ttl(time.Now()) == 0 {
 		return ending(p)
+	}
+	if err := s.spend(w.Header(), &p.record.Key); err != nil {
+		s.clients.usage.refused(p.record.Key.ID, err, time.Now(), Address(r))
+		return err
 	}
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	r.Form = map[string][]string{"grant_type": {"client_credentials"}}
@@ -85,16 +89,33 @@ func (s *Server) mint(r *http.Request) (oauth2.TokenInfo, error) {
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*principal, error) {
 	c, err := readCredentials(r, f)
 	if err != nil {
-		return nil, err
+		return nil, s.failed(r, "", err)
 	}
+	id := ""
 	if keys.ValidClientID(c.id) {
-		Observe(w, "client_id", c.id)
+		id = c.id
+		Observe(w, "client_id", id)
 	}
 	p, err := s.clients.authenticate(r.Context(), c.id, c.secret, Address(r))
 	if err != nil {
-		return nil, refusal(err, c.inHeader)
+		return nil, s.failed(r, id, refusal(err, c.inHeader))
 	}
 	return p, nil
+}
+
+// failed counts a request that was refused because of what its client sent, and returns why:
+// that there were too many, or err.
+func (s *Server) failed(r *http.Request, clientID string, err error) error {
+	answer, _, known := explain(err)
+	if !known || answer.status >= http.StatusInternalServerError || answer.status == http.StatusTooManyRequests {
+		return err
+	}
+	limit := s.throttle.Failed(Address(r), clientID)
+	if limit == nil {
+		return err
+	}
+	limit.Reason = answer.description
+	return limit
 }
 
 // introspectScope lets a resource server ask about tokens for its resources.
@@ -142,7 +163,7 @@ func (p *principal) mayAskAbout(claims *tokens.Claims) bool {
 
 // aboutToken reads a request that asks about a token: who asks, and the token.
 func (s *Server) aboutToken(w http.ResponseWriter, r *http.Request) (*principal, string, error) {
-	f, err := readForm(w, r)
+	f, err := readForm(w, r, maxTokenBody)
 	if err != nil {
 		return nil, "", err
 	}

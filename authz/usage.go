@@ -83,6 +83,7 @@ var outcomes = []struct {
 	{keys.ErrPending, keys.RefusedPending},
 	{keys.ErrNoAPIAccess, keys.RefusedPlan},
 	{keys.ErrNetwork, keys.RefusedNetwork},
+	{ErrRateLimited, keys.RefusedQuota},
 }
 
 // refused counts a request of a key that got no token because of err.

@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -215,9 +216,39 @@ func TestForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 			r.Header.Add("X-Forwarded-For", value)
 		}
 		var got string
-		BehindProxies(trusted, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = Address(r) })).ServeHTTP(httptest.NewRecorder(), r)
+		proxies := &Proxies{Trusted: trusted, Logger: slog.New(slog.DiscardHandler)}
+		proxies.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = Address(r) })).ServeHTTP(httptest.NewRecorder(), r)
 		if got != row.want || r.RemoteAddr != row.peer && !strings.HasPrefix(row.peer, "@") {
 			t.Errorf("%s: %s, want %s", name, got, row.want)
+		}
+	}
+}
+
+// TestAProxyThatIsNotTrustedIsNoticed: once in the log, and on the page of the server's
+// health; what comes from outside is no proxy, and trusted ones are as they should be.
+func TestAProxyThatIsNotTrustedIsNoticed(t *testing.T) {
+	for name, row := range map[string]struct {
+		peer, header string
+		want         bool
+	}{
+		"a proxy here":           {"127.0.0.1:1", "X-Forwarded-For", true},
+		"a proxy in our network": {"192.168.1.7:1", "Forwarded", true},
+		"a proxy over IPv6":      {"[fd00::1]:1", "X-Real-Ip", true},
+		"a trusted one":          {"10.0.0.1:1", "X-Forwarded-For", false},
+		"somebody outside":       {"203.0.113.9:1", "X-Forwarded-For", false},
+		"no header":              {"127.0.0.1:1", "X-Request-Id", false},
+	} {
+		var log syncBuffer
+		p := &Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		for range 3 {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.RemoteAddr = row.peer
+			r.Header.Set(row.header, "203.0.113.77")
+			p.Handler(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), r)
+		}
+		lines := strings.Count(log.String(), "--trusted-proxy")
+		if (p.Check().Err != nil) != row.want || (lines == 1) != row.want || lines > 1 || strings.Contains(log.String(), "203.0.113.77") {
+			t.Errorf("%s: %v, %s", name, p.Check().Err, log.String())
 		}
 	}
 }

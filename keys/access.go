@@ -13,13 +13,15 @@ import (
 type KeyEdit struct {
 	Name, Description, OwnerID string
 	Access
-	// Verifier is the operator's to change.
-	Verifier VerifierLimits
+	// Verifier and TokensPerMinute are the operator's to change.
+	Verifier        VerifierLimits
+	TokensPerMinute int
 }
 
 // same tells whether a key is as e would have it.
 func (e *KeyEdit) same(k *Key) bool {
-	return k.Name == e.Name && k.Description == e.Description && k.OwnerID == e.OwnerID && k.Access.equal(e.Access) && k.Verifier == e.Verifier
+	return k.Name == e.Name && k.Description == e.Description && k.OwnerID == e.OwnerID && k.Access.equal(e.Access) &&
+		k.Verifier == e.Verifier && k.TokensPerMinute == e.TokensPerMinute
 }
 
 // attempts of a change that meets others.
@@ -61,16 +63,11 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 		return Key{}, Receipt{}, err
 	}
 	by.IfMatch = old.Version()
-	e := KeyEdit{old.Name, old.Description, old.OwnerID, old.Access, old.Verifier}
+	e := KeyEdit{old.Name, old.Description, old.OwnerID, old.Access, old.Verifier, old.TokensPerMinute}
 	e.Scopes, e.Resources, e.Networks = slices.Clone(e.Scopes), slices.Clone(e.Resources), slices.Clone(e.Networks)
 	edit(&e)
-	if e.Verifier != old.Verifier {
-		if !by.staff() {
-			return Key{}, Receipt{}, fmt.Errorf("%w: the operator decides what a verifier may have", ErrForbidden)
-		}
-		if err := e.Verifier.check(); err != nil {
-			return Key{}, Receipt{}, err
-		}
+	if err := e.checkLimits(by, &old); err != nil {
+		return Key{}, Receipt{}, err
 	}
 	owner := e.OwnerID
 	if owner == old.OwnerID {
@@ -107,9 +104,26 @@ func (r *Registry) edit(ctx context.Context, by Actor, organizationID, id string
 		if e.same(k) {
 			return already(tokens.Client(k.ClientID))
 		}
-		k.Name, k.Description, k.OwnerID, k.Access, k.Verifier = e.Name, e.Description, e.OwnerID, e.Access, e.Verifier
+		k.Name, k.Description, k.OwnerID, k.Access = e.Name, e.Description, e.OwnerID, e.Access
+		k.Verifier, k.TokensPerMinute = e.Verifier, e.TokensPerMinute
 		return nil
 	})
+}
+
+// MaxTokensPerMinute that an operator can grant.
+const MaxTokensPerMinute = 6_000_000
+
+// checkLimits lets only an operator change what a key may cost the server.
+func (e *KeyEdit) checkLimits(by Actor, old *Key) error {
+	switch {
+	case e.Verifier == old.Verifier && e.TokensPerMinute == old.TokensPerMinute:
+		return nil
+	case !by.staff():
+		return fmt.Errorf("%w: the operator decides how many tokens and verifiers a key may have", ErrForbidden)
+	case e.TokensPerMinute < 0 || e.TokensPerMinute > MaxTokensPerMinute:
+		return invalid("tokens_per_minute", "it must be between 0, for the default, and %d", MaxTokensPerMinute)
+	}
+	return e.Verifier.check()
 }
 
 // checkEdit checks another access of a key. To give a key more is to grant all that

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -107,7 +106,7 @@ func (r *Registry) NewLink(ctx context.Context, by Actor, email string) (token s
 	if err := by.May("account.link"); err != nil {
 		return "", Link{}, err
 	}
-	email = strings.ToLower(strings.TrimSpace(email))
+	email = canonical(email)
 	if err := checkText("email", email, 254); err != nil {
 		return "", Link{}, err
 	}
@@ -193,7 +192,7 @@ func (r *Registry) newPassword(ctx context.Context, by Actor, email, password st
 	case guessable(password, email):
 		return "", invalid("password", "it is among the first that somebody would guess")
 	}
-	leave, err := r.passwords.enter(ctx, by.Address)
+	leave, err := r.passwords.enter(ctx, by.Address, true) // by a link, or in a session
 	if err != nil {
 		return "", err
 	}
@@ -201,10 +200,11 @@ func (r *Registry) newPassword(ctx context.Context, by Actor, email, password st
 	return hashPassword(password), nil
 }
 
-// SignIn begins a session. Errors: [ErrCredentials], which never says whether there is
-// such an account, a [WaitError], and [ErrBusy].
-func (r *Registry) SignIn(ctx context.Context, by Actor, email, password string) (session string, err error) {
-	return r.signIn(ctx, by, by.Address, email, password)
+// SignIn begins a session. device is what [Registry.Device] returned to this browser before,
+// or empty. Errors: [ErrCredentials], which never says whether there is such an account, a
+// [WaitError], and [ErrBusy].
+func (r *Registry) SignIn(ctx context.Context, by Actor, email, password, device string) (session string, err error) {
+	return r.signIn(ctx, by, r.device(device, canonical(email)), email, password)
 }
 
 // SignInAgain is [Registry.SignIn] for who is signed in, in a session: wrong passwords are
@@ -213,8 +213,8 @@ func (r *Registry) SignInAgain(ctx context.Context, by Actor, old, email, passwo
 	return r.signIn(ctx, by, old, email, password)
 }
 
-func (r *Registry) signIn(ctx context.Context, by Actor, from, email, password string) (session string, err error) {
-	account, err := r.proven(ctx, by, from, email, password)
+func (r *Registry) signIn(ctx context.Context, by Actor, known, email, password string) (session string, err error) {
+	account, err := r.proven(ctx, by, known, email, password)
 	if err != nil {
 		return "", err
 	}
@@ -225,21 +225,23 @@ func (r *Registry) signIn(ctx context.Context, by Actor, from, email, password s
 	return session, err
 }
 
-// proven returns the account of an address whose password this is. Tries are counted by
-// where they come from.
-func (r *Registry) proven(ctx context.Context, by Actor, from, email, password string) (Account, error) {
-	email = strings.ToLower(strings.TrimSpace(email))
+// proven returns the account of an address whose password this is. known is as in
+// [Registry.try].
+func (r *Registry) proven(ctx context.Context, by Actor, known, email, password string) (Account, error) {
+	email = canonical(email)
 	if password == "" || len(password) > MaxPassword {
 		return Account{}, ErrCredentials
 	}
-	leave, err := r.passwords.enter(ctx, by.Address)
+	taken, err := r.try(ctx, email, Network(by.Address), known)
 	if err != nil {
 		return Account{}, err
 	}
-	defer leave()
-	if err := r.tries.take(email, from); err != nil {
+	leave, err := r.passwords.enter(ctx, by.Address, known != "")
+	if err != nil {
+		taken.giveBack(r.config.Limiter)
 		return Account{}, err
 	}
+	defer leave()
 	account, err := r.config.Store.Account(ctx, email)
 	if errors.Is(err, ErrNotFound) || err == nil && account.Password == "" {
 		account, err = Account{Password: decoy}, nil
@@ -250,7 +252,7 @@ func (r *Registry) proven(ctx context.Context, by Actor, from, email, password s
 	case !matches(account.Password, password) || account.Email == "":
 		return Account{}, ErrCredentials
 	}
-	r.tries.right(email, from)
+	taken.giveBack(r.config.Limiter)
 	return account, nil
 }
 

@@ -63,7 +63,7 @@ func TestSessionsAndLinksEndByThemselves(t *testing.T) {
 		if err := visited(session); !errors.Is(err, keys.ErrNotFound) {
 			t.Errorf("idle: %v", err)
 		}
-		session, err = r.SignIn(t.Context(), keys.Program("test"), " Ann@example.com", password)
+		session, err = r.SignIn(t.Context(), keys.Program("test"), " Ann@example.com", password, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,9 +17,10 @@ type Record struct {
 	Position uint64
 }
 
-// Record reads a client's record, or [ErrNotFound].
-func (r *Registry) Record(ctx context.Context, clientID string) (*Record, error) {
-	return r.config.Store.Record(ctx, clientID)
+// Record reads a client's record, that of another one, decoy, where there is no such client,
+// or returns [ErrNotFound] where there is neither. It takes the same time either way.
+func (r *Registry) Record(ctx context.Context, clientID, decoy string) (*Record, error) {
+	return r.config.Store.Record(ctx, clientID, decoy)
 }
 
 // Authenticate checks a secret against a record, nil for an unknown client, at
@@ -29,17 +30,16 @@ func (r *Registry) Record(ctx context.Context, clientID string) (*Record, error)
 // Errors: [ErrCredentials] says only that the pair is not right. Once it is
 // right, [ErrSecretEnded], [ErrRevoked], [ErrExpired], [ErrSuspended] and
 // [ErrNoAPIAccess] say why it does not count.
-func (r *Registry) Authenticate(record *Record, secret string, t time.Time) (Credential, error) {
+func (r *Registry) Authenticate(record *Record, secret Secret, t time.Time) (Credential, error) {
 	stored := Credential{MAC: make([]byte, 32), Pepper: r.config.Peppers.current()}
-	parsed, err := ParseSecret(secret)
-	if err == nil && record != nil {
+	if record != nil {
 		for _, c := range record.Key.Credentials {
-			if c.ID == parsed.CredentialID() {
+			if c.ID == secret.CredentialID() {
 				stored = c
 			}
 		}
 	}
-	if !r.config.Peppers.match(stored, secret) || err != nil || record == nil {
+	if !r.config.Peppers.match(stored, secret.text) || record == nil {
 		return Credential{}, ErrCredentials
 	}
 	if !stored.Live(t) {

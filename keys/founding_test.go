@@ -78,11 +78,11 @@ func TestAServerIsFoundedOnce(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].ID != winner.Key.ID {
 		t.Errorf("%v %v", list, err)
 	}
-	record, err := r.Record(t.Context(), winner.Key.ClientID)
+	record, err := r.Record(t.Context(), winner.Key.ClientID, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Authenticate(record, winner.Secret.Reveal(), winner.Key.CreatedAt); err != nil {
+	if _, err := r.Authenticate(record, winner.Secret, winner.Key.CreatedAt); err != nil {
 		t.Error(err)
 	}
 	members, err := store.Memberships(t.Context(), "ann@example.com")
@@ -96,7 +96,7 @@ func TestAServerIsFoundedOnce(t *testing.T) {
 	if slices.Sort(roles); !slices.Equal(roles, []string{"operator", "owner"}) {
 		t.Errorf("the owner is %q", roles)
 	}
-	if _, err := r.SignIn(t.Context(), keys.Program("test"), "ann@example.com", password); err != nil {
+	if _, err := r.SignIn(t.Context(), keys.Program("test"), "ann@example.com", password, ""); err != nil {
 		t.Error(err)
 	}
 	if _, _, err := r.NewFoundingLink(t.Context(), program); !errors.Is(err, keys.ErrExists) {

@@ -113,7 +113,7 @@ func TestAProviderSaysWhoIsAMemberOfWhat(t *testing.T) {
 	}
 	// Who has no password gets in with none.
 	for _, guess := range []string{"", " ", password} {
-		if _, err := r.SignIn(t.Context(), program, "eve@example.com", guess); !errors.Is(err, keys.ErrCredentials) {
+		if _, err := r.SignIn(t.Context(), program, "eve@example.com", guess, ""); !errors.Is(err, keys.ErrCredentials) {
 			t.Errorf("%q: %v", guess, err)
 		}
 	}

@@ -3,6 +3,7 @@ package keys
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,9 @@ type Key struct {
 	Access
 	// Verifier limits what follows the revocation log with the key. Only an operator sets it.
 	Verifier VerifierLimits
+	// TokensPerMinute is how many tokens it may buy; 0 is what the server allows. Only an
+	// operator sets it.
+	TokensPerMinute int
 	// StaffHold: the operator suspended it, and resumes it.
 	StaffHold bool
 	// Pending: it waits for approval, and has no secret. RequestedBy is who asked
@@ -104,6 +108,9 @@ func (k *Key) fields() map[string]string {
 	}
 	if k.Pending {
 		f["pending"] = "true"
+	}
+	if k.TokensPerMinute > 0 {
+		f["tokens_per_minute"] = strconv.Itoa(k.TokensPerMinute)
 	}
 	if k.Verifier != (VerifierLimits{}) {
 		f["verifier"] = fmt.Sprintf("%d sessions, leases up to %v", k.MaxSessions(), k.MaxLease())

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,51 +58,139 @@ func matches(hash, password string) bool {
 // decoy is compared with where there is no account, so that the time does not tell.
 var decoy = phc(make([]byte, 16), make([]byte, 32))
 
-// passwords bounds how many are hashed at once, each in [argonMemory], and how many of one
-// network wait for it, so that it leaves room for the others.
+// passwords bounds how many are hashed at once, each in [argonMemory], and how many wait for
+// it: one core is left for tokens. People who are known, by a session, a link or an earlier
+// sign-in, go first. Of strangers each network has its turn, so that one with many requests
+// leaves room for the others, and together they have half of the slots.
 type passwords struct {
-	slots  chan struct{}
-	mu     sync.Mutex
-	queued map[string]int // of each network, those that wait and those that are hashed
+	slots int
+	mu    sync.Mutex
+	busy  int // slots in use
+	// strangers are those of the slots in use that strangers have.
+	strangers int
+	waiting   []*hasher
+	queued    map[string]int // of each network, those that wait and those that are hashed
 }
 
-const queuedOfNetwork = 8
+// A hasher waits for a slot.
+type hasher struct {
+	known bool
+	// rank is how many of its network were before it.
+	rank  int
+	ready chan struct{}
+}
 
-// enter waits for a slot, for a moment.
-func (p *passwords) enter(ctx context.Context, address string) (leave func(), err error) {
-	network := networkOf(address)
-	if !p.queue(network, 1) {
-		return nil, ErrBusy
+const (
+	// queuedStrangers and queuedKnown wait of a network.
+	queuedStrangers = 4
+	queuedKnown     = 16
+	// hashPatience is how long one waits.
+	hashPatience = 4 * time.Second
+)
+
+// newPasswords leaves a core of n free, where there are two.
+func newPasswords(n int) *passwords {
+	return &passwords{slots: max(1, min(4, n-1)), queued: make(map[string]int)}
+}
+
+// enter waits for a slot, for a moment: [ErrBusy] after it, or where too many wait.
+func (p *passwords) enter(ctx context.Context, address string, known bool) (leave func(), err error) {
+	network := Network(address)
+	h, err := p.queue(network, known)
+	if err != nil {
+		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			p.queue(network, -1)
-		}
-	}()
-	timer := time.NewTimer(2 * time.Second)
+	timer := time.NewTimer(hashPatience)
 	defer timer.Stop()
 	select {
-	case p.slots <- struct{}{}:
-		return func() { <-p.slots; p.queue(network, -1) }, nil
+	case <-h.ready:
+		return func() { p.leave(network, h) }, nil
 	case <-timer.C:
-		return nil, ErrBusy
+		err = ErrBusy
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		err = ctx.Err()
+	}
+	p.giveUp(network, h)
+	return nil, err
+}
+
+func (p *passwords) queue(network string, known bool) (*hasher, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rank, most := p.queued[network], queuedStrangers
+	if known {
+		most = queuedKnown
+	}
+	if rank >= most {
+		return nil, ErrBusy
+	}
+	p.queued[network]++
+	h := &hasher{known: known, rank: rank, ready: make(chan struct{})}
+	p.waiting = append(p.waiting, h)
+	p.serve()
+	return h, nil
+}
+
+// serve gives free slots to those whose turn it is; p.mu is held.
+func (p *passwords) serve() {
+	for p.busy < p.slots {
+		next := -1
+		for i, h := range p.waiting {
+			if !h.known && p.strangers >= max(1, p.slots/2) {
+				continue
+			}
+			if next < 0 || h.before(p.waiting[next]) {
+				next = i
+			}
+		}
+		if next < 0 {
+			return
+		}
+		h := p.waiting[next]
+		p.waiting = slices.Delete(p.waiting, next, next+1)
+		p.count(h, 1)
+		close(h.ready)
 	}
 }
 
-// queue counts one more of a network, or one less; false when there are enough.
-func (p *passwords) queue(network string, n int) bool {
+// before tells whether h goes before one that came earlier, if it is not as good.
+func (h *hasher) before(earlier *hasher) bool {
+	if h.known != earlier.known {
+		return h.known
+	}
+	return h.rank < earlier.rank
+}
+
+func (p *passwords) count(h *hasher, n int) {
+	p.busy += n
+	if !h.known {
+		p.strangers += n
+	}
+}
+
+func (p *passwords) leave(network string, h *hasher) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n > 0 && p.queued[network] >= queuedOfNetwork {
-		return false
+	p.count(h, -1)
+	p.forget(network)
+	p.serve()
+}
+
+// giveUp takes back a place in the queue, or the slot that came at the last moment.
+func (p *passwords) giveUp(network string, h *hasher) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiting, h); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	} else {
+		p.count(h, -1)
 	}
-	if p.queued == nil {
-		p.queued = make(map[string]int)
-	}
-	if p.queued[network] += n; p.queued[network] == 0 {
+	p.forget(network)
+	p.serve()
+}
+
+func (p *passwords) forget(network string) {
+	if p.queued[network]--; p.queued[network] == 0 {
 		delete(p.queued, network)
 	}
-	return true
 }

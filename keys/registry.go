@@ -14,6 +14,8 @@ type Config struct {
 	Store   Store
 	Relay   Relay
 	Peppers Peppers
+	// Limiter slows down who guesses passwords; nil slows down nobody.
+	Limiter Limiter
 	// SigningRing of this server; nil for a registry that changes no signing keys.
 	SigningRing SigningRing
 	// Plans that organisations can be on; nil is [DefaultPlans].
@@ -27,8 +29,7 @@ type Config struct {
 type Registry struct {
 	config    Config
 	plans     map[string]Plan
-	passwords passwords
-	tries     tries
+	passwords *passwords
 }
 
 // New checks config.
@@ -47,10 +48,13 @@ func New(config Config) (*Registry, error) {
 			return nil, fmt.Errorf("keys: pepper %d must have %d bytes and a version above 0", version, sha256.Size)
 		}
 	}
+	if config.Limiter == nil {
+		config.Limiter = unlimited{}
+	}
 	if config.Plans == nil {
 		config.Plans = DefaultPlans()
 	}
-	r := &Registry{config: config, plans: make(map[string]Plan), passwords: passwords{slots: make(chan struct{}, min(4, runtime.NumCPU()))}}
+	r := &Registry{config: config, plans: make(map[string]Plan), passwords: newPasswords(runtime.NumCPU())}
 	for _, p := range config.Plans {
 		r.plans[p.Name] = p
 	}

@@ -89,8 +89,9 @@ type Store interface {
 	// it is, and nothing is stored. [ErrNameTaken] when the key has a new name, or
 	// comes back to the counted ones, and one of these has its name.
 	ChangeKey(ctx context.Context, organizationID, id string, change ChangeKey) (Key, Commit, error)
-	// Record returns a client's key, organisation and the log's tip, all of one moment.
-	Record(ctx context.Context, clientID string) (*Record, error)
+	// Record returns a client's key, organisation and the log's tip, all of one moment;
+	// those of the client decoy where there is no such client, in the same time.
+	Record(ctx context.Context, clientID, decoy string) (*Record, error)
 
 	// Ending returns keys that are not revoked and expire after one time and not after
 	// another, at most a thousand, without their credentials.

@@ -1,12 +1,14 @@
 package keys
 
 import (
-	"crypto/sha256"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
-	"net/netip"
-	"sync"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,89 +22,105 @@ type WaitError struct{ Wait time.Duration }
 func (e *WaitError) Error() string { return fmt.Sprintf("%v: wait %v", ErrTooManyTries, e.Wait) }
 func (e *WaitError) Unwrap() error { return ErrTooManyTries }
 
-// tries slow down who guesses the password of an account: after some wrong ones from a
-// network each next has to wait twice as long. Nobody elsewhere waits for it, so nobody
-// can keep somebody else out. They are forgotten when the process ends. The zero value is
-// ready.
-type tries struct {
-	mu sync.Mutex
-	of map[[sha256.Size]byte]try
-}
-
-type try struct {
-	wrong int
-	last  time.Time
-}
-
-const (
-	freeTries    = 5 // without a wait
-	longestWait  = 15 * time.Minute
-	maxTries     = 20000 // kept at once
-	triesKeptFor = time.Hour
+// How many passwords may be wrong. A password is hashed only while there is something left
+// of each budget that it would be taken from.
+var (
+	// networkTries are of a network, whichever accounts it tries: a hash costs much.
+	networkTries = Rate{Burst: 20, Every: 6 * time.Second}
+	// accountTries are of an account from one network.
+	accountTries = Rate{Burst: 5, Every: time.Minute}
+	// allTries are of an account from everywhere.
+	allTries = Rate{Burst: 50, Every: time.Minute}
+	// knownTries are of an account in a session, or in a browser that signed in before: of
+	// these alone, so that nobody elsewhere can be in the way.
+	knownTries = Rate{Burst: 10, Every: 10 * time.Second}
 )
 
-// wait is how long after the last one the next try may come.
-func (t try) wait() time.Duration {
-	if t.wrong < freeTries {
-		return 0
-	}
-	return min(time.Second<<min(t.wrong-freeTries, 20), longestWait)
+// A spending is what a try has taken, until it turns out to be right.
+type spending []struct {
+	of   Limited
+	rate Rate
 }
 
-// take counts a try as wrong until [tries.right] says otherwise, so that many at once are
-// no way around it; a [WaitError] for one that comes too early, and does not count.
-func (t *tries) take(email, address string) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	at, key := now(), tryKey(email, address)
-	old := t.of[key]
-	since := at.Sub(old.last)
-	if since >= triesKeptFor {
-		old.wrong = 0
+func (s *spending) add(rate Rate, what, who, from string) {
+	*s = append(*s, struct {
+		of   Limited
+		rate Rate
+	}{Limited{what, who, from}, rate})
+}
+
+// take takes all, or nothing: then a [WaitError] says until when.
+func (s spending) take(l Limiter) error {
+	for i, one := range s {
+		if left := l.Take(one.of, one.rate, 1); left.Wait > 0 {
+			s[:i].giveBack(l)
+			return &WaitError{left.Wait.Truncate(time.Second) + time.Second}
+		}
 	}
-	if left := old.wait() - since; left > 0 {
-		return &WaitError{left.Truncate(time.Second) + time.Second}
-	}
-	t.makeRoom(at)
-	t.of[key] = try{old.wrong + 1, at}
 	return nil
 }
 
-// right takes back a try that was none, and those before it.
-func (t *tries) right(email, address string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.of, tryKey(email, address))
-}
-
-// makeRoom forgets what is old, and where that is not enough, something.
-func (t *tries) makeRoom(at time.Time) {
-	if t.of == nil {
-		t.of = make(map[[sha256.Size]byte]try)
-	}
-	if len(t.of) < maxTries {
-		return
-	}
-	maps.DeleteFunc(t.of, func(_ [sha256.Size]byte, old try) bool { return at.Sub(old.last) >= triesKeptFor })
-	for key := range t.of {
-		if len(t.of) < maxTries {
-			return
-		}
-		delete(t.of, key)
+func (s spending) giveBack(l Limiter) {
+	for _, one := range s {
+		l.Take(one.of, one.rate, -1)
 	}
 }
 
-// tryKey is of an account, and a network or a session.
-func tryKey(email, from string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(email + "\x00" + networkOf(from)))
+// try takes what a password costs that may be wrong, so that many at once are no way around
+// it. known names the session or the browser that somebody signed in with before; empty for
+// strangers.
+func (r *Registry) try(ctx context.Context, email, network, known string) (spending, error) {
+	var s spending
+	if known != "" {
+		s.add(knownTries, "password", email, known)
+		return s, s.take(r.config.Limiter)
+	}
+	s.add(networkTries, "password", "", network)
+	s.add(accountTries, "password", email, network)
+	err := s.take(r.config.Limiter)
+	if err != nil {
+		return nil, err
+	}
+	var all spending
+	all.add(allTries, "password", email, "")
+	if err := all.take(r.config.Limiter); err != nil && !r.wasHere(ctx, email, network) {
+		s.giveBack(r.config.Limiter)
+		return nil, err
+	} else if err == nil {
+		s = append(s, all...)
+	}
+	return s, nil
 }
 
-// networkOf is an address, or the network of an IPv6 one, where one machine has many.
-func networkOf(address string) string {
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
-		if network, err := ip.WithZone("").Prefix(64); err == nil {
-			return network.String()
-		}
-	}
-	return address
+// wasHere tells whether the account has a session that began in a network.
+func (r *Registry) wasHere(ctx context.Context, email, network string) bool {
+	sessions, err := r.config.Store.WebSessions(ctx, email)
+	return err == nil && slices.ContainsFunc(sessions, func(s WebSession) bool { return Network(s.Address) == network })
 }
+
+// Device returns what a browser keeps in which the person with an address signed in, and
+// shows at the next sign-in: then others who guess that person's password are not in the
+// way. It lets nobody in.
+func (r *Registry) Device(email string) string {
+	id := make([]byte, deviceID)
+	rand.Read(id)
+	return base64.RawURLEncoding.EncodeToString(append(id, r.sealDevice(id, canonical(email))...))
+}
+
+const deviceID = 16 // bytes, before the MAC
+
+// device returns the id of a device of an account; empty for what is none.
+func (r *Registry) device(token, email string) string {
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(raw) < deviceID || !hmac.Equal(raw[deviceID:], r.sealDevice(raw[:deviceID], email)) {
+		return ""
+	}
+	return "device " + string(raw[:deviceID])
+}
+
+func (r *Registry) sealDevice(id []byte, email string) []byte {
+	return r.config.Peppers.mac(r.config.Peppers.current(), "device "+string(id), email)
+}
+
+// canonical is an address as accounts have it.
+func canonical(email string) string { return strings.ToLower(strings.TrimSpace(email)) }

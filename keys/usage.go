@@ -47,6 +47,7 @@ const (
 	RefusedNetwork Outcome = "network"
 	RefusedScope   Outcome = "scope"
 	RefusedTarget  Outcome = "resource"
+	RefusedQuota   Outcome = "quota"
 )
 
 // An Attempt is a request that was refused.

@@ -51,7 +51,7 @@ func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma
 		if rt.scope != "" {
 			var err error
 			if claims, err = s.Verifier.Authorize(r, rt.scope); err != nil {
-				s.refuse(w, s.Verifier.Refuse(err, rt.scope))
+				s.refuse(w, r, s.Verifier.Refuse(err, rt.scope))
 				return
 			}
 		}

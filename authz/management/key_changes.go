@@ -18,9 +18,10 @@ type EditKey struct {
 	ExpiresAt       Null[time.Time] `json:"expires_at,omitzero" required:"false" doc:"null lets it live for ever."`
 	Networks        *[]string       `json:"networks,omitempty" maxItems:"50"`
 	TokenTTLSeconds *int            `json:"token_ttl_seconds,omitempty"`
-	// The next are for operators: what verifiers of the key may have.
-	MaxSessions *int   `json:"max_sessions,omitempty" doc:"How many verifiers may follow with the key at once; 0 is the default."`
-	MaxLeaseMS  *int64 `json:"max_lease_ms,omitempty" doc:"The longest lease of these; 0 is the default of 10000."`
+	// The next are for operators: what the key may cost the server.
+	TokensPerMinute *int   `json:"tokens_per_minute,omitempty" doc:"How many tokens it may buy; 0 is the server's default."`
+	MaxSessions     *int   `json:"max_sessions,omitempty" doc:"How many verifiers may follow with the key at once; 0 is the default."`
+	MaxLeaseMS      *int64 `json:"max_lease_ms,omitempty" doc:"The longest lease of these; 0 is the default of 10000."`
 }
 
 // ChangedKey is the answer to a change of a key.
@@ -65,6 +66,7 @@ func (s *server) editKey(ctx context.Context, c call, in *struct {
 		if b.TokenTTLSeconds != nil {
 			e.TokenTTL = seconds(*b.TokenTTLSeconds)
 		}
+		set(&e.TokensPerMinute, b.TokensPerMinute)
 		set(&e.Verifier.Sessions, b.MaxSessions)
 		if b.MaxLeaseMS != nil {
 			e.Verifier.Lease = time.Duration(min(*b.MaxLeaseMS, 1<<40)) * time.Millisecond

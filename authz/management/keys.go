@@ -22,6 +22,7 @@ type Key struct {
 	Resources       []string   `json:"resources"`
 	Networks        []string   `json:"networks,omitempty" doc:"From which it may ask for tokens; all when there are none."`
 	TokenTTLSeconds int        `json:"token_ttl_seconds,omitempty" doc:"How long its tokens live at most."`
+	TokensPerMinute int        `json:"tokens_per_minute,omitempty" doc:"How many tokens it may buy; not there where the server's default counts."`
 	Owner           string     `json:"owner,omitempty" doc:"The member who answers for it."`
 	RequestedBy     string     `json:"requested_by,omitempty" doc:"Who collects its first secret, once it is approved."`
 	CreatedAt       time.Time  `json:"created_at"`
@@ -234,7 +235,8 @@ func (s *server) limits(ctx context.Context, c call) (l Limits) {
 func show(k keys.Key) Key {
 	now := time.Now()
 	shown := Key{ID: k.ID, ClientID: k.ClientID, Name: k.Name, Description: k.Description, Status: string(k.Status(now)), Scopes: k.Scopes, Resources: k.Resources,
-		Networks: showNetworks(k.Networks), TokenTTLSeconds: int(k.TokenTTL / time.Second), Owner: k.OwnerID, RequestedBy: k.RequestedBy,
+		Networks: showNetworks(k.Networks), TokenTTLSeconds: int(k.TokenTTL / time.Second),
+		TokensPerMinute: k.TokensPerMinute, Owner: k.OwnerID, RequestedBy: k.RequestedBy,
 		CreatedAt: k.CreatedAt, ExpiresAt: optional(k.ExpiresAt), LastUsedAt: optional(k.LastUsedAt()), SuspendedAt: optional(k.SuspendedAt),
 		RevokedAt: optional(k.RevokedAt), RevokedReason: k.RevokedReason, Secrets: []Secret{}}
 	for _, c := range k.Credentials {

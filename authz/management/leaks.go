@@ -32,9 +32,19 @@ func (s *server) leakRoutes() {
 func (s *server) reportLeak(ctx context.Context, c call, in *struct {
 	Body ReportLeak
 }) (*answer[LeakReport], error) {
+	leave, err := s.Throttle.Enter(ctx, c.by.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	report, waiting, err := s.leaked(ctx, c, in.Body.Secret, in.Body.Where)
 	if err != nil {
 		return nil, err
+	}
+	if !report.Known {
+		if limit := s.Throttle.Failed(c.by.Address, ""); limit != nil {
+			return nil, limit
+		}
 	}
 	out := &answer[LeakReport]{Body: report}
 	if waiting {

@@ -147,11 +147,11 @@ func typo(secret string) string {
 
 // works signs in with the secret.
 func (a *api) works(c keys.Created) error {
-	record, err := a.registry.Record(a.t.Context(), c.Key.ClientID)
+	record, err := a.registry.Record(a.t.Context(), c.Key.ClientID, "")
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	_, err = a.registry.Authenticate(record, c.Secret.Reveal(), c.Key.CreatedAt)
+	_, err = a.registry.Authenticate(record, c.Secret, c.Key.CreatedAt)
 	if current := record.Key.Credentials[0]; err == nil && !current.EndsAt.IsZero() {
 		return keys.ErrSecretEnded
 	}

@@ -29,6 +29,8 @@ type Problem struct {
 	// Limit and Active come with plan_limit_reached.
 	Limit  *int `json:"limit,omitempty"`
 	Active *int `json:"active,omitempty"`
+
+	rate *authz.RateLimitError // of rate_limited
 }
 
 // A FieldError is about one field.
@@ -44,10 +46,14 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 
 // GetHeaders says when to try again.
 func (p *Problem) GetHeaders() http.Header {
+	h := http.Header{}
 	if p.Status == http.StatusServiceUnavailable {
-		return http.Header{"Retry-After": {"1"}}
+		h.Set("Retry-After", "1")
 	}
-	return nil
+	if p.rate != nil {
+		p.rate.Headers(h)
+	}
+	return h
 }
 
 // problems is the face of the domain's errors. What stands nowhere is a 500 that
@@ -100,6 +106,7 @@ const (
 	codeLarge  = "body_too_large"
 	codeMedia  = "unsupported_media_type"
 	codeServer = "server_error"
+	codeRate   = "rate_limited"
 	codeToken  = "token_required" // and the codes of RFC 6750
 )
 
@@ -119,7 +126,14 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // refuse writes the problem for a token that is not accepted, with the challenge of
 // RFC 6750.
-func (s *server) refuse(w http.ResponseWriter, refused tokens.Refusal) {
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, refused tokens.Refusal) {
+	if refused.Status < http.StatusInternalServerError {
+		if limit := s.Throttle.Failed(authz.Address(r), ""); limit != nil {
+			limit.Reason = refused.Description
+			s.fail(w, r, limit)
+			return
+		}
+	}
 	p := &Problem{Status: refused.Status, Code: cmp.Or(refused.Code, codeToken), Title: "The access token is not accepted", Detail: refused.Description,
 		RequestID: w.Header().Get("X-Request-Id")}
 	p.Type = authz.ManagementAudience(s.Issuer) + "/errors/" + p.Code
@@ -181,6 +195,7 @@ func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
 
 func explain(err error) *Problem {
 	var limit *keys.LimitError
+	var rate *authz.RateLimitError
 	var input *keys.InputError
 	var body *bodyError
 	var tooLarge *http.MaxBytesError
@@ -188,6 +203,9 @@ func explain(err error) *Problem {
 	case errors.As(err, &limit):
 		return &Problem{Status: http.StatusConflict, Code: codeLimit, Title: "The plan has no free slot", Detail: limit.Error(),
 			Fix: "Revoke a key that is not needed any more, or get a larger plan.", Limit: &limit.Limit, Active: &limit.Active}
+	case errors.As(err, &rate):
+		return &Problem{Status: http.StatusTooManyRequests, Code: codeRate, Title: "Too many requests", Detail: rate.Text(),
+			Fix: "Wait as long as Retry-After says.", rate: rate}
 	case errors.As(err, &input):
 		return &Problem{Status: http.StatusUnprocessableEntity, Code: codeField, Title: "A field cannot be accepted", Detail: input.Error(), Fix: "Change the field.",
 			Errors: []FieldError{{"/" + input.Field, input.Reason}}}
@@ -214,7 +232,7 @@ func explain(err error) *Problem {
 // describeProblem is the page that a problem's type points to.
 func (s *server) describeProblem(code string) []byte {
 	page := map[string]string{codeLimit: "The plan has no free slot", codeField: "A field cannot be accepted", codeBody: "The body cannot be read",
-		codeLarge: "The body is too large", codeMedia: "The body has another media type", codeServer: "The server failed",
+		codeLarge: "The body is too large", codeMedia: "The body has another media type", codeServer: "The server failed", codeRate: "Too many requests",
 		codeToken: "An access token is required", "invalid_token": "The access token is not accepted", "insufficient_scope": "The access token lacks a scope",
 		"invalid_request": "Send one access token, in the Authorization header", "temporarily_unavailable": "Revocations cannot be checked at the moment"}
 	fix := ""

@@ -17,7 +17,7 @@ import (
 	"github.com/imara/apikeys/tokens/signing"
 )
 
-// Config of the API. All fields but the last are required.
+// Config of the API. All fields but Throttle and the last two are required.
 type Config struct {
 	Issuer   string
 	Registry *keys.Registry
@@ -28,7 +28,9 @@ type Config struct {
 	Ring  *signing.Ring
 	// CursorKey authenticates page cursors: 32 secret bytes.
 	CursorKey []byte
-	Logger    *slog.Logger
+	// Throttle slows down who fails; nil slows down nobody.
+	Throttle *authz.Throttle
+	Logger   *slog.Logger
 	// GitHubKeys is where the keys are that sign GitHub's reports of leaked secrets;
 	// empty takes no such reports.
 	GitHubKeys string

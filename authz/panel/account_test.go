@@ -3,6 +3,7 @@ package panel
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -154,4 +155,78 @@ func TestFormsAreSentOnce(t *testing.T) {
 		t.Errorf("%d", status)
 	}
 	b.says("First operator", "Waiting for the first token request")
+}
+
+// TestABrowserThatSignedInBeforeIsNotKeptOut: whoever guesses a password from where its owner
+// comes from is told to wait, and so is a new browser there; the owner's own is not. What it
+// keeps lets nobody in, and is another's with another account.
+func TestABrowserThatSignedInBeforeIsNotKeptOut(t *testing.T) {
+	t.Parallel()
+	s := newAcme(t)
+	s.session("ann@example.com")
+	signIn := func(password, device string) *http.Response {
+		form := url.Values{"email": {"ann@example.com"}, "password": {password}}
+		r, err := http.NewRequest("POST", s.origin+"/panel/sign-in", strings.NewReader(form.Encode()))
+		s.must(err)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		if device != "" {
+			r.Header.Set("Cookie", deviceCookie+"="+device)
+		}
+		answer, err := http.DefaultTransport.RoundTrip(r)
+		s.must(err)
+		t.Cleanup(func() { answer.Body.Close() })
+		return answer
+	}
+	device := ""
+	for _, c := range signIn(password, "").Cookies() {
+		if c.Name == deviceCookie {
+			device = c.Value
+			if !c.Secure || !c.HttpOnly || c.Path != "/" || c.SameSite != http.SameSiteLaxMode || c.MaxAge <= 0 {
+				t.Errorf("%+v", c)
+			}
+		}
+	}
+	for range 50 {
+		if signIn("a guess", "").StatusCode == 429 {
+			break
+		}
+	}
+	for name, row := range map[string]struct {
+		password, device string
+		want             int
+	}{
+		"the owner's browser":         {password, device, 303},
+		"the owner, mistyped":         {"mistyped", device, 401},
+		"a new browser":               {password, "", 429},
+		"what others made":            {password, strings.Repeat("A", len(device)), 429},
+		"what belongs to another one": {password, s.registry.Device("bob@example.com"), 429},
+	} {
+		if got := signIn(row.password, row.device).StatusCode; got != row.want {
+			t.Errorf("%s: %d, want %d", name, got, row.want)
+		}
+	}
+	if status, _ := s.get("/panel/account", device); status != 303 {
+		t.Error("it lets somebody in")
+	}
+}
+
+// TestGuessingLinksBecomesSlow: a link that is none is 404, and 429 after a while; one that
+// works still does.
+func TestGuessingLinksBecomesSlow(t *testing.T) {
+	t.Parallel()
+	s := newAcme(t)
+	status := 0
+	for i := 0; i < 1000 && status != 429; i++ {
+		status, _ = s.get("/panel/link/"+strconv.Itoa(i), "")
+		if status != 404 && status != 429 {
+			t.Fatal(status)
+		}
+	}
+	if status != 429 {
+		t.Errorf("after a thousand: %d", status)
+	}
+	if status, _ := s.get(s.link("ann@example.com"), ""); status != 200 {
+		t.Errorf("one that works: %d", status)
+	}
 }

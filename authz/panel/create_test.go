@@ -67,9 +67,7 @@ func TestCreateByMouse(t *testing.T) {
 		list[0].OwnerID != "mem_acme_ann" || len(list[0].Networks) != 1 || time.Until(list[0].ExpiresAt).Round(time.Hour) != 90*24*time.Hour {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	record, err := s.registry.Record(t.Context(), list[0].ClientID)
-	s.must(err)
-	if _, err := s.registry.Authenticate(record, secret, time.Now()); err != nil {
+	if err := s.login(list[0].ClientID, secret); err != nil {
 		t.Errorf("the secret of the page: %v", err)
 	}
 	// Hidden, and copied without being shown.
@@ -370,10 +368,7 @@ func TestRotation(t *testing.T) {
 	}
 	works := func(secret string) bool {
 		t.Helper()
-		record, err := s.registry.Record(t.Context(), k.ClientID)
-		s.must(err)
-		_, err = s.registry.Authenticate(record, secret, time.Now())
-		return err == nil
+		return s.login(k.ClientID, secret) == nil
 	}
 	b.goes(chromedp.Click(`a[href$="/rotate"]`))
 	b.accessible("rotate")

@@ -50,7 +50,7 @@ func (p *panel) found(w http.ResponseWriter, r *http.Request, v *visitor) error 
 	case errors.As(err, &input):
 		form.Problem = problem{input.Field, "found.name_bad", ""}
 	default:
-		return p.again(w, v, "link", passwordForm{}, err)
+		return p.again(w, r, v, "link", passwordForm{}, err)
 	}
 	authz.Observe(w, "outcome", form.Problem.Text)
 	p.show(w, v, "found", status, form)

@@ -17,7 +17,7 @@ import (
 	"github.com/imara/apikeys/tokens/signing"
 )
 
-// Config of the panel. All fields but Providers are required.
+// Config of the panel. All fields but Throttle and Providers are required.
 type Config struct {
 	Issuer   string
 	Registry *keys.Registry
@@ -29,6 +29,8 @@ type Config struct {
 	// Health says what the server needs, and whether it is there.
 	Health func(context.Context) []authz.Check
 	Logger *slog.Logger
+	// Throttle slows down who opens links that are none; nil slows down nobody.
+	Throttle *authz.Throttle
 	// Providers of single sign-on, for people of their domains; the others have passwords.
 	Providers []Provider
 }
@@ -368,6 +370,7 @@ var problems = []struct {
 	{signing.ErrRotating, http.StatusConflict, "error.signing_young"},
 	{keys.ErrInUse, http.StatusConflict, "error.in_use"},
 	{keys.ErrRepeated, http.StatusConflict, "error.repeated"},
+	{authz.ErrRateLimited, http.StatusTooManyRequests, "error.rate"},
 	{errForeign, http.StatusForbidden, "error.foreign"},
 	{errForm, http.StatusBadRequest, "error.form"},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "error.unavailable"},
@@ -387,6 +390,9 @@ func (p *panel) fail(w http.ResponseWriter, r *http.Request, v *visitor, err err
 	reference := w.Header().Get("X-Request-Id")
 	if status >= http.StatusInternalServerError {
 		p.Logger.Log(r.Context(), authz.LevelOf(err), "request failed", "route", r.Pattern, "request_id", reference, "error", err)
+	}
+	if limit := (*authz.RateLimitError)(nil); errors.As(err, &limit) {
+		limit.Headers(w.Header())
 	}
 	authz.Observe(w, "outcome", text)
 	p.show(w, v, "error", status, struct {

@@ -22,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/limits"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
@@ -94,7 +95,11 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+	limiter, err := limits.New(limits.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Limiter: limiter, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
 		SigningRing: authz.SigningRing(ring)})
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +111,8 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	case <-t.Context().Done():
 	}
 	p, err := parse(Config{Issuer: s.origin, Registry: registry, Relay: relay.Relay, Ring: ring, Check: check, Logger: logger, Providers: providers,
-		Health: func(context.Context) []authz.Check { return s.health }})
+		Throttle: authz.NewThrottle(limiter),
+		Health:   func(context.Context) []authz.Check { return s.health }})
 	s.must(err)
 	s.must(p.speak(marked(p.faces["en"].catalogue)))
 	handler, err := p.routes()
@@ -133,6 +139,17 @@ func (s *site) must(err error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// login authenticates as the token endpoint does.
+func (s *site) login(clientID, secret string) error {
+	record, err := s.registry.Record(s.t.Context(), clientID, "")
+	s.must(err)
+	parsed, err := keys.ParseSecret(secret)
+	if err == nil {
+		_, err = s.registry.Authenticate(record, parsed, time.Now())
+	}
+	return err
 }
 
 func (s *site) organization(id, plan string) {

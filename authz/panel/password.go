@@ -56,7 +56,7 @@ func passwordTrouble(w http.ResponseWriter, err error) (passwordProblem, int) {
 }
 
 // again shows a form again with what was wrong; other errors it returns.
-func (p *panel) again(w http.ResponseWriter, v *visitor, page string, form passwordForm, err error) error {
+func (p *panel) again(w http.ResponseWriter, r *http.Request, v *visitor, page string, form passwordForm, err error) error {
 	var status int
 	form.Problem, status = passwordTrouble(w, err)
 	if errors.Is(err, keys.ErrNotFound) {
@@ -64,6 +64,11 @@ func (p *panel) again(w http.ResponseWriter, v *visitor, page string, form passw
 	}
 	if status == 0 {
 		return err
+	}
+	if status == http.StatusNotFound {
+		if limit := p.Throttle.Failed(authz.Address(r), ""); limit != nil {
+			return limit
+		}
 	}
 	authz.Observe(w, "outcome", cmp.Or(form.Problem.Text, page))
 	p.show(w, v, page, status, form)

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/imara/apikeys/keys"
 )
@@ -78,13 +79,33 @@ func (p *panel) signIn(w http.ResponseWriter, r *http.Request, v *visitor) error
 	}
 	form := passwordForm{Email: r.PostForm.Get("email"), Providers: p.providers}
 	if q := p.providerOf(form.Email); q != nil {
-		return p.again(w, v, "signin", passwordForm{Email: form.Email, Providers: []*provider{q}}, errElsewhere)
+		return p.again(w, r, v, "signin", passwordForm{Email: form.Email, Providers: []*provider{q}}, errElsewhere)
 	}
-	session, err := p.Registry.SignIn(r.Context(), by(w, r), form.Email, r.PostForm.Get("password"))
+	session, err := p.Registry.SignIn(r.Context(), by(w, r), form.Email, r.PostForm.Get("password"), deviceOf(r))
 	if err != nil {
-		return p.again(w, v, "signin", form, err)
+		return p.again(w, r, v, "signin", form, err)
 	}
+	p.remember(w, form.Email)
 	return p.begin(w, r, v, session)
+}
+
+const (
+	deviceCookie = "__Host-imara-device"
+	deviceLife   = 180 * 24 * time.Hour
+)
+
+// remember lets the browser show at the next sign-in that somebody signed in with it.
+func (p *panel) remember(w http.ResponseWriter, email string) {
+	http.SetCookie(w, &http.Cookie{Name: deviceCookie, Value: p.Registry.Device(email), Path: "/", Secure: true, HttpOnly: true,
+		SameSite: http.SameSiteLaxMode, MaxAge: int(deviceLife / time.Second)})
+}
+
+func deviceOf(r *http.Request) string {
+	cookie, err := r.Cookie(deviceCookie)
+	if err != nil {
+		return ""
+	}
+	return cookie.Value
 }
 
 func (p *panel) signOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -101,14 +122,14 @@ func (p *panel) signOut(w http.ResponseWriter, r *http.Request, v *visitor) erro
 func (p *panel) showLink(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	l, err := p.Registry.Link(r.Context(), r.PathValue("token"))
 	if err != nil {
-		return p.again(w, v, "link", passwordForm{}, err)
+		return p.again(w, r, v, "link", passwordForm{}, err)
 	}
 	if l.Email == "" {
 		p.show(w, v, "found", http.StatusOK, foundingForm{})
 		return nil
 	}
 	if q := p.providerOf(l.Email); q != nil {
-		return p.again(w, v, "signin", passwordForm{Email: l.Email, Providers: []*provider{q}}, errElsewhere)
+		return p.again(w, r, v, "signin", passwordForm{Email: l.Email, Providers: []*provider{q}}, errElsewhere)
 	}
 	p.show(w, v, "link", http.StatusOK, passwordForm{Email: l.Email})
 	return nil
@@ -123,7 +144,7 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 		return p.found(w, r, v)
 	}
 	if q := p.providerOf(l.Email); err == nil && q != nil {
-		return p.again(w, v, "signin", passwordForm{Email: l.Email, Providers: []*provider{q}}, errElsewhere)
+		return p.again(w, r, v, "signin", passwordForm{Email: l.Email, Providers: []*provider{q}}, errElsewhere)
 	}
 	form := passwordForm{Email: l.Email}
 	password := r.PostForm.Get("password")
@@ -135,7 +156,8 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 		session, err = p.Registry.UseLink(r.Context(), by(w, r), r.PathValue("token"), password)
 	}
 	if err != nil {
-		return p.again(w, v, "link", form, err)
+		return p.again(w, r, v, "link", form, err)
 	}
+	p.remember(w, l.Email)
 	return p.begin(w, r, v, session)
 }

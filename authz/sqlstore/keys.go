@@ -83,6 +83,7 @@ const selectKeys = `
 	SELECT k.id, k.organization_id, k.client_id, k.name, k.owner_id, k.scopes, k.resources,
 	       k.created_at, k.expires_at, k.suspended_at, k.revoked_at, k.revoked_reason, k.revoked_position,
 	       k.description, k.networks, k.token_ttl_us, k.pending, k.requested_by, k.staff_hold, k.max_sessions, k.max_lease_us,
+	       k.tokens_per_minute,
 	       c.id, c.hint, c.mac, c.pepper, c.created_at, c.ends_at, c.last_used_at, c.ends_after_use_us, c.first_used_at, c.last_used_from, c.leaked_at`
 
 const orderSecrets = `c.created_at DESC, c.id`
@@ -98,6 +99,7 @@ func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 	columns := []any{&k.ID, &k.OrganizationID, &k.ClientID, &k.Name, &k.OwnerID, &scopes, &resources,
 		&created, &expires, &suspended, &revoked, &k.RevokedReason, &k.RevokedPosition,
 		&k.Description, &networks, &ttl, &k.Pending, &k.RequestedBy, &k.StaffHold, &k.Verifier.Sessions, &lease,
+		&k.TokensPerMinute,
 		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used, &afterUse, &firstUsed, &from, &leaked}
 	if err := rows.Scan(append(columns, more...)...); err != nil {
 		return nil, err
@@ -307,10 +309,10 @@ func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 	if _, err := tx.ExecContext(ctx,
 		`UPDATE keys SET scopes = $2, resources = $3, expires_at = $4, suspended_at = $5, revoked_at = $6, revoked_reason = $7,
 		                 name = $8, name_key = $9, description = $10, owner_id = $11, networks = $12, token_ttl_us = $13, pending = $14, staff_hold = $15, requested_by = $16,
-		                 max_sessions = $17, max_lease_us = $18 WHERE id = $1`,
+		                 max_sessions = $17, max_lease_us = $18, tokens_per_minute = $19 WHERE id = $1`,
 		k.ID, words(k.Scopes), words(k.Resources), micros(k.ExpiresAt), micros(k.SuspendedAt), micros(k.RevokedAt), k.RevokedReason,
 		k.Name, keys.NameKey(k.Name), k.Description, k.OwnerID, prefixes(k.Networks), k.TokenTTL.Microseconds(), k.Pending, k.StaffHold, k.RequestedBy,
-		k.Verifier.Sessions, k.Verifier.Lease.Microseconds()); err != nil {
+		k.Verifier.Sessions, k.Verifier.Lease.Microseconds(), k.TokensPerMinute); err != nil {
 		return err
 	}
 	for _, old := range before.Credentials {
@@ -340,13 +342,14 @@ func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 }
 
 // Record implements keys.Store.
-func (s *Store) Record(ctx context.Context, clientID string) (*keys.Record, error) {
+func (s *Store) Record(ctx context.Context, clientID, decoy string) (*keys.Record, error) {
 	rows, err := s.read.QueryContext(ctx, selectKeys+`,
 		`+organizationColumns+`, f.seq
 		FROM keys k JOIN organizations o ON o.id = k.organization_id
 		JOIN feed f ON f.one = 1
 		LEFT JOIN credentials c ON c.key_id = k.id
-		WHERE k.client_id = $1 ORDER BY `+orderSecrets, clientID)
+		WHERE k.client_id = COALESCE((SELECT client_id FROM keys WHERE client_id = $1), $2)
+		ORDER BY `+orderSecrets, clientID, decoy)
 	if err != nil {
 		return nil, s.fail(err)
 	}

@@ -143,7 +143,7 @@ func TestVersionRunsOnTheNextSchema(t *testing.T) {
 	if _, err := s.CreateKey(t.Context(), k, keys.Entry{Kind: tokens.Touch, Subject: "c:x"}, func(keys.Organization, int, *keys.Entry) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Record(t.Context(), "client"); err != nil {
+	if _, err := s.Record(t.Context(), "client", ""); err != nil {
 		t.Fatal(err)
 	}
 }

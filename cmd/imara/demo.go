@@ -135,8 +135,12 @@ type pair struct{ id, secret string }
 // demoKey returns credentials of a key with this name: those given if they work,
 // else a new secret of the key, else a new key.
 func (p *program) demoKey(ctx context.Context, organization string, n keys.NewKey, id, secret string) (pair, error) {
-	if record, err := p.registry.Record(ctx, id); err == nil {
-		if _, err := p.registry.Authenticate(record, secret, time.Now()); err == nil {
+	if record, err := p.registry.Record(ctx, id, ""); err == nil {
+		parsed, err := keys.ParseSecret(secret)
+		if err == nil {
+			_, err = p.registry.Authenticate(record, parsed, time.Now())
+		}
+		if err == nil {
 			return pair{id, secret}, nil
 		}
 	} else if !errors.Is(err, keys.ErrNotFound) {

@@ -16,7 +16,7 @@ func keysEdit(f *remote) *cobra.Command {
 	var scopes, resources, networks []string
 	var expires, ttl days
 	var never bool
-	var sessions int
+	var quota, sessions int
 	var lease time.Duration
 	cmd := f.withKey("edit KEY", "Change what a key is called, may do, and when it ends", func(cmd *cobra.Command, org *api, key management.Key) error {
 		org, err := org.asOf(cmd.Context(), "/keys/"+key.ID, &key)
@@ -36,7 +36,8 @@ func keysEdit(f *remote) *cobra.Command {
 				seconds := int(time.Duration(ttl).Seconds())
 				request.TokenTTLSeconds = &seconds
 			},
-			"max-sessions": func() { request.MaxSessions = &sessions },
+			"tokens-per-minute": func() { request.TokensPerMinute = &quota },
+			"max-sessions":      func() { request.MaxSessions = &sessions },
 			"max-lease": func() {
 				longest := lease.Milliseconds()
 				request.MaxLeaseMS = &longest
@@ -62,9 +63,11 @@ func keysEdit(f *remote) *cobra.Command {
 		flags.Lookup(name).DefValue = ""
 	}
 	cmd.MarkFlagsMutuallyExclusive("expires", "never-expires")
+	flags.IntVar(&quota, "tokens-per-minute", 0, "how many tokens it may buy; 0 is the server's default (operators)")
 	flags.IntVar(&sessions, "max-sessions", 0, "how many verifiers may follow with it at once; 0 is the default (operators)")
 	flags.DurationVar(&lease, "max-lease", 0, "the longest lease of these; 0 is the default of 10s (operators)")
-	cmd.MarkFlagsOneRequired("name", "description", "owner", "scope", "resource", "network", "expires", "never-expires", "token-ttl", "max-sessions", "max-lease")
+	cmd.MarkFlagsOneRequired("name", "description", "owner", "scope", "resource", "network", "expires", "never-expires", "token-ttl",
+		"tokens-per-minute", "max-sessions", "max-lease")
 	cmd.RegisterFlagCompletionFunc("scope", f.completer(f.scopeNames, 1000))
 	return cmd
 }

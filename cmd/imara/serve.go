@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/limits"
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/authz/panel"
 	"github.com/imara/apikeys/authz/sqlstore"
@@ -39,6 +40,7 @@ type serveFlags struct {
 	demo, nameVerifiers                                                  bool
 	issuerGiven                                                          bool // the issuer, as a flag
 	lease                                                                time.Duration
+	tokensPerMinute                                                      int
 }
 
 func serveCommand() *cobra.Command {
@@ -59,6 +61,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&f.redisURL, "redis-url", "", "Redis to publish revocations to (IMARA_REDIS_URL, IMARA_REDIS_URL_FILE)")
 	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
+	flags.IntVar(&f.tokensPerMinute, "tokens-per-minute", 120_000,
+		"how many tokens a key may buy for which nothing else is set; 0 is without end")
 	flags.StringSliceVar(&f.proxies, "trusted-proxy", nil, "network of a proxy whose X-Forwarded-For is believed, repeatable")
 	flags.StringSliceVar(&f.webhooks, "webhook-network", nil, "network beside the public ones to which webhooks may lead, repeatable")
 	flags.StringVar(&f.gitHubKeys, "github-keys", "", "URL of the keys that sign GitHub's reports of leaked secrets, to take such reports")
@@ -117,6 +121,7 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { p.server.Run(background) })
+	running.Go(func() { p.limits.Run(background) })
 	running.Go(func() {
 		webhooks.New(webhooks.Config{Registry: p.registry, Logger: logger, Allow: f.allowed}).Run(background)
 	})
@@ -154,7 +159,7 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	}
 	// Whoever waits for a receipt is told at once that it is not there yet.
 	defer context.AfterFunc(ctx, p.relay.Stopping)()
-	return listenUntil(ctx, listener, authz.BehindProxies(f.trusted, authz.Log(logger, handler)), logger)
+	return listenUntil(ctx, listener, p.proxies.Handler(authz.Log(logger, handler)), logger)
 }
 
 // check refuses what cannot be right before anything is opened.
@@ -185,6 +190,9 @@ func (f *serveFlags) check() error {
 	if f.verifiers != observeProof && f.verifiers != requireProof {
 		return usage("--verifiers: use %s or %s", observeProof, requireProof)
 	}
+	if f.tokensPerMinute < 0 || f.tokensPerMinute > keys.MaxTokensPerMinute {
+		return usage("--tokens-per-minute must be between 0 and %d", keys.MaxTokensPerMinute)
+	}
 	if f.lease < httpfeed.MinLease || f.lease > httpfeed.MaxLease {
 		return usage("--lease must be between %v and %v", httpfeed.MinLease, httpfeed.MaxLease)
 	}
@@ -212,6 +220,8 @@ type program struct {
 	server   *authz.Server
 	relay    *authz.Relay
 	ring     *signing.Ring
+	limits   *limits.Limiter
+	proxies  *authz.Proxies
 	logger   *slog.Logger
 	// gitHubKeys is where the keys of GitHub's secret scanning are.
 	gitHubKeys string
@@ -230,11 +240,13 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (*program, err
 	if err != nil {
 		return nil, err
 	}
+	p.proxies = &authz.Proxies{Trusted: f.trusted, Logger: logger}
 	p.gitHubKeys, p.providers, p.nameVerifiers = f.gitHubKeys, providers, f.nameVerifiers
 	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry,
 		Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger,
 		ExaminationKey: p.master.derive("examination v1"),
-		RequireProof:   f.verifiers == requireProof})
+		RequireProof:   f.verifiers == requireProof,
+		Limits:         p.limits, TokensPerMinute: f.tokensPerMinute})
 	if err != nil {
 		return nil, errors.Join(err, p.store.Close())
 	}
@@ -280,7 +292,10 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	}
 	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
 		Name: what + " " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
-	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
+	if p.limits, err = openLimits(f.redisURL, p.issuer, p.master.derive("limits v1"), logger); err != nil {
+		return nil, err
+	}
+	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Limiter: p.limits, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
 		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1")), SigningRing: authz.SigningRing(p.ring)})
 	return p, err
 }
@@ -341,6 +356,18 @@ func openRedis(ctx context.Context, url, issuer string, secret []byte, logger *s
 	return publisher, nil
 }
 
+// openLimits returns limits that are shared over a Redis, if there is a URL.
+func openLimits(url, issuer string, secret []byte, logger *slog.Logger) (*limits.Limiter, error) {
+	config := limits.Config{Issuer: issuer, Secret: secret, Logger: logger}
+	if url != "" {
+		var err error
+		if config.Redis, err = redisfeed.ParseURL(url); err != nil {
+			return nil, usage("%v", err)
+		}
+	}
+	return limits.New(config)
+}
+
 // prepare waits for the running server and puts its own API in the catalogue.
 func (p *program) prepare(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -383,15 +410,20 @@ func (p *program) handler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", p.server.Handler())
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
-		CursorKey: p.master.derive("cursor v1"), NameVerifiers: p.nameVerifiers, Logger: p.logger})
+		CursorKey: p.master.derive("cursor v1"), Throttle: p.server.Throttle(), NameVerifiers: p.nameVerifiers, Logger: p.logger})
 	mux.Handle(authz.IssuerPath(p.issuer)+"/v1/", api)
-	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Check: p.server.Check, Health: p.server.Health,
-		Logger: p.logger, Providers: p.providers})
+	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Check: p.server.Check, Health: p.health,
+		Logger: p.logger, Providers: p.providers, Throttle: p.server.Throttle()})
 	if err != nil {
 		return nil, err
 	}
 	mux.Handle(authz.IssuerPath(p.issuer)+"/panel/", pages)
 	return mux, nil
+}
+
+// health is what the page of the server's health shows.
+func (p *program) health(ctx context.Context) []authz.Check {
+	return append(p.server.Health(ctx), p.proxies.Check())
 }
 
 func newLogger(level string, to io.Writer) (*slog.Logger, error) {

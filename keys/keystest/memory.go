@@ -190,12 +190,14 @@ func (m *Memory) ChangeKey(_ context.Context, organizationID, id string, change 
 	return k, commit, nil
 }
 
-func (m *Memory) Record(_ context.Context, clientID string) (*keys.Record, error) {
+func (m *Memory) Record(_ context.Context, clientID, decoy string) (*keys.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, k := range m.keys {
-		if k.ClientID == clientID {
-			return &keys.Record{Key: clone(k), Organization: m.organizations[k.OrganizationID], Position: m.tip()}, nil
+	for _, id := range []string{clientID, decoy} {
+		for _, k := range m.keys {
+			if k.ClientID == id {
+				return &keys.Record{Key: clone(k), Organization: m.organizations[k.OrganizationID], Position: m.tip()}, nil
+			}
 		}
 	}
 	return nil, keys.ErrNotFound

@@ -42,7 +42,7 @@ func roundTrip(t *testing.T, s *suite) {
 		s.must(err)
 		s.same(stored, k)
 	}
-	record, err := s.Record(s.ctx, k.ClientID)
+	record, err := s.Record(s.ctx, k.ClientID, "")
 	s.must(err)
 	s.same(*record, keys.Record{Key: k, Organization: o, Position: s.tip()})
 
@@ -88,7 +88,9 @@ func notFound(t *testing.T, s *suite) {
 	s.want(err, keys.ErrNotFound)
 	_, err = s.Key(s.ctx, "none", "none")
 	s.want(err, keys.ErrNotFound)
-	_, err = s.Record(s.ctx, "none")
+	_, err = s.Record(s.ctx, "none", "")
+	s.want(err, keys.ErrNotFound)
+	_, err = s.Record(s.ctx, "none", "no decoy either")
 	s.want(err, keys.ErrNotFound)
 	_, _, err = s.ActiveKeys(s.ctx, "none", now())
 	s.want(err, keys.ErrNotFound)
@@ -132,7 +134,7 @@ func foreign(t *testing.T, s *suite) {
 	})
 	s.want(err, keys.ErrNotFound)
 	// Identifiers are compared as they stand.
-	_, err = s.Record(s.ctx, "CLIENT00001")
+	_, err = s.Record(s.ctx, "CLIENT00001", "")
 	s.want(err, keys.ErrNotFound)
 }
 
@@ -405,7 +407,7 @@ func recordMoment(t *testing.T, s *suite) {
 			finished = true
 		default:
 		}
-		record, err := s.Record(s.ctx, k.ClientID)
+		record, err := s.Record(s.ctx, k.ClientID, "")
 		s.must(err)
 		want := fmt.Sprintf("n%d", record.Position-first)
 		if record.Position == first {
