@@ -61,7 +61,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&f.redisURL, "redis-url", "", "Redis to publish revocations to (IMARA_REDIS_URL, IMARA_REDIS_URL_FILE)")
 	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
-	flags.IntVar(&f.tokensPerMinute, "tokens-per-minute", 120_000,
+	flags.IntVar(&f.tokensPerMinute, "tokens-per-minute", 300_000,
 		"how many tokens a key may buy for which nothing else is set; 0 is without end")
 	flags.StringSliceVar(&f.proxies, "trusted-proxy", nil, "network of a proxy whose X-Forwarded-For is believed, repeatable")
 	flags.StringSliceVar(&f.webhooks, "webhook-network", nil, "network beside the public ones to which webhooks may lead, repeatable")
