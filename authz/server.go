@@ -91,11 +91,11 @@ func ManagementScopes() []keys.Scope {
 		{Name: "org:read", Description: "See the organisation, its members, plan and policy"},
 		{Name: "org:write", Description: "Change the organisation's members and policy", GrantedBy: keys.Owner},
 		{Name: "audit:read", Description: "Read and export the organisation's audit log", GrantedBy: keys.Admin},
-		{Name: "members:act", Description: "Act for a member, with the member's role", GrantedBy: keys.Owner},
+		{Name: keys.ActScope, Description: "Act for a member, with the member's role and within the key's own scopes", GrantedBy: keys.Owner},
 		{Name: keys.FeedScope, Description: "Follow the revocation log, as every verifier does", Restricted: true},
 		{Name: keys.WaiveScope, Description: "Let its verifiers accept a view older than their leases, which waives the promise", Restricted: true},
 		{Name: introspectScope, Description: "Ask about any token for the resources of the key", Restricted: true},
-		{Name: "operator", Description: "Act on every organisation", Restricted: true},
+		{Name: keys.OperatorScope, Description: "Act on every organisation", Restricted: true},
 	}
 }
 

@@ -118,7 +118,7 @@ func (e *KeyEdit) checkLimits(by Actor, old *Key) error {
 	switch {
 	case e.Verifier == old.Verifier && e.TokensPerMinute == old.TokensPerMinute:
 		return nil
-	case !by.staff():
+	case !by.Operator:
 		return fmt.Errorf("%w: the operator decides how many tokens and verifiers a key may have", ErrForbidden)
 	case e.TokensPerMinute < 0 || e.TokensPerMinute > MaxTokensPerMinute:
 		return invalid("tokens_per_minute", "it must be between 0, for the default, and %d", MaxTokensPerMinute)
@@ -127,7 +127,7 @@ func (e *KeyEdit) checkLimits(by Actor, old *Key) error {
 }
 
 // checkEdit checks another access of a key. To give a key more is to grant all that
-// it has; a key does not give itself more.
+// it has; a key does not give itself more, for whomever it acts.
 func (r *Registry) checkEdit(ctx context.Context, by Actor, o Organization, e *KeyEdit, old *Key) error {
 	access, writes, err := r.checkAccess(ctx, by, o, e.Access, old.Scopes)
 	if err != nil {
@@ -141,7 +141,7 @@ func (r *Registry) checkEdit(ctx context.Context, by Actor, o Organization, e *K
 		return nil
 	}
 	switch {
-	case by.MemberID == "" && by.ClientID == old.ClientID:
+	case by.ClientID == old.ClientID:
 		return fmt.Errorf("%w: a key does not give itself more", ErrForbidden)
 	case o.Policy.Approval && writes:
 		return fmt.Errorf("%w: the policy wants a key that writes approved, so create one", ErrForbidden)

@@ -18,11 +18,12 @@ type Actor struct {
 	// ClientID is the key whose token made the call, or a name for the program
 	// itself, such as server.
 	ClientID string
-	// MemberID and Role are the member for whom the key acts; empty when it acts
-	// for itself, with no limit but its scopes.
+	// MemberID and Role are the member for whom the key acts, within its scopes; empty
+	// when it acts for itself, with no limit but these.
 	MemberID string
 	Role     Role
-	// Scopes are those of the token.
+	// Scopes are those of the token, which bound the actor for whomever it acts. Nil is no
+	// token: a member who is here in person, or the program.
 	Scopes []string
 	// Operator: it may act on every organisation, and grant restricted scopes.
 	Operator bool
@@ -41,6 +42,15 @@ type Actor struct {
 	// and less is not at all. The cut itself goes on in either case.
 	Wait time.Duration
 }
+
+// The scopes of the management API that decide who acts.
+const (
+	// OperatorScope lets a key of the operator's act on every organisation, and grant
+	// every scope.
+	OperatorScope = "operator"
+	// ActScope lets a key act for members, within its other scopes.
+	ActScope = "members:act"
+)
 
 // Program is the actor for what the program does by itself.
 func Program(name string) Actor { return Actor{ClientID: name, Operator: true} }

@@ -158,10 +158,21 @@ func (r *Registry) checkNames(ctx context.Context, organizationID, name, descrip
 }
 
 // Approve lets a key that waits begin; only a member does that. Who asked for it
-// then collects its first secret with [Registry.Rotate]. Errors: [ErrNotFound], [ErrNotPending], [ErrForbidden] for who asked, and for who acts for no member.
+// then collects its first secret with [Registry.Rotate]. Errors: [ErrNotFound],
+// [ErrNotPending], [ErrForbidden] for who asked, be it the member or the client that acted
+// for one, and for who acts for no member, [ErrScope] beyond the actor's token.
 func (r *Registry) Approve(ctx context.Context, by Actor, organizationID, id string) (Key, error) {
 	if by.MemberID == "" {
 		return Key{}, fmt.Errorf("%w: a person approves", ErrForbidden)
+	}
+	waits, err := r.config.Store.Key(ctx, organizationID, id)
+	if err != nil {
+		return Key{}, err
+	}
+	if waits.Pending {
+		if err := r.mayApprove(ctx, by, &waits); err != nil {
+			return Key{}, err
+		}
 	}
 	key, _, err := r.change(ctx, by, "key.approve", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
 		switch {
@@ -174,4 +185,27 @@ func (r *Registry) Approve(ctx context.Context, by Actor, organizationID, id str
 		return nil
 	})
 	return key, err
+}
+
+// mayApprove refuses the client that asked for a key, for whichever member it acts now, and
+// one whose token may not grant what the key has.
+func (r *Registry) mayApprove(ctx context.Context, by Actor, k *Key) error {
+	asked, err := r.askedByClient(ctx, by, k)
+	switch {
+	case err != nil:
+		return err
+	case asked:
+		return fmt.Errorf("%w: the client that asked for a key does not approve it", ErrForbidden)
+	}
+	return r.allGranted(ctx, k, by.tokenGrants)
+}
+
+// askedByClient tells whether the client that acts asked for a key, for whichever member.
+// Who is here in person acts with no client.
+func (r *Registry) askedByClient(ctx context.Context, by Actor, k *Key) (bool, error) {
+	if by.Scopes == nil {
+		return false, nil
+	}
+	made, err := r.config.Store.Events(ctx, k.OrganizationID, EventPage{Action: "key.create", Target: k.ID, Limit: 1})
+	return len(made) > 0 && made[0].ClientID == by.ClientID, err
 }

@@ -39,14 +39,44 @@ func (p *Policy) describe(f map[string]string) {
 }
 
 // EditPolicy lets edit change the policy of an organisation. Keys that exist are left
-// as they are; [Registry.Against] lists those that it would not admit. Errors:
-// [ErrNotFound], [ErrForbidden], an [InputError].
+// as they are, and those that wait for approval still do; [Registry.Against] lists those
+// that it would not admit. Who has asked for a key that waits does not switch approval off.
+// Errors: [ErrNotFound], [ErrForbidden], an [InputError].
 func (r *Registry) EditPolicy(ctx context.Context, by Actor, id string, edit func(*Policy)) (Organization, error) {
+	asked, err := r.asksForApproval(ctx, by, id)
+	if err != nil {
+		return Organization{}, err
+	}
 	o, _, err := r.changeOrganization(ctx, by, "policy.set", id, func(o *Organization, _ *Entry) error {
+		approval := o.Policy.Approval
 		edit(&o.Policy)
+		if asked && approval && !o.Policy.Approval {
+			return fmt.Errorf("%w: who asked for a key that waits does not switch approval off", ErrForbidden)
+		}
 		return o.Policy.check()
 	})
 	return o, err
+}
+
+// asksForApproval tells whether a key waits that the actor asked for: the member, or the
+// client that acts now.
+func (r *Registry) asksForApproval(ctx context.Context, by Actor, id string) (bool, error) {
+	list, err := r.config.Store.Keys(ctx, id, Page{Counting: true})
+	if err != nil {
+		return false, err
+	}
+	for _, k := range list {
+		if !k.Pending {
+			continue
+		}
+		if by.MemberID != "" && k.RequestedBy == by.MemberID {
+			return true, nil
+		}
+		if asked, err := r.askedByClient(ctx, by, &k); asked || err != nil {
+			return asked, err
+		}
+	}
+	return false, nil
 }
 
 func (p *Policy) check() (err error) {

@@ -55,7 +55,7 @@ type Scope struct {
 	// for every other.
 	Level string
 	// GrantedBy is the least role that may give it to a key: empty, Admin or Owner.
-	// A key that acts for itself may give what it has.
+	// A token may give what it has, whether it acts for such a member or for itself.
 	GrantedBy Role
 	// Restricted scopes are for keys of the operator's organisation only.
 	Restricted bool
@@ -305,9 +305,23 @@ func (r *Registry) checkAccess(ctx context.Context, by Actor, o Organization, a 
 	return a, writes, nil
 }
 
-// MayGrant tells whether the actor may give a key a scope; a restricted one is for
-// keys of the operator's organisation only, whoever grants it.
+// MayGrant tells whether the actor may give a key a scope: by the member's role, and by the
+// token it acts with. A restricted one is for keys of the operator's organisation only,
+// whoever grants it.
 func (by Actor) MayGrant(scope Scope) bool {
+	return by.tokenGrants(scope) && by.roleGrants(scope)
+}
+
+// tokenGrants tells whether the actor's token may give a key a scope, for whomever it acts:
+// what is for some roles to give, it may if it has that itself.
+func (by Actor) tokenGrants(scope Scope) bool {
+	return by.Scopes == nil || scope.GrantedBy == "" && !scope.Restricted ||
+		slices.Contains(by.Scopes, OperatorScope) || slices.Contains(by.Scopes, scope.Name)
+}
+
+// roleGrants tells whether the member's role may; that of a key which acts for itself is
+// its token.
+func (by Actor) roleGrants(scope Scope) bool {
 	switch {
 	case by.Operator:
 		return true
@@ -322,17 +336,22 @@ func (by Actor) MayGrant(scope Scope) bool {
 }
 
 // mayHold refuses an actor that would get by a key what it may not grant. A key of
-// its own is a member's to use.
+// its own is a member's to use, but not more than a token's that acts for the member.
 func (r *Registry) mayHold(ctx context.Context, by Actor, k *Key) error {
 	if by.MemberID != "" && by.MemberID == k.OwnerID {
-		return nil
+		return r.allGranted(ctx, k, by.tokenGrants)
 	}
+	return r.allGranted(ctx, k, by.MayGrant)
+}
+
+// allGranted is [ErrScope] for a scope of the key that may not be granted.
+func (r *Registry) allGranted(ctx context.Context, k *Key, may func(Scope) bool) error {
 	catalogue, err := r.Catalogue(ctx)
 	if err != nil {
 		return err
 	}
 	for _, name := range k.Scopes {
-		if scope, _, ok := catalogue.Scope(name); ok && !by.MayGrant(scope) {
+		if scope, _, ok := catalogue.Scope(name); ok && !may(scope) {
 			return fmt.Errorf("%w: %s", ErrScope, name)
 		}
 	}

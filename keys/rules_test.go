@@ -553,7 +553,7 @@ func TestLeakThatWasKeptEndsLater(t *testing.T) {
 func TestStaffHoldIsLiftedByStaff(t *testing.T) {
 	r, _ := newRegistry(t, "Professional")
 	ctx := t.Context()
-	admin, staff := member(t, r, "adm", keys.Admin), keys.Actor{ClientID: "desk", MemberID: "sue", Role: keys.Staff}
+	admin, staff := member(t, r, "adm", keys.Admin), keys.Actor{ClientID: "desk", MemberID: "sue", Role: keys.Staff, Operator: true}
 	c := create(t, r, "CI")
 	for _, by := range []keys.Actor{staff, admin} {
 		if _, _, err := r.Suspend(ctx, by, "org", c.Key.ID, "abuse"); err != nil {

@@ -18,7 +18,7 @@ func (r *Registry) Suspend(ctx context.Context, by Actor, organizationID, id, re
 		if !k.RevokedAt.IsZero() {
 			return ErrRevoked
 		}
-		hold := k.StaffHold || by.staff()
+		hold := k.StaffHold || by.Operator
 		switch {
 		case k.SuspendedAt.IsZero():
 			k.SuspendedAt, e.Kind = now(), tokens.Cut
@@ -30,9 +30,6 @@ func (r *Registry) Suspend(ctx context.Context, by Actor, organizationID, id, re
 	})
 }
 
-// staff tells whether it is the operator's.
-func (by Actor) staff() bool { return by.Operator || by.Role == Staff }
-
 // Resume undoes [Registry.Suspend]; what the operator suspended, only the operator
 // resumes. Tokens from before stay dead.
 func (r *Registry) Resume(ctx context.Context, by Actor, organizationID, id string) (Key, error) {
@@ -40,7 +37,7 @@ func (r *Registry) Resume(ctx context.Context, by Actor, organizationID, id stri
 		if err := k.usable(now()); err != nil && err != ErrSuspended {
 			return err
 		}
-		if k.StaffHold && !by.staff() {
+		if k.StaffHold && !by.Operator {
 			return fmt.Errorf("%w: the operator suspended the key", ErrForbidden)
 		}
 		k.SuspendedAt, k.StaffHold = time.Time{}, false

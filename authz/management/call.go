@@ -114,7 +114,7 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 	authz.Observe(w, "client_id", claims.ClientID)
 	authz.Observe(w, "jti", claims.ID)
 	c.claims, c.own, c.by.ClientID = claims, claims.Organization, claims.ClientID
-	c.by.Scopes, c.by.Operator = strings.Fields(claims.Scope), claims.HasScope("operator")
+	c.by.Scopes, c.by.Operator = strings.Fields(claims.Scope), claims.HasScope(keys.OperatorScope)
 	if !c.by.Operator && c.organization != "" && c.organization != c.own {
 		return c, keys.ErrNotFound
 	}
@@ -130,9 +130,9 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 }
 
 // actFor makes the call one of a member's: of the organisation of the path, or of
-// the caller's own, where the operator's staff is.
+// the caller's own, where the operator's staff is. The token's scopes still bound it.
 func (s *server) actFor(ctx context.Context, c *call, member string) error {
-	if !c.claims.HasScope("members:act") {
+	if !c.claims.HasScope(keys.ActScope) {
 		return errActor
 	}
 	for _, organization := range []string{cmp.Or(c.organization, c.own), c.own} {
@@ -143,7 +143,7 @@ func (s *server) actFor(ctx context.Context, c *call, member string) error {
 		if err != nil {
 			return err
 		}
-		c.by.MemberID, c.by.Role, c.by.Scopes = m.ID, m.Role, nil
+		c.by.MemberID, c.by.Role = m.ID, m.Role
 		c.by.Operator = c.by.Operator && m.Role == keys.Staff
 		return nil
 	}

@@ -3,7 +3,9 @@
 // It is itself a resource server: callers come with an access token of this
 // issuer for the audience {issuer}/v1 and a scope such as keys:read or keys:write.
 // A token acts on its own organisation; with the scope operator, on any; with
-// members:act, for a member that the request names, with that member's role.
+// members:act, for a member that the request names, with that member's role. Its scopes
+// stay a ceiling: for a member, too, it gives away no scope that some roles only may give
+// unless it has that itself, and does not approve what it asked for.
 //
 // # A route is a row
 //

@@ -29,7 +29,7 @@ func TestNobodyGetsMoreThroughAKey(t *testing.T) {
 	owners := strong("org", "owners", keys.Access{Scopes: []string{"owners:all"}})
 	mine := strong("org", "mine", keys.Access{Scopes: []string{"alerts:read"}, ExpiresAt: ends})
 	staff, customer := w.token("staff", "keys:read keys:write"), w.token("org", "keys:read keys:write")
-	panel := w.token("org", everything)
+	panel, low := w.token("org", everything+" billing:all owners:all"), w.token("org", everything)
 	self := w.tokenOf("org", "keys:read keys:write", mine.ClientID)
 	for name, row := range map[string]struct {
 		method, path, token, body, actor, code string
@@ -42,6 +42,8 @@ func TestNobodyGetsMoreThroughAKey(t *testing.T) {
 		"an Admin takes an Owner's key":   {"PATCH", "/orgs/org/keys/" + owners.ID, panel, `{"owner":"mem_org_admin"}`, "mem_org_admin", "scope_not_grantable"},
 		"a key hands over a stronger one": {"PATCH", "/orgs/org/keys/" + billing.ID, customer, `{"owner":"mem_org_developer"}`, "", "scope_not_grantable"},
 		"a key lets itself live longer":   {"PATCH", "/orgs/org/keys/" + mine.ID, self, `{"expires_at":null}`, "", "forbidden"},
+		"a token for an Owner":            {"POST", "/orgs/org/keys/" + owners.ID + "/secrets", low, "", "mem_org_owner", "scope_not_grantable"},
+		"a token for an Admin":            {"POST", "/orgs/org/keys/" + billing.ID + "/secrets", low, "", "mem_org_admin", "scope_not_grantable"},
 	} {
 		w.problem(name, w.call(row.method, "/v1"+row.path, row.token, row.body, "Imara-Actor", row.actor, "If-Match", "*"), 403, row.code)
 	}
@@ -60,7 +62,7 @@ func TestNobodyGetsMoreThroughAKey(t *testing.T) {
 // who asked, under whichever name; and what was approved does not grow.
 func TestApprovalIsAnotherPersons(t *testing.T) {
 	w := newWorld(t)
-	panel := w.token("org", everything)
+	panel, other := w.token("org", everything), w.tokenOf("org", everything, "another client")
 	if got := w.call("PATCH", "/v1/orgs/org/policy", panel, `{"approval":true}`); got.Code != 200 {
 		t.Fatal(got.Body)
 	}
@@ -78,7 +80,10 @@ func TestApprovalIsAnotherPersons(t *testing.T) {
 	w.problem("a key approves", w.call("POST", developers+"/approve", panel, ""), 403, "forbidden")
 	admins := ask("admin's", "mem_org_admin")
 	w.problem("who asked", w.call("POST", admins+"/approve", panel, "", "Imara-Actor", "mem_org_admin"), 403, "forbidden")
-	if got := w.call("POST", admins+"/approve", panel, "", "Imara-Actor", "mem_org_owner"); got.Code != 200 {
+	w.problem("who asked, over another client", w.call("POST", admins+"/approve", other, "", "Imara-Actor", "mem_org_admin"), 403, "forbidden")
+	w.problem("the client that asked", w.call("POST", admins+"/approve", panel, "", "Imara-Actor", "mem_org_owner"), 403, "forbidden")
+	w.problem("tried", w.call("POST", admins+"/approve?dry_run=true", panel, "", "Imara-Actor", "mem_org_owner"), 403, "forbidden")
+	if got := w.call("POST", admins+"/approve", other, "", "Imara-Actor", "mem_org_owner"); got.Code != 200 {
 		t.Errorf("another: %s", got.Body)
 	}
 	w.problem("twice", w.call("POST", admins+"/approve", panel, "", "Imara-Actor", "mem_org_owner"), 409, "key_not_pending")
@@ -88,7 +93,7 @@ func TestApprovalIsAnotherPersons(t *testing.T) {
 	w.problem("collected while it is suspended", w.call("POST", developers+"/secrets", panel, "", "Imara-Actor", "mem_org_developer"), 409, "key_pending")
 	w.problem("grows while it waits", w.call("PATCH", developers, panel, `{"networks":[]}`, "Imara-Actor", "mem_org_developer", "If-Match", "*"), 403, "forbidden")
 	for _, path := range []string{"/approve", "/resume"} {
-		if got := w.call("POST", developers+path, panel, "", "Imara-Actor", "mem_org_admin"); got.Code != 200 {
+		if got := w.call("POST", developers+path, other, "", "Imara-Actor", "mem_org_admin"); got.Code != 200 {
 			t.Errorf("%s: %s", path, got.Body)
 		}
 	}

@@ -242,7 +242,7 @@ func TestDeveloperChangesOwnKeysOnly(t *testing.T) {
 	w.problem("suspend", w.call("POST", "/v1/orgs/org/keys/"+own+"/suspend", token, "", "Imara-Actor", "mem_org_developer"), 403, "forbidden")
 	w.problem("for another owner", w.call("POST", "/v1/orgs/org/keys", token, `{"name":"x","owner":"mem_org_admin","scopes":["alerts:read"]}`, "Imara-Actor", "mem_org_developer"), 403, "forbidden")
 	w.problem("a dangerous scope", w.call("POST", "/v1/orgs/org/keys", token, `{"name":"x","scopes":["billing:all"]}`, "Imara-Actor", "mem_org_developer"), 403, "scope_not_grantable")
-	if got := w.call("POST", "/v1/orgs/org/keys", token, `{"name":"x","scopes":["billing:all"]}`, "Imara-Actor", "mem_org_admin"); got.Code != 201 {
+	if got := w.call("POST", "/v1/orgs/org/keys", w.token("org", everything+" billing:all"), `{"name":"x","scopes":["billing:all"]}`, "Imara-Actor", "mem_org_admin"); got.Code != 201 {
 		t.Errorf("an admin: %s", got.Body)
 	}
 	w.problem("by a key without it", w.call("POST", "/v1/orgs/org/keys", token, `{"name":"y","scopes":["billing:all"]}`), 403, "scope_not_grantable")
