@@ -68,6 +68,10 @@ var permissions = map[Action][]Role{
 	"key.resume":  {Owner, Admin, Staff},
 	"key.revoke":  {Owner, Admin, Staff, own},
 	"secret.end":  {Owner, Admin, own},
+	// Where a rotation gives its old secret another end, or the new one up.
+	"secret.extend":       {Owner, Admin, own},
+	"secret.shorten":      {Owner, Admin, own},
+	"key.cancel_rotation": {Owner, Admin, own},
 	// By whoever holds the secret, and by the program.
 	"secret.leaked":    {},
 	"secret.first_use": {},
@@ -83,7 +87,8 @@ var permissions = map[Action][]Role{
 	"audit.export": {Owner, Auditor, Staff},
 
 	"webhook.read":      {Owner, Admin, Auditor},
-	"webhook.edit":      {Owner, Admin},
+	"webhook.add":       {Owner, Admin},
+	"webhook.edit":      {}, // how a new one is called in logs of before
 	"webhook.test":      {Owner, Admin},
 	"webhook.redeliver": {Owner, Admin},
 	"webhook.remove":    {Owner, Admin},
@@ -95,7 +100,11 @@ var permissions = map[Action][]Role{
 	"preset.remove":   {Staff},
 	"verifier.read":   {Support, Staff},
 	"verifier.end":    {Staff},
-	"account.link":    {Staff},
+	// By the program, about verifiers that fell silent or failed their examination.
+	"verifier.retire":   {},
+	"verifier.unproved": {},
+	"store.restored":    {}, // by who runs imara restored
+	"account.link":      {Staff},
 
 	"signing.read":     {Support, Staff},
 	"signing.make":     {}, // by the program

@@ -117,6 +117,9 @@ func (r *Registry) EndSecret(ctx context.Context, by Actor, organizationID, id, 
 			return ErrNotFound
 		}
 		at := now()
+		if !c.Live(at) {
+			e.Action = "secret.leaked" // it ended before
+		}
 		if !c.Live(at) && (!leaked || !c.LeakedAt.IsZero()) {
 			return already(tokens.Credential(c.ID))
 		}
@@ -132,21 +135,28 @@ func (r *Registry) EndSecret(ctx context.Context, by Actor, organizationID, id, 
 }
 
 // KeepSecret moves the end of a secret that is live, because of a rotation or not,
-// to another time, at most [MaxOverlap] away; not of one that leaked. Errors as
-// [Registry.EndSecret], and [ErrScope].
+// to another time, at most [MaxOverlap] away; not of one that leaked. It is recorded as
+// secret.extend, or as secret.shorten when the secret now ends earlier, which cuts its
+// tokens if they would outlive it. To the end that it has already changes nothing and
+// returns the same receipt. Errors as [Registry.EndSecret], and [ErrScope].
 func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id, credentialID string, until time.Time) (Key, Receipt, error) {
 	if left := time.Until(until); left <= 0 || left > MaxOverlap {
 		return Key{}, Receipt{}, invalid("ends_at", "it must be between now and %v from now", MaxOverlap)
 	}
-	return r.prolong(ctx, by, organizationID, id, func(k *Key) error {
+	until = until.UTC().Truncate(time.Microsecond)
+	return r.prolong(ctx, by, "secret.extend", organizationID, id, func(k *Key, e *Entry) error {
 		c := k.credential(credentialID)
 		switch {
 		case c == nil:
 			return ErrNotFound
 		case !c.Live(now()) || !c.LeakedAt.IsZero():
 			return ErrSecretEnded
+		case c.EndsAt.Equal(until) && c.EndsAfterUse == 0:
+			return already(tokens.Credential(c.ID))
+		case c.EndsAt.IsZero() || until.Before(c.EndsAt):
+			e.Action = "secret.shorten"
 		}
-		c.EndsAt, c.EndsAfterUse = until.UTC().Truncate(time.Microsecond), 0
+		c.EndsAt, c.EndsAfterUse = until, 0
 		return nil
 	})
 }
@@ -155,7 +165,7 @@ func (r *Registry) KeepSecret(ctx context.Context, by Actor, organizationID, id,
 // go on without an end. Errors: [ErrNotFound] when no rotation is going on, [ErrChanged]
 // when the newest is another secret, others as [Registry.KeepSecret].
 func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID, id, credentialID string) (Key, Receipt, error) {
-	return r.prolong(ctx, by, organizationID, id, func(k *Key) error {
+	return r.prolong(ctx, by, "key.cancel_rotation", organizationID, id, func(k *Key, _ *Entry) error {
 		at := now()
 		var live []*Credential
 		for i := range k.Credentials {
@@ -178,7 +188,7 @@ func (r *Registry) CancelRotation(ctx context.Context, by Actor, organizationID,
 }
 
 // prolong runs a change after which a secret works for longer: for who might hold the key.
-func (r *Registry) prolong(ctx context.Context, by Actor, organizationID, id string, f func(*Key) error) (Key, Receipt, error) {
+func (r *Registry) prolong(ctx context.Context, by Actor, action Action, organizationID, id string, f func(*Key, *Entry) error) (Key, Receipt, error) {
 	old, err := r.config.Store.Key(ctx, organizationID, id)
 	if err != nil {
 		return Key{}, Receipt{}, err
@@ -186,14 +196,14 @@ func (r *Registry) prolong(ctx context.Context, by Actor, organizationID, id str
 	if err := r.mayHold(ctx, by, &old); err != nil {
 		return Key{}, Receipt{}, err
 	}
-	return r.change(ctx, by, "secret.end", organizationID, id, func(_ Organization, _ int, k *Key, _ *Entry) error {
+	return r.change(ctx, by, action, organizationID, id, func(_ Organization, _ int, k *Key, e *Entry) error {
 		switch {
 		case !k.RevokedAt.IsZero():
 			return ErrRevoked
 		case !slices.Equal(k.Scopes, old.Scopes) || k.OwnerID != old.OwnerID:
 			return ErrChanged // what mayHold has seen is not what it is now
 		}
-		return f(k)
+		return f(k, e)
 	})
 }
 

@@ -57,21 +57,25 @@ const (
 	DeliveryFailed    DeliveryState = "failed"
 )
 
-// eventTypes are the types of events that webhooks are told of.
+// eventTypes are the types of events that webhooks are told of. An action is what was asked
+// for, as the audit log has it, and a type is what happened then.
 var eventTypes = map[Action]string{
-	"key.create":       "key.created",
-	"key.approve":      "key.approved",
-	"key.edit":         "key.updated",
-	"key.rotate":       "key.rotated",
-	"key.suspend":      "key.suspended",
-	"key.resume":       "key.resumed",
-	"key.revoke":       "key.revoked",
-	"key.expiring":     "key.expiring",
-	"key.expired":      "key.expired",
-	"secret.end":       "key.secret_ended",
-	"secret.first_use": "key.secret_used",
-	"secret.leaked":    "key.exposed",
-	"webhook.test":     TestType,
+	"key.create":          "key.created",
+	"key.approve":         "key.approved",
+	"key.edit":            "key.updated",
+	"key.rotate":          "key.rotated",
+	"key.cancel_rotation": "key.rotation_canceled",
+	"key.suspend":         "key.suspended",
+	"key.resume":          "key.resumed",
+	"key.revoke":          "key.revoked",
+	"key.expiring":        "key.expiring",
+	"key.expired":         "key.expired",
+	"secret.end":          "key.secret_ended",
+	"secret.extend":       "key.secret_extended",
+	"secret.shorten":      "key.secret_shortened",
+	"secret.first_use":    "key.secret_used",
+	"secret.leaked":       "key.exposed",
+	"webhook.test":        TestType,
 }
 
 // limitReached comes with the key that took the last slot of the plan.
@@ -99,6 +103,15 @@ func (e *Entry) Types() []string {
 	return types
 }
 
+// noEvent refuses a type that does not exist, and names the one that is meant where it is an
+// action.
+func noEvent(name string) error {
+	if meant := eventTypes[Action(name)]; meant != "" {
+		return invalid("events", "there is no event %q: what happened then is %s", name, meant)
+	}
+	return invalid("events", "there is no event %q", name)
+}
+
 const maxWebhooks = 10 // of an organisation
 
 // MaxEvents is how many types a webhook may name.
@@ -113,7 +126,7 @@ const TestType = "webhook.test"
 // AddWebhook stores a webhook; its secret is [Registry.WebhookSecret]. Errors: an
 // [InputError], [ErrNotFound].
 func (r *Registry) AddWebhook(ctx context.Context, by Actor, w Webhook) (Webhook, error) {
-	if err := by.May("webhook.edit"); err != nil {
+	if err := by.May("webhook.add"); err != nil {
 		return Webhook{}, err
 	}
 	if err := checkText("url", w.URL, 2000); err != nil {
@@ -130,11 +143,11 @@ func (r *Registry) AddWebhook(ctx context.Context, by Actor, w Webhook) (Webhook
 	w.Events = distinct(w.Events)
 	for _, t := range w.Events {
 		if !slices.Contains(types, t) {
-			return Webhook{}, invalid("events", "there is no event %q", t)
+			return Webhook{}, noEvent(t)
 		}
 	}
 	w.ID, w.CreatedAt = "whk_"+rand.Text(), now()
-	entry := by.did("webhook.edit", w.OrganizationID, w.ID, tokens.Touch, tokens.Organization(w.OrganizationID))
+	entry := by.did("webhook.add", w.OrganizationID, w.ID, tokens.Touch, tokens.Organization(w.OrganizationID))
 	entry.Changes = diff(nil, w.fields())
 	at, err := r.config.Store.AddWebhook(ctx, w, entry, func(others int) error {
 		if others >= maxWebhooks {

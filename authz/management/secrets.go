@@ -27,9 +27,9 @@ type SecretPath struct {
 func (s *server) secretRoutes() {
 	register(s, route{id: "list-secrets", method: "GET", path: "/orgs/{org}/keys/{key}/secrets", scope: "keys:read", action: "key.read", summary: "List the secrets of a key"}, s.listSecrets, nil)
 	register(s, route{id: "rotate-key", cuts: true, method: "POST", path: "/orgs/{org}/keys/{key}/secrets", scope: "keys:write", action: "key.rotate", summary: "Rotate: make a new secret", status: 201}, s.rotateKey, s.secretShown)
-	register(s, route{id: "edit-secret", cuts: true, method: "PATCH", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.end", summary: "Move the end of a secret"}, s.editSecret, nil)
+	register(s, route{id: "edit-secret", cuts: true, method: "PATCH", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.extend", summary: "Move the end of a secret"}, s.editSecret, nil)
 	register(s, route{id: "end-secret", cuts: true, method: "DELETE", path: "/orgs/{org}/keys/{key}/secrets/{secret}", scope: "keys:write", action: "secret.end", summary: "End a secret now, and every token that was bought with it"}, s.endSecret, nil)
-	register(s, route{id: "cancel-rotation", cuts: true, method: "POST", path: "/orgs/{org}/keys/{key}/secrets/{secret}/cancel", scope: "keys:write", action: "secret.end", summary: "Cancel a rotation: end its new secret, and let the old one go on"}, s.cancelRotation, nil)
+	register(s, route{id: "cancel-rotation", cuts: true, method: "POST", path: "/orgs/{org}/keys/{key}/secrets/{secret}/cancel", scope: "keys:write", action: "key.cancel_rotation", summary: "Cancel a rotation: end its new secret, and let the old one go on"}, s.cancelRotation, nil)
 }
 
 func (s *server) listSecrets(ctx context.Context, c call, in *struct {

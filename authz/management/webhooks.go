@@ -20,7 +20,7 @@ type Webhook struct {
 // AddWebhook is the request for one.
 type AddWebhook struct {
 	URL    string   `json:"url"`
-	Events []string `json:"events,omitempty" maxItems:"100" doc:"Types that it wants, such as key.revoked; all when there are none."`
+	Events []string `json:"events,omitempty" maxItems:"100" doc:"Types that it wants, such as key.revoked; all when there are none. A type is what happened; the action in the audit log, key.revoke, is what was asked for."`
 }
 
 // A Delivery is an event on its way to a webhook.
@@ -44,7 +44,7 @@ type WebhookPath struct {
 
 func (s *server) webhookRoutes() {
 	register(s, route{id: "list-webhooks", method: "GET", path: "/orgs/{org}/webhooks", scope: "org:read", action: "webhook.read", summary: "List webhooks"}, s.listWebhooks, nil)
-	register(s, route{id: "add-webhook", method: "POST", path: "/orgs/{org}/webhooks", scope: "org:write", action: "webhook.edit", summary: "Add a webhook", status: 201}, s.addWebhook, s.webhookAdded)
+	register(s, route{id: "add-webhook", method: "POST", path: "/orgs/{org}/webhooks", scope: "org:write", action: "webhook.add", summary: "Add a webhook", status: 201}, s.addWebhook, s.webhookAdded)
 	register(s, route{id: "get-webhook", method: "GET", path: "/orgs/{org}/webhooks/{webhook}", scope: "org:read", action: "webhook.read", summary: "Show a webhook"}, s.showWebhook, nil)
 	register(s, route{id: "remove-webhook", method: "DELETE", path: "/orgs/{org}/webhooks/{webhook}", scope: "org:write", action: "webhook.remove", summary: "Remove a webhook", status: 204}, s.removeWebhook, nil)
 	register(s, route{id: "test-webhook", method: "POST", path: "/orgs/{org}/webhooks/{webhook}/test", scope: "org:write", action: "webhook.test", summary: "Send the webhook webhook.test, if it wants that", status: 204}, s.testWebhook, s.webhookTested)

@@ -13,7 +13,7 @@ import (
 
 func secretsCommand() *cobra.Command {
 	cmd, f := remoteCommand("secrets", "Manage the secrets of a key")
-	cmd.AddCommand(secretsList(f), secretsEnd(f), secretsExtend(f))
+	cmd.AddCommand(secretsList(f), secretsEnd(f), secretsExtend(f), secretsCancel(f))
 	return cmd
 }
 
@@ -80,4 +80,14 @@ func secretsExtend(f *remote) *cobra.Command {
 	cmd.Flags().Lookup("for").DefValue = ""
 	cmd.MarkFlagRequired("for")
 	return cmd
+}
+
+func secretsCancel(f *remote) *cobra.Command {
+	return f.withSecret("cancel KEY SECRET", "Cancel a rotation: end its new secret, with its tokens, and let the old one go on",
+		func(cmd *cobra.Command, org *api, key management.Key, s management.Secret) error {
+			if err := f.confirm(cmd, fmt.Sprintf("End the new secret …%s of %q, and keep the old one?", s.Hint, key.Name)); err != nil {
+				return err
+			}
+			return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/secrets/"+s.ID+"/cancel", nil, "Canceled")
+		})
 }
