@@ -35,14 +35,16 @@ func decide(catalogue keys.Catalogue, key *keys.Key, scope string, resources []s
 	if err != nil {
 		return grant{}, err
 	}
+	has := effective(catalogue, key)
 	var refused []string
 	for _, name := range wanted {
-		if _, _, ok := catalogue.Scope(name); !ok || !slices.Contains(key.Scopes, name) {
+		if !slices.Contains(has, name) {
 			refused = append(refused, name)
 		}
 	}
 	if len(refused) > 0 {
-		return grant{}, invalidScope("Not granted to this key: %s. Granted: %s.", strings.Join(refused, " "), strings.Join(key.Scopes, " "))
+		return grant{}, invalidScope("Not granted to this key: %s. Granted: %s.",
+			strings.Join(refused, " "), cmp.Or(strings.Join(has, " "), "none"))
 	}
 	audience, err := audienceOf(catalogue, key, wanted, resources)
 	if err != nil {
@@ -58,7 +60,7 @@ func decide(catalogue keys.Catalogue, key *keys.Key, scope string, resources []s
 	}
 	granted := wanted
 	if len(wanted) == 0 {
-		granted = key.Scopes
+		granted = has
 	}
 	var names []string
 	for _, name := range granted {
@@ -71,6 +73,14 @@ func decide(catalogue keys.Catalogue, key *keys.Key, scope string, resources []s
 	}
 	g.scope = strings.Join(names, " ")
 	return g, nil
+}
+
+// effective are the scopes of a key that still belong to a resource.
+func effective(catalogue keys.Catalogue, key *keys.Key) []string {
+	return slices.DeleteFunc(slices.Clone(key.Scopes), func(name string) bool {
+		_, _, ok := catalogue.Scope(name)
+		return !ok
+	})
 }
 
 func audienceOf(catalogue keys.Catalogue, key *keys.Key, scopes, resources []string) (tokens.Audience, error) {

@@ -3,6 +3,7 @@ package keys
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -70,6 +71,32 @@ type LimitError struct {
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("%d of %d active keys (%s)", e.Active, e.Limit, e.Plan)
 }
+
+// An InUseError is [ErrInUse] with the keys that are in the way.
+type InUseError struct {
+	// Scopes that would be taken from them; none when it is the whole resource.
+	Scopes []string
+	Keys   []KeyUse // in the order of their ids
+}
+
+// Named are the keys that the text names.
+func (e *InUseError) Named() []KeyUse { return e.Keys[:min(len(e.Keys), 5)] }
+
+func (e *InUseError) Error() string {
+	text := fmt.Sprintf("keys that use it: %d", len(e.Keys))
+	if len(e.Scopes) > 0 {
+		text = fmt.Sprintf("keys that have %s: %d", strings.Join(e.Scopes, " "), len(e.Keys))
+	}
+	for _, k := range e.Named() {
+		text += fmt.Sprintf(", %s of %s", k.ID, k.OrganizationID)
+	}
+	if len(e.Keys) > len(e.Named()) {
+		text += ", …"
+	}
+	return text
+}
+
+func (e *InUseError) Unwrap() error { return ErrInUse }
 
 // An InputError names a field that was given and cannot be accepted.
 type InputError struct {

@@ -31,6 +31,8 @@ type Resource struct {
 	Algorithm string
 	TokenTTL  time.Duration
 	Scopes    []Scope
+	// Replaced: [Registry.PutResource] put it in place of another. It is not stored.
+	Replaced bool
 }
 
 func (res *Resource) fields() map[string]string {
@@ -67,7 +69,9 @@ func (s Scope) Writes() bool {
 }
 
 // PutResource stores a resource, replacing the one with its audience. An empty
-// ID, Algorithm and TokenTTL are filled in.
+// ID, Algorithm and TokenTTL are filled in. It takes no scope from a key: while one that is
+// not revoked has a scope that would go, it is an [InUseError]. Other errors: an
+// [InputError], [ErrChanged].
 func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Resource, error) {
 	if err := by.May("resource.set"); err != nil {
 		return Resource{}, err
@@ -121,7 +125,7 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 		return Resource{}, err
 	}
 	old, known := catalogue.Resource(res.Audience)
-	if known {
+	if res.Replaced = known; known {
 		res.ID = old.ID
 	}
 	if by.IfMatch != "" && (!known || by.IfMatch != old.Version()) {
@@ -135,10 +139,13 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	}
 	entry := by.did("resource.set", "", res.ID, tokens.Touch, tokens.Resource(res.ID))
 	entry.Changes = diff(old.fields(), res.fields())
-	if by.DryRun {
+	gone := old.without(res)
+	at, err := r.config.Store.PutResource(ctx, res, entry, func(users []KeyUse) error {
+		return cmp.Or(losing(users, gone), by.trial())
+	})
+	if errors.Is(err, errTrial) {
 		return res, nil
 	}
-	at, err := r.config.Store.PutResource(ctx, res, entry)
 	if err != nil {
 		return Resource{}, err
 	}
@@ -146,8 +153,33 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	return res, err
 }
 
+// without are the scopes that other does not have.
+func (res *Resource) without(other Resource) (gone []string) {
+	for _, s := range res.Scopes {
+		if !slices.ContainsFunc(other.Scopes, func(x Scope) bool { return x.Name == s.Name }) {
+			gone = append(gone, s.Name)
+		}
+	}
+	return gone
+}
+
+// losing is an [InUseError] with the keys that have one of these scopes, nil for none.
+func losing(users []KeyUse, gone []string) error {
+	var e InUseError
+	for _, k := range users {
+		lost := slices.DeleteFunc(slices.Clone(k.Scopes), func(s string) bool { return !slices.Contains(gone, s) })
+		if len(lost) > 0 {
+			e.Keys, e.Scopes = append(e.Keys, k), distinct(append(e.Scopes, lost...))
+		}
+	}
+	if len(e.Keys) == 0 {
+		return nil
+	}
+	return &e
+}
+
 // RemoveResource takes a resource and its scopes out of the catalogue. Errors:
-// [ErrNotFound], [ErrInUse] while a key that is not revoked may call it.
+// [ErrNotFound], an [InUseError] while a key that is not revoked may call it.
 func (r *Registry) RemoveResource(ctx context.Context, by Actor, id string) error {
 	if err := by.May("resource.remove"); err != nil {
 		return err
@@ -165,7 +197,12 @@ func (r *Registry) RemoveResource(ctx context.Context, by Actor, id string) erro
 	}
 	entry := by.did("resource.remove", "", id, tokens.Touch, tokens.Resource(id))
 	entry.Changes = diff(catalogue[place].fields(), nil)
-	at, err := r.config.Store.RemoveResource(ctx, id, entry, by.trial)
+	at, err := r.config.Store.RemoveResource(ctx, id, entry, func(users []KeyUse) error {
+		if len(users) > 0 {
+			return &InUseError{Keys: users}
+		}
+		return by.trial()
+	})
 	if errors.Is(err, errTrial) {
 		return nil
 	}

@@ -45,11 +45,12 @@ type Store interface {
 	ChangeMember(ctx context.Context, organizationID, id string, change ChangeMember) (Member, Commit, error)
 
 	// PutResource stores r in place of the resource with its audience, whose id it
-	// keeps, with the entry. A scope that another resource has is [ErrExists].
-	PutResource(ctx context.Context, r Resource, entry Entry) (Commit, error)
-	// RemoveResource removes one and its scopes, with the entry, if agree agrees in
-	// the end; [ErrInUse] while a key that is not revoked has it.
-	RemoveResource(ctx context.Context, id string, entry Entry, agree func() error) (Commit, error)
+	// keeps, with the entry, if agree agrees with the keys that are not revoked and may
+	// call it. A scope that another resource has is [ErrExists].
+	PutResource(ctx context.Context, r Resource, entry Entry, agree func([]KeyUse) error) (Commit, error)
+	// RemoveResource removes one and its scopes, with the entry, if agree agrees with the
+	// keys that are not revoked and may call it.
+	RemoveResource(ctx context.Context, id string, entry Entry, agree func([]KeyUse) error) (Commit, error)
 	// Resources returns all of them, the oldest first.
 	Resources(ctx context.Context) ([]Resource, error)
 	// PutPreset stores p in place of the one with its id, with the entry.
@@ -137,6 +138,12 @@ type ChangeKey = func(o Organization, active int, k *Key) (Entry, error)
 
 // ChangeMember changes a member of o and returns the entry that tells the world.
 type ChangeMember = func(o Organization, all []Member, owned int, m *Member) (Entry, error)
+
+// A KeyUse is a key that may call a resource, with all its scopes.
+type KeyUse struct {
+	ID, OrganizationID string
+	Scopes             []string
+}
 
 // A Page selects keys. Its zero value is all of them, the newest first.
 type Page struct {

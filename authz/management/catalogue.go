@@ -2,6 +2,7 @@ package management
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/imara/apikeys/keys"
 )
@@ -68,7 +69,7 @@ type PresetPath struct {
 
 func (s *server) catalogueRoutes() {
 	register(s, route{id: "list-resources", method: "GET", path: "/resources", scope: "keys:read", action: "catalogue.read", summary: "List resources and their scopes"}, s.listResources, nil)
-	register(s, route{id: "put-resource", method: "POST", path: "/resources", scope: "operator", action: "resource.set", summary: "Add or replace a resource, by its audience", status: 201}, s.putResource, s.resourcePut)
+	register(s, route{id: "put-resource", replaces: true, method: "POST", path: "/resources", scope: "operator", action: "resource.set", summary: "Add or replace a resource, by its audience", status: 201}, s.putResource, s.resourcePut)
 	register(s, route{id: "show-resource", method: "GET", path: "/resources/{resource}", scope: "keys:read", action: "catalogue.read", summary: "Show a resource"}, s.showResource, nil)
 	register(s, route{id: "remove-resource", method: "DELETE", path: "/resources/{resource}", scope: "operator", action: "resource.remove", summary: "Remove a resource that no active key uses", status: 204}, s.removeResource, nil)
 	register(s, route{id: "list-presets", method: "GET", path: "/presets", scope: "keys:read", action: "catalogue.read", summary: "List presets"}, s.listPresets, nil)
@@ -99,11 +100,23 @@ func (s *server) putResource(ctx context.Context, c call, in *struct {
 	for _, scope := range b.Scopes {
 		res.Scopes = append(res.Scopes, keys.Scope{Name: scope.Name, Description: scope.Description, Group: scope.Group, Level: scope.Level, GrantedBy: keys.Role(scope.GrantedBy), Restricted: scope.Restricted})
 	}
-	return resourceAnswer(s.Registry.PutResource(ctx, c.by, res))
+	return s.resourceStored(s.Registry.PutResource(ctx, c.by, res))
+}
+
+// resourceStored is 201 for a new one, and 200 for one in place of another.
+func (s *server) resourceStored(res keys.Resource, err error) (*answer[Resource], error) {
+	stored, err := resourceAnswer(res, err)
+	if err == nil && res.Replaced {
+		stored.Status = http.StatusOK
+	}
+	return stored, err
 }
 
 func (s *server) resourcePut(ctx context.Context, _ call, e keys.Event) (*answer[Resource], error) {
-	return resourceAnswer(s.resource(ctx, e.Target))
+	res, err := s.resource(ctx, e.Target)
+	_, added := e.Changes["audience"]
+	res.Replaced = !added
+	return s.resourceStored(res, err)
 }
 
 func (s *server) resource(ctx context.Context, id string) (keys.Resource, error) {

@@ -29,6 +29,9 @@ type Problem struct {
 	// Limit and Active come with plan_limit_reached.
 	Limit  *int `json:"limit,omitempty"`
 	Active *int `json:"active,omitempty"`
+	// Keys come with in_use: ids of some that are in the way, of KeyCount.
+	Keys     []string `json:"keys,omitempty"`
+	KeyCount int      `json:"key_count,omitempty"`
 
 	rate *authz.RateLimitError // of rate_limited
 }
@@ -219,6 +222,7 @@ func explain(err error) *Problem {
 	for _, known := range problems {
 		if errors.Is(err, known.err) {
 			p := &Problem{Status: known.status, Code: known.code, Title: known.title, Fix: known.fix}
+			p.inTheWay(err)
 			if err != known.err && known.status < http.StatusInternalServerError && known.status != http.StatusNotFound {
 				p.Detail = err.Error()
 			}
@@ -227,6 +231,18 @@ func explain(err error) *Problem {
 	}
 	return &Problem{Status: http.StatusInternalServerError, Code: codeServer, Title: "The server failed",
 		Detail: "The request id finds the reason in the server's log."}
+}
+
+// inTheWay names the keys that use what was to be taken away.
+func (p *Problem) inTheWay(err error) {
+	var used *keys.InUseError
+	if !errors.As(err, &used) {
+		return
+	}
+	p.KeyCount = len(used.Keys)
+	for _, k := range used.Named() {
+		p.Keys = append(p.Keys, k.ID)
+	}
 }
 
 // describeProblem is the page that a problem's type points to.

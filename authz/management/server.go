@@ -120,10 +120,11 @@ type route struct {
 	summary string
 	status  int // of success; 0 is 200
 	// media of the answer where it is not JSON.
-	media   []string
-	repeats bool // it knows what it did under an Idempotency-Key
-	cuts    bool // it may wait for a receipt, and answer 202
-	signs   bool // it answers with a JWS to who asks for application/jose
+	media    []string
+	replaces bool // it may put something in place of another, and answer 200
+	repeats  bool // it knows what it did under an Idempotency-Key
+	cuts     bool // it may wait for a receipt, and answer 202
+	signs    bool // it answers with a JWS to who asks for application/jose
 }
 
 // An answer is what a handler returns.
@@ -184,11 +185,17 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 	if rt.scope != "" {
 		op.Security = []map[string][]string{{"token": {rt.scope}}}
 	}
-	if rt.cuts {
+	success := func(status, description string) {
 		body, _ := reflect.TypeFor[O]().FieldByName("Body")
 		schema := s.api.OpenAPI().Components.Schemas.Schema(body.Type, true, "")
-		op.Responses["202"] = &huma.Response{Description: "It is done, and the receipt still waits: see Location.",
+		op.Responses[status] = &huma.Response{Description: description,
 			Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	}
+	if rt.cuts {
+		success("202", "It is done, and the receipt still waits: see Location.")
+	}
+	if rt.replaces {
+		success("200", "It is in place of the one that was there.")
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		c, _ := ctx.Value(callKey{}).(call)

@@ -126,7 +126,12 @@ func (p *panel) putResource(w http.ResponseWriter, r *http.Request, v *visitor) 
 	}
 	_, err = p.Registry.PutResource(r.Context(), by, page.Resource)
 	var input *keys.InputError
+	var used *keys.InUseError
 	switch {
+	case errors.As(err, &used):
+		page.Problem = problem{"scopes", "error.in_use.title", used.Error()}
+		p.showResource(w, v, page, http.StatusConflict)
+		return nil
 	case errors.As(err, &input):
 		field, _, _ := strings.Cut(input.Field, "/")
 		page.Problem = problem{field, "resource.bad." + field, input.Reason}

@@ -10,10 +10,17 @@ import (
 )
 
 // PutResource implements keys.Store.
-func (s *Store) PutResource(ctx context.Context, r keys.Resource, entry keys.Entry) (keys.Commit, error) {
+func (s *Store) PutResource(ctx context.Context, r keys.Resource, entry keys.Entry, agree func([]keys.KeyUse) error) (keys.Commit, error) {
 	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		users, err := s.users(ctx, tx, r.Audience)
+		if err == nil {
+			err = agree(users)
+		}
+		if err != nil {
+			return keys.Commit{}, err
+		}
 		var id string
-		err := tx.QueryRowContext(ctx,
+		err = tx.QueryRowContext(ctx,
 			`INSERT INTO resources (id, audience, name, algorithm, token_ttl, created_at) VALUES ($1, $2, $3, $4, $5, $6)
 			 ON CONFLICT (audience) DO UPDATE SET name = excluded.name, algorithm = excluded.algorithm, token_ttl = excluded.token_ttl
 			 RETURNING id`,
@@ -36,21 +43,17 @@ func (s *Store) PutResource(ctx context.Context, r keys.Resource, entry keys.Ent
 }
 
 // RemoveResource implements keys.Store.
-func (s *Store) RemoveResource(ctx context.Context, id string, entry keys.Entry, agree func() error) (keys.Commit, error) {
+func (s *Store) RemoveResource(ctx context.Context, id string, entry keys.Entry, agree func([]keys.KeyUse) error) (keys.Commit, error) {
 	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
 		var audience string
-		var used int
 		if err := tx.QueryRowContext(ctx, `SELECT audience FROM resources WHERE id = $1`+s.lock, id).Scan(&audience); err != nil {
 			return keys.Commit{}, err
 		}
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM keys WHERE revoked_at = 0 AND `+holds(`' ' || resources || ' '`, `$1`),
-			" "+audience+" ").Scan(&used); err != nil {
-			return keys.Commit{}, err
+		users, err := s.users(ctx, tx, audience)
+		if err == nil {
+			err = agree(users)
 		}
-		if used > 0 {
-			return keys.Commit{}, keys.ErrInUse
-		}
-		if err := agree(); err != nil {
+		if err != nil {
 			return keys.Commit{}, err
 		}
 		for _, statement := range []string{`DELETE FROM scopes WHERE resource_id = $1`, `DELETE FROM resources WHERE id = $1`} {
@@ -60,6 +63,26 @@ func (s *Store) RemoveResource(ctx context.Context, id string, entry keys.Entry,
 		}
 		return appendEntry(ctx, tx, entry)
 	})
+}
+
+// users are the keys that are not revoked and may call an audience.
+func (s *Store) users(ctx context.Context, tx *sql.Tx, audience string) (list []keys.KeyUse, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, organization_id, scopes FROM keys
+		 WHERE revoked_at = 0 AND `+holds(`' ' || resources || ' '`, `$1`)+` ORDER BY id`, " "+audience+" ")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k keys.KeyUse
+		var scopes string
+		if err := rows.Scan(&k.ID, &k.OrganizationID, &scopes); err != nil {
+			return nil, err
+		}
+		k.Scopes = strings.Fields(scopes)
+		list = append(list, k)
+	}
+	return list, rows.Err()
 }
 
 // PutPreset implements keys.Store.

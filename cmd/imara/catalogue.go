@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,18 +40,58 @@ func resourcesSet(f *remote) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var request management.PutResource
-		decoder := json.NewDecoder(strings.NewReader(text))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&request); err != nil {
+		requests, err := readResources(text)
+		if err != nil {
 			return usage("the resource: %v", err)
 		}
-		var r management.Resource
-		if err := server.do(cmd.Context(), http.MethodPost, "/resources", request, &r); err != nil {
-			return err
+		if len(requests) > 1 && f.idempotencyKey != "" {
+			return usage("--idempotency-key is for one resource")
 		}
-		return f.print(cmd, r, func(w io.Writer) { fmt.Fprintf(w, "%s has %d scopes\n", r.Audience, len(r.Scopes)) })
+		for _, request := range requests {
+			var r management.Resource
+			if err := server.do(cmd.Context(), http.MethodPost, "/resources", request, &r); err != nil {
+				return err
+			}
+			if err := f.print(cmd, r, func(w io.Writer) { fmt.Fprintf(w, "%s has %d scopes\n", r.Audience, len(r.Scopes)) }); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+// readResources reads a resource, or a list of them as resources list --json shows it. What
+// the server gives, the id, is passed over.
+func readResources(text string) ([]management.PutResource, error) {
+	var list struct {
+		Data    []management.Resource `json:"data"`
+		HasMore bool                  `json:"has_more"`
+	}
+	if err := strictly(text, &list); err != nil || list.Data == nil {
+		list.Data = make([]management.Resource, 1)
+		if err := strictly(text, &list.Data[0]); err != nil {
+			return nil, err
+		}
+	}
+	var requests []management.PutResource
+	for _, r := range list.Data {
+		requests = append(requests, management.PutResource{Audience: r.Audience, Name: r.Name,
+			Algorithm: r.Algorithm, TokenTTLSeconds: r.TokenTTLSeconds, Scopes: r.Scopes})
+	}
+	return requests, nil
+}
+
+// strictly reads one JSON value without members that v does not have.
+func strictly(text string, v any) error {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(v); err != nil {
+		return err
+	}
+	if decoder.More() {
+		return errors.New("there is something after it")
+	}
+	return nil
 }
 
 func resourcesRemove(f *remote) *cobra.Command {

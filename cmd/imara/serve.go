@@ -385,6 +385,11 @@ func (p *program) ensureResource(ctx context.Context, want keys.Resource) error 
 		return err
 	}
 	have, ok := catalogue.Resource(want.Audience)
+	for _, s := range have.Scopes { // what somebody added is theirs to take away
+		if !slices.ContainsFunc(want.Scopes, func(w keys.Scope) bool { return w.Name == s.Name }) {
+			want.Scopes = append(want.Scopes, s)
+		}
+	}
 	if ok && have.Name == want.Name && slices.Equal(have.Scopes, want.Scopes) {
 		return nil
 	}

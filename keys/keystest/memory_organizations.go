@@ -139,9 +139,13 @@ func (m *Memory) ChangeMember(_ context.Context, organizationID, id string, chan
 	return member, m.append(entry), nil
 }
 
-func (m *Memory) PutResource(_ context.Context, r keys.Resource, entry keys.Entry) (keys.Commit, error) {
+func (m *Memory) PutResource(_ context.Context, r keys.Resource, entry keys.Entry, agree func([]keys.KeyUse) error) (keys.Commit, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := agree(m.users(r.Audience)); err != nil {
+		return keys.Commit{}, err
+	}
+	r.Replaced = false
 	place := len(m.resources)
 	for i, other := range m.resources {
 		if other.Audience == r.Audience {
@@ -162,23 +166,29 @@ func (m *Memory) PutResource(_ context.Context, r keys.Resource, entry keys.Entr
 	return m.append(entry), nil
 }
 
-func (m *Memory) RemoveResource(_ context.Context, id string, entry keys.Entry, agree func() error) (keys.Commit, error) {
+func (m *Memory) RemoveResource(_ context.Context, id string, entry keys.Entry, agree func([]keys.KeyUse) error) (keys.Commit, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	place := slices.IndexFunc(m.resources, func(r keys.Resource) bool { return r.ID == id })
 	if place < 0 {
 		return keys.Commit{}, keys.ErrNotFound
 	}
-	for _, k := range m.keys {
-		if k.RevokedAt.IsZero() && slices.Contains(k.Resources, m.resources[place].Audience) {
-			return keys.Commit{}, keys.ErrInUse
-		}
-	}
-	if err := cmp.Or(agree(), m.repeats(entry)); err != nil {
+	if err := cmp.Or(agree(m.users(m.resources[place].Audience)), m.repeats(entry)); err != nil {
 		return keys.Commit{}, err
 	}
 	m.resources = slices.Delete(slices.Clone(m.resources), place, place+1)
 	return m.append(entry), nil
+}
+
+// users are the keys that are not revoked and may call an audience.
+func (m *Memory) users(audience string) (list []keys.KeyUse) {
+	for _, k := range m.keys {
+		if k.RevokedAt.IsZero() && slices.Contains(k.Resources, audience) {
+			list = append(list, keys.KeyUse{ID: k.ID, OrganizationID: k.OrganizationID, Scopes: slices.Clone(k.Scopes)})
+		}
+	}
+	slices.SortFunc(list, func(a, b keys.KeyUse) int { return cmp.Compare(a.ID, b.ID) })
+	return list
 }
 
 func (m *Memory) PutPreset(_ context.Context, p keys.Preset, entry keys.Entry) (keys.Commit, error) {

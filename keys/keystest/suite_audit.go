@@ -187,28 +187,47 @@ func repeated(t *testing.T, s *suite) {
 	s.want(err, keys.ErrNotFound)
 }
 
+// anyUsers agrees with whatever uses a resource.
+func anyUsers([]keys.KeyUse) error { return nil }
+
 func resourcesInUse(t *testing.T, s *suite) {
 	s.organization("org_1")
 	r := keys.Resource{ID: "res_a", Audience: "https://a.example", Name: "A", Algorithm: tokens.ES256, TokenTTL: time.Minute, Scopes: []keys.Scope{{Name: "a:read"}}}
 	other := keys.Resource{ID: "res_b", Audience: "https://a.example/b", Name: "B", Algorithm: tokens.ES256, TokenTTL: time.Minute}
 	for _, res := range []keys.Resource{r, other} {
-		s.mustCommit(s.PutResource(s.ctx, res, about("")))
+		s.mustCommit(s.PutResource(s.ctx, res, about(""), anyUsers))
 	}
 	k := s.key("org_1")
 	s.create(k)
+	var told []keys.KeyUse
+	agree := func(verdict error) func([]keys.KeyUse) error {
+		return func(users []keys.KeyUse) error { told = users; return verdict }
+	}
+	used := []keys.KeyUse{{ID: k.ID, OrganizationID: "org_1", Scopes: k.Scopes}}
 	remove := func(id string, verdict error) error {
-		_, err := s.RemoveResource(s.ctx, id, about(""), func() error { return verdict })
+		_, err := s.RemoveResource(s.ctx, id, about(""), agree(verdict))
 		return err
 	}
-	s.want(remove("res_a", nil), keys.ErrInUse)
+	s.want(remove("res_a", keys.ErrInUse), keys.ErrInUse)
+	s.same(told, used)
+	before := s.tip()
+	_, err := s.PutResource(s.ctx, keys.Resource{ID: "res_c", Audience: r.Audience, Name: "C", Algorithm: tokens.ES256, TokenTTL: time.Minute}, about(""), agree(keys.ErrInUse))
+	s.want(err, keys.ErrInUse)
+	s.same(told, used)
+	s.same(s.tip(), before)
 	s.must(remove("res_b", nil))
-	s.revoke(k)
-	s.want(remove("res_a", keys.ErrChanged), keys.ErrChanged)
-	s.must(remove("res_a", nil))
+	s.same(len(told), 0)
 	list, err := s.Resources(s.ctx)
 	s.must(err)
+	s.same(list, []keys.Resource{r})
+	s.revoke(k)
+	s.want(remove("res_a", keys.ErrChanged), keys.ErrChanged)
+	s.same(len(told), 0)
+	s.must(remove("res_a", nil))
+	list, err = s.Resources(s.ctx)
+	s.must(err)
 	s.same(len(list), 0)
-	s.mustCommit(s.PutResource(s.ctx, r, about(""))) // its scopes are free again
+	s.mustCommit(s.PutResource(s.ctx, r, about(""), anyUsers)) // its scopes are free again
 }
 
 func presets(t *testing.T, s *suite) {

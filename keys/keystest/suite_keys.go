@@ -110,7 +110,7 @@ func notFound(t *testing.T, s *suite) {
 		return keys.Entry{}, nil
 	})
 	s.want(err, keys.ErrNotFound)
-	_, err = s.RemoveResource(s.ctx, "none", about(""), func() error { return nil })
+	_, err = s.RemoveResource(s.ctx, "none", about(""), anyUsers)
 	s.want(err, keys.ErrNotFound)
 	_, err = s.RemovePreset(s.ctx, "none", about(""))
 	s.want(err, keys.ErrNotFound)
@@ -309,7 +309,7 @@ func everyChange(t *testing.T, s *suite) {
 		},
 		"PutResource": func() (keys.Commit, error) {
 			return s.PutResource(s.ctx, keys.Resource{ID: "res_1", Audience: "https://a.example", Name: "A", Algorithm: tokens.ES256, TokenTTL: time.Minute},
-				keys.Entry{Kind: tokens.Touch, Subject: tokens.Resource("res_1")})
+				keys.Entry{Kind: tokens.Touch, Subject: tokens.Resource("res_1")}, anyUsers)
 		},
 		"ChangeSigningKeys": func() (keys.Commit, error) {
 			return s.changeSigning(tokens.Touch, keys.SigningChange{ID: "a", New: signingKey("a", "")})
@@ -470,7 +470,7 @@ func resources(t *testing.T, s *suite) {
 		Scopes: []keys.Scope{{Name: "a:write", Description: "Write", Group: "A", Level: "write", GrantedBy: keys.Owner}, {Name: "a:read", Description: "Read", Restricted: true}}}
 	b := keys.Resource{ID: "res_b", Audience: "https://b.example", Name: "B", Algorithm: tokens.RS256, TokenTTL: time.Minute}
 	for _, r := range []keys.Resource{a, b} {
-		_, err := s.PutResource(s.ctx, r, entry)
+		_, err := s.PutResource(s.ctx, r, entry, anyUsers)
 		s.must(err)
 	}
 	got, err := s.Resources(s.ctx)
@@ -478,7 +478,7 @@ func resources(t *testing.T, s *suite) {
 	s.same(got, []keys.Resource{a, b})
 	replaced := a
 	replaced.ID, replaced.Name, replaced.Scopes = "res_other", "A2", a.Scopes[1:]
-	_, err = s.PutResource(s.ctx, replaced, entry)
+	_, err = s.PutResource(s.ctx, replaced, entry, anyUsers)
 	s.must(err)
 	replaced.ID = "res_a"
 	got, err = s.Resources(s.ctx)
@@ -486,7 +486,7 @@ func resources(t *testing.T, s *suite) {
 	s.same(got, []keys.Resource{replaced, b})
 	before := s.tip()
 	b.Scopes = []keys.Scope{{Name: "b:read"}, {Name: "a:read"}}
-	_, err = s.PutResource(s.ctx, b, entry)
+	_, err = s.PutResource(s.ctx, b, entry, anyUsers)
 	s.want(err, keys.ErrExists)
 	got, err = s.Resources(s.ctx)
 	s.must(err)
