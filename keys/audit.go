@@ -152,7 +152,7 @@ func (r *Registry) CountEvents(ctx context.Context, organizationID string, page 
 // Note records something that changes nothing in the store: an export, a new
 // signing key.
 func (r *Registry) Note(ctx context.Context, by Actor, action Action, organizationID, target string) error {
-	if err := by.May(action); err != nil {
+	if err := by.May(action); err != nil || by.DryRun {
 		return err
 	}
 	commit, err := r.config.Store.Append(ctx, by.did(action, organizationID, target, tokens.Touch, tokens.Organization(organizationID)))

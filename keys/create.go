@@ -112,7 +112,8 @@ func (r *Registry) create(ctx context.Context, by Actor, organizationID string, 
 		return by.trial()
 	})
 	if errors.Is(err, errTrial) {
-		created.Secret = Secret{}
+		// What only this run has drawn is nobody's.
+		created.Secret, created.Key.ID, created.Key.ClientID, created.Key.Credentials = Secret{}, "", "", nil
 		return created, nil
 	}
 	if err != nil {

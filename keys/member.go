@@ -69,7 +69,7 @@ func (r *Registry) AddMember(ctx context.Context, by Actor, m Member) (Member, e
 	if err != nil {
 		return Member{}, err
 	}
-	if m.ID == "" {
+	if m.ID == "" && !by.DryRun {
 		m.ID = "mem_" + rand.Text()
 	}
 	if err := m.check(o); err != nil {
@@ -79,7 +79,7 @@ func (r *Registry) AddMember(ctx context.Context, by Actor, m Member) (Member, e
 	entry := by.did("member.add", o.ID, m.ID, tokens.Touch, tokens.Organization(o.ID))
 	entry.Changes = diff(nil, m.fields())
 	if by.DryRun {
-		return m, nil
+		return m, r.isFree(ctx, m)
 	}
 	commit, err := r.config.Store.AddMember(ctx, m, entry)
 	if err != nil {
@@ -87,6 +87,17 @@ func (r *Registry) AddMember(ctx context.Context, by Actor, m Member) (Member, e
 	}
 	_, err = r.settle(ctx, by, commit)
 	return m, err
+}
+
+// isFree returns [ErrExists] for a member whose address another one of the organisation has.
+func (r *Registry) isFree(ctx context.Context, m Member) error {
+	all, err := r.config.Store.Members(ctx, m.OrganizationID)
+	for _, other := range all {
+		if other.Email == m.Email && other.RemovedAt.IsZero() {
+			return ErrExists
+		}
+	}
+	return err
 }
 
 // Members returns those of an organisation, the oldest first, and those that were removed.

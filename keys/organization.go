@@ -95,7 +95,7 @@ func (r *Registry) CreateOrganization(ctx context.Context, by Actor, o Organizat
 	if err := by.May("organization.create"); err != nil {
 		return Organization{}, err
 	}
-	if o.ID == "" {
+	if o.ID == "" && !by.DryRun {
 		o.ID = "org_" + rand.Text()
 	}
 	if err := checkText("name", o.Name, 80); err != nil {

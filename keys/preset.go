@@ -94,7 +94,9 @@ func (r *Registry) changePresets(ctx context.Context, by Actor, action Action, p
 	}
 	var old map[string]string
 	if p.ID == "" {
-		p.ID = "pre_" + rand.Text()
+		if !by.DryRun {
+			p.ID = "pre_" + rand.Text()
+		}
 	} else if place := slices.IndexFunc(presets, func(other Preset) bool { return other.ID == p.ID }); place < 0 {
 		return ErrNotFound
 	} else if err := by.agree(presets[place].Version()); err != nil {

@@ -76,7 +76,7 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	if err := by.May("resource.set"); err != nil {
 		return Resource{}, err
 	}
-	if res.ID == "" {
+	if res.ID == "" && !by.DryRun {
 		res.ID = "res_" + rand.Text()
 	}
 	if res.Algorithm == "" {

@@ -82,6 +82,7 @@ func (r *Registry) Rotate(ctx context.Context, by Actor, organizationID, id stri
 	created.Receipt = receipt
 	if created.Key = key; by.DryRun {
 		created.Secret = Secret{}
+		created.Key.Credentials = slices.DeleteFunc(slices.Clone(key.Credentials), func(c Credential) bool { return c.ID == secret.CredentialID() })
 	}
 	return created, nil
 }

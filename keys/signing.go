@@ -51,7 +51,8 @@ func (c SigningChange) entry(by Actor, action Action, kind tokens.Kind) Entry {
 }
 
 // A SigningRing opens signing keys, and decides what becomes of them. It calls store
-// with its plan, and again with another one when that returns [ErrExists].
+// with its plan, and again with another one when that returns [ErrExists]; without store it
+// only tries, and makes nothing.
 type SigningRing interface {
 	// Rotate lets the next key of an algorithm sign, and makes another next one. It
 	// returns an error of its own while that is too young for every verifier to have it.
@@ -86,16 +87,16 @@ func (r *Registry) RotateSigningKey(ctx context.Context, by Actor, algorithm str
 	if r.config.SigningRing == nil {
 		return errNoRing
 	}
+	if by.DryRun {
+		return r.config.SigningRing.Rotate(ctx, algorithm, nil)
+	}
 	var commit Commit
 	err := r.config.SigningRing.Rotate(ctx, algorithm, func(c SigningChange) (err error) {
-		commit, err = r.changeSigning(ctx, by, c, c.entry(by, "signing.rotate", tokens.Touch))
+		commit, err = r.config.Store.ChangeSigningKeys(ctx, c, c.entry(by, "signing.rotate", tokens.Touch))
 		return err
 	})
 	if err == nil {
 		_, err = r.settle(ctx, by, commit)
-	}
-	if errors.Is(err, errTrial) {
-		return nil
 	}
 	return err
 }
@@ -117,30 +118,27 @@ func (r *Registry) WithdrawSigningKey(ctx context.Context, by Actor, kid, reason
 	if r.config.SigningRing == nil {
 		return Receipt{}, errNoRing
 	}
+	if by.DryRun {
+		before, err := r.config.SigningRing.Withdraw(ctx, kid, nil)
+		if err != nil || before == 0 {
+			return Receipt{}, err
+		}
+		return r.reached(ctx, by, before)
+	}
 	var commit Commit
 	before, err := r.config.SigningRing.Withdraw(ctx, kid, func(c SigningChange) (err error) {
 		entry := c.entry(by, "signing.withdraw", tokens.Cut)
 		entry.Terminal, entry.Reason = true, reason
-		commit, err = r.changeSigning(ctx, by, c, entry)
+		commit, err = r.config.Store.ChangeSigningKeys(ctx, c, entry)
 		return err
 	})
 	switch {
-	case errors.Is(err, errTrial):
-		return Receipt{}, nil
 	case err != nil:
 		return Receipt{}, err
 	case before != 0:
 		return r.reached(ctx, by, before)
 	}
 	return r.settle(ctx, by, commit)
-}
-
-// changeSigning stores a change, unless it is only tried.
-func (r *Registry) changeSigning(ctx context.Context, by Actor, c SigningChange, entry Entry) (Commit, error) {
-	if err := by.trial(); err != nil {
-		return Commit{}, err
-	}
-	return r.config.Store.ChangeSigningKeys(ctx, c, entry)
 }
 
 // An Activity is how often somebody did something, in the audit log.

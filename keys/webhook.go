@@ -156,6 +156,7 @@ func (r *Registry) AddWebhook(ctx context.Context, by Actor, w Webhook) (Webhook
 		return by.trial()
 	})
 	if errors.Is(err, errTrial) {
+		w.ID = ""
 		return w, nil
 	}
 	if err != nil {
@@ -216,7 +217,7 @@ func (r *Registry) RemoveWebhook(ctx context.Context, by Actor, organizationID, 
 
 // TestWebhook sends a webhook an event that says nothing, if it wants webhook.test.
 func (r *Registry) TestWebhook(ctx context.Context, by Actor, organizationID, id string) error {
-	if _, err := r.Webhook(ctx, organizationID, id); err != nil || by.DryRun {
+	if _, err := r.Webhook(ctx, organizationID, id); err != nil {
 		return err
 	}
 	return r.Note(ctx, by, "webhook.test", organizationID, id)
@@ -231,15 +232,38 @@ func (r *Registry) Deliveries(ctx context.Context, organizationID, webhookID, be
 	return r.config.Store.Deliveries(ctx, webhookID, before, limit)
 }
 
-// Redeliver tries a delivery again from the beginning, whatever became of it.
+// Redeliver tries a delivery again from the beginning, whatever became of it. Errors:
+// [ErrNotFound], [ErrForbidden].
 func (r *Registry) Redeliver(ctx context.Context, by Actor, organizationID, webhookID, id string) error {
-	if _, err := r.Webhook(ctx, organizationID, webhookID); err != nil || by.DryRun {
+	if err := r.findDelivery(ctx, organizationID, webhookID, id); err != nil {
 		return err
 	}
 	if err := r.Note(ctx, by, "webhook.redeliver", organizationID, id); err != nil {
 		return err
 	}
+	if by.DryRun {
+		return nil
+	}
 	return r.config.Store.Redeliver(ctx, webhookID, id, now())
+}
+
+// findDelivery returns [ErrNotFound] for one that a webhook does not have.
+func (r *Registry) findDelivery(ctx context.Context, organizationID, webhookID, id string) error {
+	const page = 200
+	before := ""
+	for {
+		list, err := r.Deliveries(ctx, organizationID, webhookID, before, page)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(list, func(d Delivery) bool { return d.ID == id }) {
+			return nil
+		}
+		if len(list) < page {
+			return ErrNotFound
+		}
+		before = list[len(list)-1].ID
+	}
 }
 
 // DueDeliveries takes at most limit deliveries whose next attempt is due, one of an

@@ -83,6 +83,9 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 			return c, &keys.InputError{Field: "dry_run", Reason: "it is true or false"}
 		}
 	}
+	if err := c.preferTrial(r, rt, query.Has("dry_run")); err != nil {
+		return c, err
+	}
 	if rt.repeats && !c.by.DryRun {
 		c.by.IdempotencyKey = r.Header.Get("Idempotency-Key")
 	}
@@ -127,6 +130,22 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 		}
 	}
 	return c, c.by.May(rt.action)
+}
+
+// preferTrial makes the call a dry run if Prefer says so (RFC 7240). On a route that changes
+// nothing, or against dry_run, it is refused: the caller would take what happens for a trial.
+func (c *call) preferTrial(r *http.Request, rt route, said bool) error {
+	for name, value := range preferences(r.Header) {
+		if name != "dry-run" && name != "dry_run" && name != "dryrun" {
+			continue
+		}
+		if !rt.tries || value != "" && value != "true" || said && !c.by.DryRun {
+			return fmt.Errorf("%w: Prefer: dry-run is for requests that change something, without a value and without dry_run=false", errHeader)
+		}
+		c.by.DryRun = true
+		c.w.Header().Set("Preference-Applied", "dry-run")
+	}
+	return nil
 }
 
 // actFor makes the call one of a member's: of the organisation of the path, or of

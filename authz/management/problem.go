@@ -1,6 +1,7 @@
 package management
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -168,9 +169,15 @@ func (s *server) explain(ctx context.Context, route, requestID string, err error
 	return p
 }
 
-// transform turns the library's own errors into ours. It drops what was sent.
+// transform turns the library's own errors into ours, dropping what was sent, and says of
+// what was only tried that it was.
 func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
 	model, ok := v.(*huma.ErrorModel)
+	if _, failed := v.(*Problem); !ok && !failed {
+		if c, _ := ctx.Context().Value(callKey{}).(call); c.by.DryRun {
+			return tried(v)
+		}
+	}
 	if !ok {
 		return v, nil
 	}
@@ -194,6 +201,19 @@ func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
 	}
 	p.Type = authz.ManagementAudience(s.Issuer) + "/errors/" + p.Code
 	return p, nil
+}
+
+// tried is an answer's body with dry_run before its members.
+func tried(body any) (any, error) {
+	var text bytes.Buffer
+	if err := marshal(&text, body); err != nil || !bytes.HasPrefix(text.Bytes(), []byte("{")) {
+		return body, err
+	}
+	rest := bytes.TrimSpace(text.Bytes()[1:])
+	if !bytes.HasPrefix(rest, []byte("}")) {
+		rest = append([]byte(","), rest...)
+	}
+	return json.RawMessage(append([]byte(`{"dry_run":true`), rest...)), nil
 }
 
 func explain(err error) *Problem {

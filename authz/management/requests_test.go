@@ -74,37 +74,6 @@ func TestRepeatedRequestIsCarriedOutOnce(t *testing.T) {
 	}
 }
 
-// TestDryRunChangesNothing: every change says what it would do, or why not, and
-// leaves the log as it was.
-func TestDryRunChangesNothing(t *testing.T) {
-	w := newWorld(t)
-	token := w.tokenOf("staff", everything+" operator", "imara_ci_99999999999999999999")
-	before, err := w.store.Read(t.Context(), 0, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ran := 0
-	for _, rt := range w.server.routes {
-		if rt.method == http.MethodGet || rt.scope == "" || unready[rt.path] || strings.Contains(rt.path, "inspect") {
-			continue
-		}
-		for _, key := range []string{"", "idempotent"} {
-			got := w.ask(rt, fill(rt.path, w.ids["org"]), token, "", "Idempotency-Key", key)
-			if got.Code >= 300 {
-				t.Errorf("%s %s: %d %s", rt.method, rt.path, got.Code, got.Body)
-			}
-			if strings.Contains(got.Body.String(), "imara_cs_live") {
-				t.Errorf("%s %s shows a secret: %s", rt.method, rt.path, got.Body)
-			}
-			ran++
-		}
-	}
-	if after, err := w.store.Read(t.Context(), 0, 1); err != nil || after.Tip != before.Tip || ran < 40 {
-		t.Errorf("%d dry runs moved the log from %d to %d, %v", ran, before.Tip, after.Tip, err)
-	}
-	w.problem("a name that is taken", w.call("POST", "/v1/orgs/org/keys?dry_run=true", token, `{"name":"KEY","scopes":["alerts:read"]}`), 409, "name_taken")
-}
-
 // TestChangesMeetTheirVersion: If-Match guards every change, a member must send it,
 // and what is shown has the ETag of what is stored.
 func TestChangesMeetTheirVersion(t *testing.T) {

@@ -122,6 +122,7 @@ type route struct {
 	// media of the answer where it is not JSON.
 	media    []string
 	replaces bool // it may put something in place of another, and answer 200
+	tries    bool // it can be a dry run
 	repeats  bool // it knows what it did under an Idempotency-Key
 	cuts     bool // it may wait for a receipt, and answer 202
 	signs    bool // it answers with a JWS to who asks for application/jose
@@ -142,19 +143,42 @@ func (a *answer[B]) replayed() { a.Replayed = "true" }
 
 func (a *answer[B]) statusOr(status int) { a.Status = cmp.Or(a.Status, status) }
 
+// tried takes out of an answer what is about something that is not there.
+func (a *answer[B]) tried() { a.Location, a.ETag = "", "" }
+
 // nothing is the answer of a route that removes something.
 type nothing struct {
 	Replayed string `header:"Idempotency-Replayed"`
+	Body     func(huma.Context)
 }
 
 func (a *nothing) replayed() { a.Replayed = "true" }
 
+func (a *nothing) statusOr(status int) {
+	if a.Body == nil {
+		a.Body = func(ctx huma.Context) { ctx.SetStatus(status) }
+	}
+}
+
+func (a *nothing) tried() {
+	a.Body = func(ctx huma.Context) {
+		ctx.SetHeader("Content-Type", "application/json")
+		ctx.SetStatus(http.StatusOK)
+		marshal(ctx.BodyWriter(), Tried{true})
+	}
+}
+
+// Tried stands in every answer to a request that was only tried.
+type Tried struct {
+	DryRun bool `json:"dry_run" doc:"Everything was checked, and nothing was changed. The rest is as it would be; what would be made has no id, and no secret."`
+}
+
 // Change are the parameters of every request that changes something. They are read
 // before the handler, and stand here for the document.
 type Change struct {
-	DryRun  bool   `query:"dry_run" doc:"Check everything, and change nothing."`
+	DryRun  bool   `query:"dry_run" doc:"Check everything, and change nothing. The answer says dry_run."`
 	IfMatch string `header:"If-Match" doc:"The ETag that what is changed must have."`
-	Prefer  string `header:"Prefer" doc:"wait=N waits at most so many seconds for a receipt, 12 without (RFC 7240); then the answer is 202 with its Location."`
+	Prefer  string `header:"Prefer" doc:"wait=N waits at most so many seconds for a receipt, 12 without (RFC 7240); then the answer is 202 with its Location. dry-run is dry_run=true."`
 	Caller
 }
 
@@ -173,6 +197,7 @@ type Caller struct {
 // Idempotency-Key did; nil for what does not matter when it happens twice.
 func register[I, O any](s *server, rt route, handle func(context.Context, call, *I) (*O, error), replay func(context.Context, call, keys.Event) (*O, error)) {
 	rt.repeats = replay != nil
+	_, rt.tries = reflect.TypeFor[I]().FieldByName("DryRun")
 	s.routes = append(s.routes, rt)
 	op := huma.Operation{
 		OperationID: rt.id, Method: rt.method, Path: s.base + "/v1" + rt.path, Summary: rt.summary, DefaultStatus: rt.status,
@@ -185,11 +210,17 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 	if rt.scope != "" {
 		op.Security = []map[string][]string{{"token": {rt.scope}}}
 	}
+	schemas := s.api.OpenAPI().Components.Schemas
 	success := func(status, description string) {
 		body, _ := reflect.TypeFor[O]().FieldByName("Body")
-		schema := s.api.OpenAPI().Components.Schemas.Schema(body.Type, true, "")
+		if body.Type.Kind() == reflect.Func {
+			body.Type = reflect.TypeFor[Tried]()
+		}
 		op.Responses[status] = &huma.Response{Description: description,
-			Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+			Content: map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(body.Type, true, "")}}}
+	}
+	if rt.tries && reflect.TypeFor[O]() == reflect.TypeFor[nothing]() {
+		success("200", "It was only tried.")
 	}
 	if rt.cuts {
 		success("202", "It is done, and the receipt still waits: see Location.")
@@ -201,11 +232,27 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 		c, _ := ctx.Value(callKey{}).(call)
 		out, err := once(ctx, s, c, func() (*O, error) { return handle(ctx, c, in) },
 			func(e keys.Event) (*O, error) { return replay(ctx, c, e) })
+		if a, ok := any(out).(interface{ tried() }); ok && err == nil && c.by.DryRun {
+			a.tried()
+		}
 		if a, ok := any(out).(interface{ statusOr(int) }); ok && err == nil {
 			a.statusOr(cmp.Or(rt.status, http.StatusOK))
 		}
 		return out, s.problem(ctx, rt, err)
 	})
+	s.mayBeTried(rt, reflect.TypeFor[O]())
+}
+
+// mayBeTried adds dry_run to the schema of a route's answer.
+func (s *server) mayBeTried(rt route, answer reflect.Type) {
+	body := bodyOf(answer)
+	if !rt.tries || body == nil || body.Kind() != reflect.Struct {
+		return
+	}
+	schemas := s.api.OpenAPI().Components.Schemas
+	whole := schemas.SchemaFromRef(schemas.Schema(body, true, "").Ref)
+	tried := schemas.SchemaFromRef(schemas.Schema(reflect.TypeFor[Tried](), true, "").Ref)
+	whole.Properties["dry_run"] = tried.Properties["dry_run"]
 }
 
 // bodyOf is the type of an input's body, nil when it has none.

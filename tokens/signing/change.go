@@ -59,14 +59,20 @@ func (r *Ring) Ensure(ctx context.Context, algorithm string) error {
 // Rotate lets the next key of an algorithm sign, and makes another next one. It
 // returns [ErrRotating] until that has been published for [Lead], and what store
 // returns; of any number who call it at once, on any number of servers, one succeeds.
+// Without store it is a trial: nothing is made or stored.
 func (r *Ring) Rotate(ctx context.Context, algorithm string, store func(Change) error) error {
-	if err := r.Ensure(ctx, algorithm); err != nil {
-		return err
+	if store != nil {
+		if err := r.Ensure(ctx, algorithm); err != nil {
+			return err
+		}
 	}
 	return r.change(ctx, store, func(ring *keyring, now time.Time) (Change, error) {
 		c := ring.chains[algorithm]
 		current, next := c.current(now), c.next(now)
 		if current == nil || next == nil {
+			if store == nil {
+				return Change{}, fmt.Errorf("%w: there is no next %s key yet", ErrRotating, algorithm)
+			}
 			return Change{}, ErrReplaced
 		}
 		if ready := next.CreatedAt.Add(Lead); now.Before(ready) {
@@ -80,12 +86,13 @@ func (r *Ring) Rotate(ctx context.Context, algorithm string, store func(Change) 
 // Withdraw takes a key out of use for good, whatever it is for: the one that signs
 // gives way to the next, which then signs at once, and a next one to another. It
 // returns what store returns, or [ErrUnknown]. A key that was withdrawn stays so:
-// then store is not called, and before is the position of the cut.
+// then store is not called, and before is the position of the cut. Without store it is a
+// trial.
 func (r *Ring) Withdraw(ctx context.Context, kid string, store func(Change) error) (before uint64, err error) {
 	if err := r.Load(ctx); err != nil {
 		return 0, err
 	}
-	if k := r.keys.Load().byID[kid]; k != nil && k.Withdrawn == 0 {
+	if k := r.keys.Load().byID[kid]; k != nil && k.Withdrawn == 0 && store != nil {
 		// Now, because a change can add one key only.
 		if err := r.Ensure(ctx, k.Algorithm); err != nil {
 			return 0, err
@@ -102,6 +109,7 @@ func (r *Ring) Withdraw(ctx context.Context, kid string, store func(Change) erro
 		c := ring.chains[k.Algorithm]
 		current, next := c.current(now), c.next(now)
 		switch {
+		case k == current && next == nil && store == nil:
 		case k == current && next == nil:
 			return Change{}, ErrReplaced
 		case k == current:
@@ -137,7 +145,7 @@ func (r *Ring) change(ctx context.Context, store func(Change) error,
 			return err
 		}
 		var change Change
-		if change, err = plan(r.keys.Load(), time.Now()); err == nil {
+		if change, err = plan(r.keys.Load(), time.Now()); err == nil && store != nil {
 			err = store(change)
 		}
 		if !errors.Is(err, ErrReplaced) {
