@@ -19,6 +19,10 @@ func accountsCommand() *cobra.Command {
 				return err
 			}
 			return f.print(cmd, l, func(to io.Writer) {
+				if f.dryRun {
+					fmt.Fprintf(to, "Would make a link for %s\n", l.Email)
+					return
+				}
 				if l.URL == "" {
 					fmt.Fprintln(to, "No link to show: nothing was made, or this request made one before.")
 					return
@@ -30,6 +34,6 @@ func accountsCommand() *cobra.Command {
 organisation, chooses a password for the panel: the first one, or a new one. It works
 once, for a day. Whoever opens it is that person from then on: send it by a way that
 you trust.`
-	cmd.AddCommand(link)
+	cmd.AddCommand(changing(link)...)
 	return cmd
 }

@@ -16,7 +16,8 @@ import (
 
 func resourcesCommand() *cobra.Command {
 	cmd, f := remoteCommand("resources", "Manage the APIs that keys may call")
-	cmd.AddCommand(resourcesList(f), resourcesSet(f), resourcesRemove(f))
+	cmd.AddCommand(resourcesList(f))
+	cmd.AddCommand(changing(resourcesSet(f), resourcesRemove(f))...)
 	return cmd
 }
 
@@ -52,7 +53,9 @@ func resourcesSet(f *remote) *cobra.Command {
 			if err := server.do(cmd.Context(), http.MethodPost, "/resources", request, &r); err != nil {
 				return err
 			}
-			if err := f.print(cmd, r, func(w io.Writer) { fmt.Fprintf(w, "%s has %d scopes\n", r.Audience, len(r.Scopes)) }); err != nil {
+			if err := f.print(cmd, r, func(w io.Writer) {
+				fmt.Fprintf(w, "%s %s %d scopes\n", r.Audience, f.did("has", "would have"), len(r.Scopes))
+			}); err != nil {
 				return err
 			}
 		}
@@ -114,7 +117,7 @@ func resourcesRemove(f *remote) *cobra.Command {
 			if err := server.do(cmd.Context(), http.MethodDelete, "/resources/"+r.ID, nil, nil); err != nil {
 				return err
 			}
-			return f.print(cmd, r, func(w io.Writer) { fmt.Fprintln(w, "Removed", r.Audience) })
+			return f.print(cmd, r, func(w io.Writer) { fmt.Fprintln(w, f.did("Removed", "Would remove"), r.Audience) })
 		}
 		return missing("resource", args[0])
 	})
@@ -148,7 +151,8 @@ func scopesCommand() *cobra.Command {
 
 func presetsCommand() *cobra.Command {
 	cmd, f := remoteCommand("presets", "Manage choices of scopes to begin a key with")
-	cmd.AddCommand(presetsList(f), presetsAdd(f), presetsRemove(f))
+	cmd.AddCommand(presetsList(f))
+	cmd.AddCommand(changing(presetsAdd(f), presetsRemove(f))...)
 	return cmd
 }
 
@@ -173,7 +177,13 @@ func presetsAdd(f *remote) *cobra.Command {
 		if err := server.do(cmd.Context(), http.MethodPost, "/presets", request, &p); err != nil {
 			return err
 		}
-		return f.print(cmd, p, func(w io.Writer) { fmt.Fprintf(w, "%s · imara keys create --preset %q\n", p.ID, p.Name) })
+		return f.print(cmd, p, func(w io.Writer) {
+			if f.dryRun {
+				fmt.Fprintf(w, "Would add %q with %d scopes\n", p.Name, len(p.Scopes))
+				return
+			}
+			fmt.Fprintf(w, "%s · imara keys create --preset %q\n", p.ID, p.Name)
+		})
 	})
 	cmd.Flags().StringVar(&request.Name, "name", "", "name (required)")
 	cmd.Flags().StringVar(&request.Description, "description", "", "for which keys")
@@ -193,7 +203,7 @@ func presetsRemove(f *remote) *cobra.Command {
 				if err := server.do(cmd.Context(), http.MethodDelete, "/presets/"+p.ID, nil, nil); err != nil {
 					return err
 				}
-				return f.print(cmd, p, func(w io.Writer) { fmt.Fprintln(w, "Removed", p.Name) })
+				return f.print(cmd, p, func(w io.Writer) { fmt.Fprintln(w, f.did("Removed", "Would remove"), p.Name) })
 			}
 		}
 		return missing("preset", args[0])

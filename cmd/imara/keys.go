@@ -21,8 +21,8 @@ import (
 
 func keysCommand() *cobra.Command {
 	cmd, f := remoteCommand("keys", "Manage the API keys of an organisation")
-	cmd.AddCommand(keysList(f), keysCreate(f), keysShow(f), keysEdit(f), keysRotate(f), keysRevoke(f), keysSuspend(f), keysResume(f), keysApprove(f),
-		keysUsage(f), keysAttempts(f), keysAccess(f), keysReview(f), keysWait(f))
+	cmd.AddCommand(keysList(f), keysShow(f), keysUsage(f), keysAttempts(f), keysAccess(f), keysReview(f), keysWait(f))
+	cmd.AddCommand(changing(keysCreate(f), keysEdit(f), keysRotate(f), keysRevoke(f), keysSuspend(f), keysResume(f), keysApprove(f))...)
 	return cmd
 }
 
@@ -85,10 +85,14 @@ func keysCreate(f *remote) *cobra.Command {
 			return err
 		}
 		return f.print(cmd, created, func(w io.Writer) {
-			fmt.Fprintf(w, "Key created · uses %d of %d\n", created.Limits.Active, created.Limits.Max)
-			write.show(w, created)
+			fmt.Fprintf(w, "%s · uses %d of %d\n", f.did("Key created", "Would create a key"), created.Limits.Active, created.Limits.Max)
+			if !f.dryRun {
+				write.show(w, created)
+			}
 			fmt.Fprintf(w, "  Can            %s   ends %s\n", strings.Join(created.Key.Scopes, ", "), date(created.Key.ExpiresAt))
-			if created.Key.Status == "pending" {
+			if created.Key.Status == "pending" && f.dryRun {
+				fmt.Fprintln(w, "It would wait for approval.")
+			} else if created.Key.Status == "pending" {
 				fmt.Fprintf(w, "It waits for approval: imara keys approve %s. Then rotate it for its secret.\n", created.Key.ID)
 			}
 		})
@@ -259,15 +263,17 @@ func keysRotate(f *remote) *cobra.Command {
 			return err
 		}
 		err = f.print(cmd, rotated, func(w io.Writer) {
-			fmt.Fprintln(w, "New secret")
-			write.show(w, rotated)
+			fmt.Fprintln(w, f.did("New secret", "Would make a new secret"))
+			if !f.dryRun {
+				write.show(w, rotated)
+			}
 			for _, s := range rotated.Key.Secrets {
 				switch {
 				case s.State != "retiring":
 				case s.EndsAfterUse > 0:
-					fmt.Fprintf(w, "  Old secret …%s ends %v after the first use of the new one, at the latest %s\n", s.Hint, time.Duration(s.EndsAfterUse)*time.Second, date(s.EndsAt))
+					fmt.Fprintf(w, "  Old secret …%s %s %v after the first use of the new one, at the latest %s\n", s.Hint, f.did("ends", "would end"), time.Duration(s.EndsAfterUse)*time.Second, date(s.EndsAt))
 				default:
-					fmt.Fprintf(w, "  Old secret …%s ends %s\n", s.Hint, date(s.EndsAt))
+					fmt.Fprintf(w, "  Old secret …%s %s %s\n", s.Hint, f.did("ends", "would end"), date(s.EndsAt))
 				}
 			}
 		})

@@ -47,7 +47,7 @@ func keysEdit(f *remote) *cobra.Command {
 				set()
 			}
 		}
-		return f.changeKey(cmd, org, http.MethodPatch, "/keys/"+key.ID, request, "Changed")
+		return f.changeKey(cmd, org, http.MethodPatch, "/keys/"+key.ID, request, f.did("Changed", "Would change it"))
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "another name")
@@ -93,7 +93,7 @@ func keysSuspend(f *remote) *cobra.Command {
 		if err := f.confirm(cmd, fmt.Sprintf("Suspend %q (%s)? What uses it gets errors until it is resumed.", key.Name, key.ClientID)); err != nil {
 			return err
 		}
-		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/suspend", management.Reason{Reason: reason}, "Suspended")
+		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/suspend", management.Reason{Reason: reason}, f.did("Suspended", "Would suspend it"))
 	})
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
 	return cmd
@@ -101,12 +101,13 @@ func keysSuspend(f *remote) *cobra.Command {
 
 func keysResume(f *remote) *cobra.Command {
 	return f.withKey("resume KEY", "Let a suspended key work again", func(cmd *cobra.Command, org *api, key management.Key) error {
-		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/resume", nil, "Resumed")
+		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/resume", nil, f.did("Resumed", "Would resume it"))
 	})
 }
 
 func keysApprove(f *remote) *cobra.Command {
 	return f.withKey("approve KEY", "Let a key begin that waits for approval", func(cmd *cobra.Command, org *api, key management.Key) error {
-		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/approve", nil, "Approved. Who asked for it collects the secret with imara keys rotate.")
+		return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/approve", nil,
+			f.did("Approved. Who asked for it collects the secret with imara keys rotate.", "Would approve it"))
 	})
 }

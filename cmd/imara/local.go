@@ -103,10 +103,15 @@ func (p *program) withdraw(ctx context.Context, kid, reason string, dryRun bool)
 	by := keys.Program("command")
 	by.DryRun = dryRun
 	var receipt keys.Receipt
-	err = p.following(ctx, func() (err error) {
+	act := func() (err error) {
 		receipt, err = p.registry.WithdrawSigningKey(ctx, by, kid, reason)
 		return err
-	})
+	}
+	if dryRun {
+		err = act() // who follows is in the store
+	} else {
+		err = p.following(ctx, act)
+	}
 	if errors.Is(err, keys.ErrNotFound) {
 		return done, &exit{exitNotFound, err}
 	}

@@ -77,9 +77,9 @@ func group(cmd *cobra.Command, args []string) error {
 	return usage("unknown command %q (see %s --help)", args[0], cmd.CommandPath())
 }
 
-// run is the whole program: data to stdout, talk to stderr.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	understood := false // the command line names a command and what it takes
+// everything is the tree of commands. It notes that a command line is understood: it names a
+// command and what that takes.
+func everything(understood *bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "imara",
 		Short:         "API keys whose revocation is true everywhere, at once",
@@ -87,12 +87,26 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			understood = true
-			return fromEnvironment(cmd)
+			*understood = true
+			if err := fromEnvironment(cmd); err != nil {
+				return err
+			}
+			return checkDryRun(cmd)
 		},
 		RunE: group,
 		Args: cobra.ArbitraryArgs,
 	}
+	root.AddCommand(serveCommand(), gatewayCommand(), loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(),
+		keysCommand(), secretsCommand(), tokenCommand(), scopesCommand(), resourcesCommand(), presetsCommand(), orgsCommand(), membersCommand(), accountsCommand(),
+		auditCommand(), receiptCommand(), webhooksCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand(),
+		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) }})
+	return root
+}
+
+// run is the whole program: data to stdout, talk to stderr.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	understood := false
+	root := everything(&understood)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	checked := &checkedWriter{Writer: stdout}
@@ -105,10 +119,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(), gatewayCommand(), loginCommand(), logoutCommand(), whoamiCommand(), contextCommand(),
-		keysCommand(), secretsCommand(), tokenCommand(), scopesCommand(), resourcesCommand(), presetsCommand(), orgsCommand(), membersCommand(), accountsCommand(),
-		auditCommand(), receiptCommand(), webhooksCommand(), signingKeysCommand(), verifiersCommand(), restoredCommand(), proveCommand(), scanCommand(),
-		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) }})
 	err := root.ExecuteContext(ctx)
 	if err == nil && checked.err != nil {
 		err = fmt.Errorf("standard output: %w", checked.err)

@@ -12,7 +12,8 @@ import (
 
 func membersCommand() *cobra.Command {
 	cmd, f := remoteCommand("members", "Manage the members of an organisation")
-	cmd.AddCommand(membersList(f), membersAdd(f), membersEdit(f), membersRemove(f))
+	cmd.AddCommand(membersList(f))
+	cmd.AddCommand(changing(membersAdd(f), membersEdit(f), membersRemove(f))...)
 	return cmd
 }
 
@@ -31,7 +32,9 @@ func (f *remote) member(cmd *cobra.Command, org *api, method, path string, reque
 	if err := org.do(cmd.Context(), method, path, request, &m); err != nil {
 		return err
 	}
-	return f.table(cmd, m, memberHeader, [][]string{memberRow(m)})
+	row := memberRow(m)
+	row[0] = dash(row[0]) // a dry run adds nobody
+	return f.table(cmd, m, memberHeader, [][]string{row})
 }
 
 func membersList(f *remote) *cobra.Command {

@@ -15,7 +15,9 @@ import (
 
 func orgsCommand() *cobra.Command {
 	cmd, f := remoteCommand("orgs", "Manage organisations: plans, limits and key policy")
-	cmd.AddCommand(orgsList(f), orgsCreate(f), orgsShow(f), orgsRename(f), orgsSetPlan(f), orgsSetLimit(f), orgsRequestLimit(f), orgsAnswerLimit(f), orgsPolicy(f), orgsSetPolicy(f))
+	cmd.AddCommand(orgsList(f), orgsShow(f), orgsPolicy(f))
+	cmd.AddCommand(changing(orgsCreate(f), orgsRename(f), orgsSetPlan(f), orgsSetLimit(f),
+		orgsRequestLimit(f), orgsAnswerLimit(f), orgsSetPolicy(f))...)
 	return cmd
 }
 
@@ -38,7 +40,9 @@ func (f *remote) one(cmd *cobra.Command, server *api, method, path string, reque
 	if err := server.do(cmd.Context(), method, path, request, &o); err != nil {
 		return err
 	}
-	return f.table(cmd, o, orgHeader, [][]string{orgRow(o)})
+	row := orgRow(o)
+	row[0] = dash(row[0]) // a dry run makes none
+	return f.table(cmd, o, orgHeader, [][]string{row})
 }
 
 func orgsList(f *remote) *cobra.Command {
@@ -103,7 +107,7 @@ func orgsSetPlan(f *remote) *cobra.Command {
 			return err
 		}
 		return f.print(cmd, answer, func(w io.Writer) {
-			fmt.Fprintf(w, "%s is on %s · %d of %d keys are active\n", answer.Organization.Name, answer.Organization.Plan, answer.Limits.Active, answer.Limits.Max)
+			fmt.Fprintf(w, "%s "+f.did("is", "would be")+" on %s · %d of %d keys are active\n", answer.Organization.Name, answer.Organization.Plan, answer.Limits.Active, answer.Limits.Max)
 			if answer.Receipt != nil {
 				fmt.Fprintf(w, "No API access any more: its tokens are cut, %s\n", confirmed(*answer.Receipt))
 			}

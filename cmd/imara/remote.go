@@ -49,7 +49,7 @@ func (f *remote) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.output, "output", "table", "table, json or csv")
 	flags.BoolVar(&f.json, "json", false, "print the server's answer: --output json")
 	flags.BoolVar(&f.yes, "yes", false, "do not ask")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, and change nothing")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "check everything, and change nothing; only of commands that change something")
 	flags.BoolVar(&f.quiet, "quiet", false, "no progress, no remarks")
 	flags.StringVar(&f.actor, "actor", "", "member for whom the key acts (IMARA_ACTOR)")
 	flags.StringVar(&f.idempotencyKey, "idempotency-key", "", "a change with the same key within a day is not made again")
@@ -107,7 +107,11 @@ func (f *remote) within(use, short string, args cobra.PositionalArgs, run func(c
 // print writes the answer as JSON, or for people.
 func (f *remote) print(cmd *cobra.Command, answer any, human func(io.Writer)) error {
 	if f.json {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(answer)
+		text, err := f.marked(answer)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(text)
 	}
 	if f.dryRun {
 		fmt.Fprintln(cmd.OutOrStdout(), "Dry run, nothing was changed. It would be:")
@@ -116,9 +120,26 @@ func (f *remote) print(cmd *cobra.Command, answer any, human func(io.Writer)) er
 	return nil
 }
 
+// done says what a command has done that has no answer of its own, or would do.
+func (f *remote) done(cmd *cobra.Command, done, would string) error {
+	switch {
+	case f.dryRun && f.json:
+		return f.print(cmd, struct{}{}, nil)
+	case f.dryRun:
+		done = "Dry run, nothing was changed. " + would
+	case done == "" || f.json:
+		return nil
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), done)
+	return err
+}
+
 // table writes the answer as JSON, CSV, or a table for people.
 func (f *remote) table(cmd *cobra.Command, answer any, header string, rows [][]string) error {
 	if f.output == "csv" && !f.json {
+		if f.dryRun {
+			fmt.Fprintln(cmd.ErrOrStderr(), "Dry run, nothing was changed. It would be:")
+		}
 		w := csv.NewWriter(cmd.OutOrStdout())
 		w.Write(strings.Split(strings.ToLower(strings.ReplaceAll(header, " ", "_")), "\t"))
 		for _, row := range rows {

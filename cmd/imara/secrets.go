@@ -13,7 +13,8 @@ import (
 
 func secretsCommand() *cobra.Command {
 	cmd, f := remoteCommand("secrets", "Manage the secrets of a key")
-	cmd.AddCommand(secretsList(f), secretsEnd(f), secretsExtend(f), secretsCancel(f))
+	cmd.AddCommand(secretsList(f))
+	cmd.AddCommand(changing(secretsEnd(f), secretsExtend(f), secretsCancel(f))...)
 	return cmd
 }
 
@@ -64,7 +65,7 @@ func secretsEnd(f *remote) *cobra.Command {
 		if leaked {
 			path += "?leaked=true"
 		}
-		return f.changeKey(cmd, org, http.MethodDelete, path, nil, "Ended")
+		return f.changeKey(cmd, org, http.MethodDelete, path, nil, f.did("Ended", "Would end it"))
 	})
 	cmd.Flags().BoolVar(&leaked, "leaked", false, "it was found where it does not belong: for the record")
 	return cmd
@@ -74,7 +75,8 @@ func secretsExtend(f *remote) *cobra.Command {
 	var left days
 	cmd := f.withSecret("extend KEY SECRET", "Move the end of a secret that still works; within an hour, its live tokens end now", func(cmd *cobra.Command, org *api, key management.Key, s management.Secret) error {
 		request := management.EditSecret{EndsAt: time.Now().Add(time.Duration(left)).UTC().Truncate(time.Second)}
-		return f.changeKey(cmd, org, http.MethodPatch, "/keys/"+key.ID+"/secrets/"+s.ID, request, "Ends "+date(&request.EndsAt))
+		return f.changeKey(cmd, org, http.MethodPatch, "/keys/"+key.ID+"/secrets/"+s.ID, request,
+			f.did("Ends ", "Would end ")+date(&request.EndsAt))
 	})
 	cmd.Flags().Var(&left, "for", "how long it works from now on, such as 2d (required)")
 	cmd.Flags().Lookup("for").DefValue = ""
@@ -88,6 +90,6 @@ func secretsCancel(f *remote) *cobra.Command {
 			if err := f.confirm(cmd, fmt.Sprintf("End the new secret …%s of %q, and keep the old one?", s.Hint, key.Name)); err != nil {
 				return err
 			}
-			return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/secrets/"+s.ID+"/cancel", nil, "Canceled")
+			return f.changeKey(cmd, org, http.MethodPost, "/keys/"+key.ID+"/secrets/"+s.ID+"/cancel", nil, f.did("Canceled", "Would cancel it"))
 		})
 }

@@ -14,7 +14,8 @@ import (
 
 func signingKeysCommand() *cobra.Command {
 	cmd, f := remoteCommand("signing-keys", "See, rotate and withdraw the keys that sign tokens (operators)")
-	cmd.AddCommand(signingList(f), signingRotate(f), signingWithdraw(f))
+	cmd.AddCommand(signingList(f))
+	cmd.AddCommand(changing(signingRotate(f), signingWithdraw(f))...)
 	return cmd
 }
 
@@ -67,6 +68,9 @@ func signingRotate(f *remote) *cobra.Command {
 			if err := server.do(cmd.Context(), http.MethodPost, "/signing-keys", request, &list); err != nil {
 				return err
 			}
+			if f.dryRun {
+				return f.print(cmd, list, func(w io.Writer) { fmt.Fprintln(w, wouldSign(list.Data, args[0])) })
+			}
 			return f.signingTable(cmd, list.Data)
 		})
 	cmd.Long = `Let the next key of an algorithm sign, and make another next one. The next key is
@@ -74,6 +78,17 @@ published from the day it is made; it can sign a quarter of an hour later, when 
 verifier has it, and no token is refused. For a key that was stolen: withdraw.`
 	cmd.ValidArgs = []string{"ES256", "RS256", "EdDSA"}
 	return cmd
+}
+
+// wouldSign says which key of an algorithm a rotation would let sign, of keys as they are.
+func wouldSign(list []management.SigningKey, algorithm string) string {
+	of := map[string]string{}
+	for _, k := range list {
+		if k.Algorithm == algorithm {
+			of[k.State] = k.KeyID
+		}
+	}
+	return fmt.Sprintf("Would let %s sign in place of %s, and make another next one", of["next"], of["current"])
 }
 
 func signingWithdraw(f *remote) *cobra.Command {
@@ -146,7 +161,9 @@ type withdrawal struct {
 
 func (f *remote) showWithdrawal(cmd *cobra.Command, done withdrawal) error {
 	return f.print(cmd, done, func(w io.Writer) {
-		if done.Receipt != nil {
+		if f.dryRun {
+			fmt.Fprintf(w, "Would withdraw %s\n", done.KeyID)
+		} else if done.Receipt != nil {
 			fmt.Fprintf(w, "Withdrawn %s · %s\n", done.KeyID, confirmed(*done.Receipt))
 		}
 		writeTable(w, signingHeader, signingRows(done.Keys))

@@ -15,7 +15,7 @@ import (
 
 func verifiersCommand() *cobra.Command {
 	cmd, f := remoteCommand("verifiers", "See, and end, who must confirm a revocation (operators)")
-	cmd.AddCommand(verifiersEnd(f))
+	cmd.AddCommand(changing(verifiersEnd(f))...)
 	cmd.AddCommand(f.command("list", "List verifiers: how they follow, and how far each has come", cobra.NoArgs, func(cmd *cobra.Command, server *api, _ []string) error {
 		list, err := all[management.Verifier](cmd, server, "/verifiers", nil)
 		if err != nil {
@@ -51,7 +51,6 @@ func verifiersEnd(f *remote) *cobra.Command {
 		if err := server.do(cmd.Context(), http.MethodDelete, "/verifiers/"+url.PathEscape(args[0]), nil, nil); err != nil {
 			return err
 		}
-		fmt.Fprintln(cmd.OutOrStdout(), "Ended")
-		return nil
+		return f.done(cmd, "Ended", "Would end the session "+args[0])
 	})
 }

@@ -13,7 +13,8 @@ import (
 
 func webhooksCommand() *cobra.Command {
 	cmd, f := remoteCommand("webhooks", "Manage the URLs that are told what happens to keys")
-	cmd.AddCommand(webhooksList(f), webhooksAdd(f), webhooksRemove(f), webhooksTest(f), webhooksDeliveries(f), webhooksRedeliver(f))
+	cmd.AddCommand(webhooksList(f), webhooksDeliveries(f))
+	cmd.AddCommand(changing(webhooksAdd(f), webhooksRemove(f), webhooksTest(f), webhooksRedeliver(f))...)
 	return cmd
 }
 
@@ -50,6 +51,10 @@ func webhooksAdd(f *remote) *cobra.Command {
 			return err
 		}
 		return f.print(cmd, w, func(to io.Writer) {
+			if f.dryRun {
+				fmt.Fprintf(to, "Would tell %s, with a secret of its own\n", w.URL)
+				return
+			}
 			fmt.Fprintf(to, "Webhook %s\n  Secret  %s   shown once, not stored\n", w.ID, dash(w.Secret))
 		})
 	})
@@ -66,7 +71,10 @@ func webhooksRemove(f *remote) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return org.do(cmd.Context(), http.MethodDelete, "/webhooks/"+args[0], nil, nil)
+		if err := org.do(cmd.Context(), http.MethodDelete, "/webhooks/"+args[0], nil, nil); err != nil {
+			return err
+		}
+		return f.done(cmd, "", "Would remove "+args[0])
 	}), f.webhookIDs)
 }
 
@@ -75,8 +83,7 @@ func webhooksTest(f *remote) *cobra.Command {
 		if err := org.do(cmd.Context(), http.MethodPost, "/webhooks/"+args[0]+"/test", nil, nil); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "On its way: imara webhooks deliveries %s\n", args[0])
-		return nil
+		return f.done(cmd, "On its way: imara webhooks deliveries "+args[0], "Would send it webhook.test, if it wants that")
 	}), f.webhookIDs)
 }
 
@@ -100,6 +107,9 @@ func webhooksDeliveries(f *remote) *cobra.Command {
 
 func webhooksRedeliver(f *remote) *cobra.Command {
 	return f.completes(f.within("redeliver WEBHOOK DELIVERY", "Send a delivery again", cobra.ExactArgs(2), func(cmd *cobra.Command, org *api, args []string) error {
-		return org.do(cmd.Context(), http.MethodPost, "/webhooks/"+args[0]+"/deliveries/"+args[1]+"/redeliver", nil, nil)
+		if err := org.do(cmd.Context(), http.MethodPost, "/webhooks/"+args[0]+"/deliveries/"+args[1]+"/redeliver", nil, nil); err != nil {
+			return err
+		}
+		return f.done(cmd, "", "Would send it again")
 	}), f.webhookIDs)
 }
