@@ -258,7 +258,7 @@ func TestDeliveriesStayOutside(t *testing.T) {
 		"64:ff9b::7f00:1": false, "2002:7f00:1::": false, "2001::1": false, "::127.0.0.1": false, "fe80::1%eth0": false,
 		"168.63.129.16": false, "::ffff:0:127.0.0.1": false, "3fff::1": false, "5f00::1": false, "100:0:0:1::1": false,
 	} {
-		if got := public(netip.MustParseAddr(address)); got != want {
+		if got := keys.PublicAddress(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s is public: %t", address, got)
 		}
 	}
