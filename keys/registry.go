@@ -20,6 +20,8 @@ type Config struct {
 	SigningRing SigningRing
 	// Plans that organisations can be on; nil is [DefaultPlans].
 	Plans []Plan
+	// WebhookNetworks are those of the sender of webhooks.
+	WebhookNetworks WebhookNetworks
 	// CheckpointKey signs checkpoints of the audit log, and the secrets of webhooks
 	// are computed from it. It is not in the store.
 	CheckpointKey ed25519.PrivateKey

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"syscall"
 
 	"github.com/imara/apikeys/keys"
@@ -26,7 +25,7 @@ func control(allowed []netip.Prefix, publicToo bool) func(network, address strin
 		if err != nil {
 			return err
 		}
-		if publicToo && keys.PublicAddress(a) || slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) }) {
+		if keys.WebhookNetworks(allowed).Admit(a, publicToo) {
 			return nil
 		}
 		return fmt.Errorf("%w: %s", errAddress, a)
