@@ -40,7 +40,7 @@ func (s *Server) Health(ctx context.Context) []Check {
 // canSign tells whether a key of each algorithm signs now.
 func (s *Server) canSign() (err error) {
 	all := s.config.Ring.Keys()
-	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
+	for _, algorithm := range tokens.Algorithms() {
 		if !slices.ContainsFunc(all, func(k signing.KeyInfo) bool { return k.Algorithm == algorithm && k.State == signing.Current }) {
 			err = errors.Join(err, fmt.Errorf("no key signs with %s", algorithm))
 		}

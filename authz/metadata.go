@@ -44,7 +44,7 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) error {
 	}{
 		issuer, issuer + "/oauth2/token", issuer + "/.well-known/jwks.json", issuer + "/oauth2/revoke", issuer + "/oauth2/introspect",
 		[]string{"client_credentials"}, methods, methods, methods, scopes,
-		[]string{ManagementAudience(issuer)}, []string{"public"}, []string{tokens.ES256, tokens.RS256, tokens.EdDSA},
+		[]string{ManagementAudience(issuer)}, []string{"public"}, tokens.Algorithms(),
 	})
 }
 

@@ -99,12 +99,20 @@ func ManagementScopes() []keys.Scope {
 	}
 }
 
+// ManagementScopeNames are those of [ManagementScopes]: what an operator's own key has.
+func ManagementScopeNames() (names []string) {
+	for _, scope := range ManagementScopes() {
+		names = append(names, scope.Name)
+	}
+	return names
+}
+
 // New returns a server. At the first start it makes the signing keys of each
 // algorithm, so that none is ever missing, nor made for a request.
 func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, throttle: NewThrottle(config.Limits)}
 	var err error
-	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
+	for _, algorithm := range tokens.Algorithms() {
 		if err := config.Ring.Ensure(ctx, algorithm); err != nil {
 			return nil, err
 		}

@@ -87,7 +87,7 @@ func (p *Policy) check() (err error) {
 		return invalid("creators", "at most %d", MaxCreators)
 	}
 	for _, role := range p.Creators {
-		if !slices.Contains(permissions["key.create"], role) {
+		if !slices.Contains(CreatorRoles(), role) {
 			return invalid("creators", "the role %q may not create keys", role)
 		}
 	}

@@ -91,10 +91,8 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	if err := tokens.CheckIdentifier(res.Audience); err != nil {
 		return Resource{}, invalid("audience", "%v", err)
 	}
-	switch res.Algorithm {
-	case tokens.ES256, tokens.RS256, tokens.EdDSA:
-	default:
-		return Resource{}, invalid("algorithm", "there is no algorithm %q", res.Algorithm)
+	if err := checkAlgorithm(res.Algorithm); err != nil {
+		return Resource{}, err
 	}
 	if res.TokenTTL < time.Minute || res.TokenTTL > MaxTokenTTL {
 		return Resource{}, invalid("token_ttl", "it must be between a minute and %v", MaxTokenTTL)
@@ -151,6 +149,13 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	}
 	_, err = r.settle(ctx, by, at)
 	return res, err
+}
+
+func checkAlgorithm(algorithm string) error {
+	if !slices.Contains(tokens.Algorithms(), algorithm) {
+		return invalid("algorithm", "there is no %.20q: use one of %s", algorithm, strings.Join(tokens.Algorithms(), ", "))
+	}
+	return nil
 }
 
 // without are the scopes that other does not have.

@@ -20,19 +20,23 @@ const (
 	Staff   Role = "operator"
 )
 
-// customerRoles and staffRoles are all there are.
-var (
-	customerRoles = []Role{Owner, Admin, Developer, Auditor, Billing}
-	staffRoles    = []Role{Support, Staff}
-)
+// CustomerRoles and StaffRoles are all there are.
+func CustomerRoles() []Role { return []Role{Owner, Admin, Developer, Auditor, Billing} }
+func StaffRoles() []Role    { return []Role{Support, Staff} }
+
+// CreatorRoles are those that may create keys at all.
+func CreatorRoles() []Role { return slices.Clone(permissions["key.create"]) }
+
+// RolesOf are the roles that members of o can have.
+func RolesOf(o Organization) []Role {
+	if o.Operator {
+		return StaffRoles()
+	}
+	return CustomerRoles()
+}
 
 // Of tells whether the role is one of a member of o.
-func (role Role) Of(o Organization) bool {
-	if o.Operator {
-		return slices.Contains(staffRoles, role)
-	}
-	return slices.Contains(customerRoles, role)
-}
+func (role Role) Of(o Organization) bool { return slices.Contains(RolesOf(o), role) }
 
 // An Action is something that may be asked for: noun.verb. What changes something
 // stands under its action in the audit log.

@@ -79,10 +79,8 @@ func (r *Registry) RotateSigningKey(ctx context.Context, by Actor, algorithm str
 	if err := by.May("signing.rotate"); err != nil {
 		return err
 	}
-	switch algorithm {
-	case tokens.ES256, tokens.RS256, tokens.EdDSA:
-	default:
-		return invalid("algorithm", "it must be ES256, RS256 or EdDSA")
+	if err := checkAlgorithm(algorithm); err != nil {
+		return err
 	}
 	if r.config.SigningRing == nil {
 		return errNoRing

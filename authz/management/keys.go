@@ -131,7 +131,7 @@ func (s *server) listKeys(ctx context.Context, c call, in *listKeys) (*answer[Li
 	order, descending := strings.CutPrefix(in.Sort, "-")
 	p.Order, p.Ascending = keys.Order(order), !descending
 	if in.UnusedFor != "" {
-		ago, err := parseSpan(in.UnusedFor)
+		ago, err := keys.ParseSpan(in.UnusedFor)
 		if err != nil {
 			return nil, &keys.InputError{Field: "unused_for", Reason: err.Error()}
 		}
@@ -189,7 +189,7 @@ func (s *server) createKey(ctx context.Context, c call, in *struct {
 		n.ExpiresAt = *b.ExpiresAt
 	}
 	if b.ExpiresIn != "" {
-		span, err := parseSpan(b.ExpiresIn)
+		span, err := keys.ParseSpan(b.ExpiresIn)
 		if err != nil || span == 0 || b.ExpiresAt != nil {
 			return nil, &keys.InputError{Field: "expires_in", Reason: "use a span such as 90d, without expires_at"}
 		}

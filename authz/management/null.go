@@ -2,10 +2,6 @@ package management
 
 import (
 	"encoding/json"
-	"errors"
-	"strconv"
-	"strings"
-	"time"
 
 	"reflect"
 
@@ -42,24 +38,6 @@ func (Null[T]) Schema(r huma.Registry) *huma.Schema {
 	schema.Nullable = true
 	return &schema
 }
-
-// parseSpan reads 90d, 12h or 30m.
-func parseSpan(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.Atoi(days)
-		if err != nil || n < 0 || n > 36500 {
-			return 0, errSpan
-		}
-		return time.Duration(n) * 24 * time.Hour, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 {
-		return 0, errSpan
-	}
-	return d, nil
-}
-
-var errSpan = errors.New("use a span such as 90d, 12h or 30m")
 
 // given is a body that may be left out.
 func given[T any](body *T) (v T) {

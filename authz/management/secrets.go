@@ -68,8 +68,8 @@ func parseOverlap(r RotateKey) (keys.Overlap, error) {
 	case r.OldEnds == "now":
 		overlap = keys.Overlap{}
 	case afterUse:
-		if overlap.AfterUse, err = parseSpan(span); overlap.AfterUse == 0 && err == nil {
-			err = errSpan
+		if overlap.AfterUse, err = keys.ParseSpan(span); overlap.AfterUse == 0 && err == nil {
+			err = keys.ErrSpan
 		}
 	default:
 		var at time.Time
@@ -86,7 +86,7 @@ func parseOverlap(r RotateKey) (keys.Overlap, error) {
 	if overlap.AfterUse == 0 {
 		return overlap, &keys.InputError{Field: "max", Reason: "it goes with after_first_use only"}
 	}
-	if overlap.Max, err = parseSpan(r.Max); err != nil {
+	if overlap.Max, err = keys.ParseSpan(r.Max); err != nil {
 		return overlap, &keys.InputError{Field: "max", Reason: err.Error()}
 	}
 	return overlap, nil

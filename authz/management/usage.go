@@ -84,7 +84,7 @@ func (s *server) usage(ctx context.Context, c call, in *struct {
 }
 
 func (s *server) usageSince(ctx context.Context, organization, key, window string) (*answer[Usage], error) {
-	span, err := parseSpan(window)
+	span, err := keys.ParseSpan(window)
 	if err != nil || span > keys.UsageRetention {
 		return nil, &keys.InputError{Field: "window", Reason: "use a span such as 30d, up to 400d"}
 	}

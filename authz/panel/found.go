@@ -19,10 +19,8 @@ type foundingForm struct {
 func (p *panel) found(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	value := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
 	form := foundingForm{Organization: value("organization"), Name: value("name"), Email: value("email")}
-	f := keys.Founding{Organization: form.Organization, Name: form.Name, Email: form.Email, Password: r.PostForm.Get("password")}
-	for _, scope := range authz.ManagementScopes() {
-		f.Scopes = append(f.Scopes, scope.Name)
-	}
+	f := keys.Founding{Organization: form.Organization, Name: form.Name, Email: form.Email, Password: r.PostForm.Get("password"),
+		Scopes: authz.ManagementScopeNames()}
 	err := errDiffer
 	var session string
 	var first keys.Created

@@ -8,9 +8,6 @@ import (
 	"github.com/imara/apikeys/keys"
 )
 
-// memberRoles are those that members of a customer can have.
-var memberRoles = []keys.Role{keys.Owner, keys.Admin, keys.Developer, keys.Auditor, keys.Billing}
-
 // memberPage is what the pages of members show.
 type memberPage struct {
 	Members           []keys.Member
@@ -41,20 +38,10 @@ func (p *panel) members(w http.ResponseWriter, r *http.Request, v *visitor, page
 			page.Members = append(page.Members, m)
 		}
 	}
-	page.Roles = rolesOf(v.org)
+	page.Roles = keys.RolesOf(v.org)
 	page.MayAdd, page.MayEdit, page.MayRemove = v.by.May("member.add") == nil, v.by.May("member.edit") == nil, v.by.May("member.remove") == nil
 	p.show(w, v, "members", status, page)
 	return nil
-}
-
-// rolesOf are the roles that members of an organisation can have.
-func rolesOf(o keys.Organization) (list []keys.Role) {
-	for _, role := range append(memberRoles, keys.Support, keys.Staff) {
-		if role.Of(o) {
-			list = append(list, role)
-		}
-	}
-	return list
 }
 
 func (p *panel) addMember(w http.ResponseWriter, r *http.Request, v *visitor) error {

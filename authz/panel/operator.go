@@ -11,7 +11,7 @@ import (
 const operatorRoot = "/admin"
 
 // isStaff tells whether a membership is one of the operator's staff.
-func isStaff(m keys.Member) bool { return m.Role == keys.Staff || m.Role == keys.Support }
+func isStaff(m keys.Member) bool { return slices.Contains(keys.StaffRoles(), m.Role) }
 
 // staff admits the operator's staff, who act on every organisation with the role that
 // they have in the operator's; for others there is nothing here.

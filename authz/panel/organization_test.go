@@ -243,7 +243,7 @@ func TestEveryPageForEveryRole(t *testing.T) {
 	s := newAcme(t)
 	pages := map[string]keys.Action{"keys": "key.read", "keys/new": "key.create", "keys/review": "usage.read", "keys/usage": "usage.read", "members": "member.read", "audit": "audit.read",
 		"policy": "organization.read", "plan": "organization.read", "members/mem_acme_ann/remove": "member.remove"}
-	for _, role := range memberRoles {
+	for _, role := range keys.CustomerRoles() {
 		s.memberOf("acme", "r"+string(role), role)
 		session := s.session("r" + string(role) + "@example.com")
 		by := keys.Actor{MemberID: "m", Role: role}

@@ -104,7 +104,7 @@ func (p *panel) organization(w http.ResponseWriter, r *http.Request, v *visitor,
 	if err != nil {
 		return err
 	}
-	page.Organization, page.Version, page.Plans, page.Roles = o, o.Version(), p.Registry.Plans(), rolesOf(o)
+	page.Organization, page.Version, page.Plans, page.Roles = o, o.Version(), p.Registry.Plans(), keys.RolesOf(o)
 	if page.Active, page.Max, err = p.Registry.Limits(ctx, o.ID); err != nil {
 		return err
 	}

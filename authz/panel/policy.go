@@ -36,15 +36,12 @@ type affected struct {
 	Keys []keys.Key
 }
 
-// creatorRoles are those that may create keys at all.
-var creatorRoles = []keys.Role{keys.Owner, keys.Admin, keys.Developer}
-
 func policyForm(policy keys.Policy) policyPage {
 	page := policyPage{Networks: joined(policy.Networks), Approval: policy.Approval, KeepLeaked: policy.KeepLeaked}
 	if policy.MaxLifetime > 0 {
 		page.Days = strconv.FormatFloat(policy.MaxLifetime.Hours()/24, 'g', -1, 64)
 	}
-	for _, role := range creatorRoles {
+	for _, role := range keys.CreatorRoles() {
 		page.Creators = append(page.Creators, roleChoice{role, len(policy.Creators) == 0 || slices.Contains(policy.Creators, role)})
 	}
 	return page
@@ -110,12 +107,12 @@ func (p *panel) setPolicy(w http.ResponseWriter, r *http.Request, v *visitor) er
 func readPolicy(r *http.Request) (policy keys.Policy, page policyPage) {
 	form := r.PostForm
 	policy = keys.Policy{Approval: form.Get("approval") != "", KeepLeaked: form.Get("keep_leaked") != ""}
-	for _, role := range creatorRoles {
+	for _, role := range keys.CreatorRoles() {
 		if slices.Contains(form["creator"], string(role)) {
 			policy.Creators = append(policy.Creators, role)
 		}
 	}
-	everyone := len(policy.Creators) == len(creatorRoles)
+	everyone := len(policy.Creators) == len(keys.CreatorRoles())
 	nobody := len(policy.Creators) == 0
 	if everyone {
 		policy.Creators = nil

@@ -81,7 +81,7 @@ func (p *panel) showResource(w http.ResponseWriter, v *visitor, page resourcePag
 	for _, s := range append(slices.Clone(page.Scopes), make([]keys.Scope, roomForScopes)...) {
 		page.Rows = append(page.Rows, scopeRow{s, len(page.Rows) + 1})
 	}
-	page.Algorithms = []string{tokens.ES256, tokens.RS256, tokens.EdDSA}
+	page.Algorithms = tokens.Algorithms()
 	p.show(w, v, "resource", status, page)
 }
 

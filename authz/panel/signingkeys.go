@@ -30,7 +30,7 @@ func (p *panel) showSigningKeys(w http.ResponseWriter, r *http.Request, v *visit
 	}
 	var page signingPage
 	all, may := p.Ring.Keys(), v.by.May("signing.rotate") == nil
-	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
+	for _, algorithm := range tokens.Algorithms() {
 		a := algorithmKeys{Algorithm: algorithm}
 		for _, k := range all {
 			if k.Algorithm == algorithm {

@@ -115,7 +115,7 @@ func (p *program) writeDemo(ctx context.Context, d *demo) error {
 		return err
 	}
 	operator, err := p.demoKey(ctx, keys.OperatorOrganization, keys.NewKey{Name: "Operator", Access: keys.Access{
-		Scopes:    []string{"keys:read", "keys:write", "org:read", "org:write", "audit:read", "members:act", "revocations:read", "revocations:waive", "tokens:introspect", "operator"},
+		Scopes:    authz.ManagementScopeNames(),
 		Resources: []string{authz.ManagementAudience(p.issuer), d.audience()}}}, old["IMARA_CLIENT_ID"], old["IMARA_CLIENT_SECRET"])
 	if err != nil {
 		return err

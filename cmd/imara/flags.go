@@ -1,15 +1,15 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/imara/apikeys/keys"
 )
 
 // secrets are the flags whose value may stand in the file that IMARA_…_FILE names.
@@ -97,18 +97,7 @@ type days time.Duration
 func (d *days) String() string { return time.Duration(*d).String() }
 func (d *days) Type() string   { return "duration" }
 func (d *days) Set(text string) error {
-	if n, ok := strings.CutSuffix(text, "d"); ok {
-		count, err := strconv.ParseUint(n, 10, 16)
-		if err != nil {
-			return fmt.Errorf("%q is not a number of days", n)
-		}
-		*d = days(time.Duration(count) * 24 * time.Hour)
-		return nil
-	}
-	duration, err := time.ParseDuration(text)
-	if err == nil && duration < 0 {
-		err = fmt.Errorf("%q is negative", text)
-	}
-	*d = days(duration)
+	span, err := keys.ParseSpan(text)
+	*d = days(span)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imara/apikeys/authz/management"
+	"github.com/imara/apikeys/tokens"
 )
 
 func signingKeysCommand() *cobra.Command {
@@ -76,7 +77,7 @@ func signingRotate(f *remote) *cobra.Command {
 	cmd.Long = `Let the next key of an algorithm sign, and make another next one. The next key is
 published from the day it is made; it can sign a quarter of an hour later, when every
 verifier has it, and no token is refused. For a key that was stolen: withdraw.`
-	cmd.ValidArgs = []string{"ES256", "RS256", "EdDSA"}
+	cmd.ValidArgs = tokens.Algorithms()
 	return cmd
 }
 

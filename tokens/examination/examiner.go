@@ -80,7 +80,7 @@ func (e *Examiner) Examine(
 ) (*httpfeed.Examination, error) {
 	s := e.set()
 	var kits []*kit
-	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
+	for _, algorithm := range tokens.Algorithms() {
 		if !slices.Contains(algorithms, algorithm) {
 			continue
 		}

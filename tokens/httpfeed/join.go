@@ -27,7 +27,7 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 		LeaseMS:        f.config.Lease.Milliseconds(),
 		AcceptStaleMS:  f.revocations.Waiver().Milliseconds(),
 		Implementation: implementation,
-		Algorithms:     []string{tokens.ES256, tokens.RS256, tokens.EdDSA},
+		Algorithms:     tokens.Algorithms(),
 		Replaces:       cmp.Or(f.vouching, f.newest)})
 	if err == nil && (joined.Session == "" || joined.Watermark == 0) {
 		err = errors.New("the answer to the join is not a session")

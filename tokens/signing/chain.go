@@ -85,9 +85,9 @@ func (r *keyring) length(k *key) (n int) {
 	return n
 }
 
-// all keys, ES256 first: some clients try the first one of a JWK Set whatever its type.
+// all keys, in the order of [tokens.Algorithms].
 func (r *keyring) all() (list []*key) {
-	for _, algorithm := range []string{tokens.ES256, tokens.RS256, tokens.EdDSA} {
+	for _, algorithm := range tokens.Algorithms() {
 		list = append(list, r.chains[algorithm]...)
 	}
 	return list

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -49,8 +50,8 @@ func generate(algorithm string) (crypto.Signer, error) {
 		_, private, err := ed25519.GenerateKey(rand.Reader)
 		return private, err
 	}
-	return nil, fmt.Errorf("signing algorithm %q: use %s, %s or %s",
-		algorithm, tokens.ES256, tokens.RS256, tokens.EdDSA)
+	return nil, fmt.Errorf("signing algorithm %q: use one of %s",
+		algorithm, strings.Join(tokens.Algorithms(), ", "))
 }
 
 func newKey(stored Sealed, private crypto.Signer) (*key, error) {
