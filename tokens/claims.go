@@ -1,10 +1,10 @@
 package tokens
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,7 +13,7 @@ import (
 const Type = "at+jwt"
 
 // Claims of an access token, RFC 9068 §2.2 and three of ours. All are required
-// but scope and crd.
+// but scope, crd and nbf.
 type Claims struct {
 	Issuer   string   `json:"iss"`
 	Subject  string   `json:"sub"`
@@ -32,8 +32,11 @@ type Claims struct {
 	Credential string `json:"crd,omitempty"`
 	// Position in the revocation log that the minting server had applied.
 	Position uint64 `json:"rv"`
+	// NotBefore is in seconds since 1970, or 0 (RFC 7519 §4.1.5). Our issuer sets none.
+	NotBefore int64 `json:"nbf,omitempty"`
 
-	kid string // of the key that signed it; empty in claims that no verifier returned
+	kid   string // of the key that signed it; empty in claims that no verifier returned
+	bound bool   // to a key of the client's
 }
 
 // about is a subject of the log, parted: 'c' and the client id.
@@ -89,13 +92,21 @@ func (a Audience) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]string(a))
 }
 
-// UnmarshalJSON reads both forms.
+// UnmarshalJSON reads both forms. An array has strings only, and null is neither form.
 func (a *Audience) UnmarshalJSON(data []byte) error {
 	if len(data) > 0 && data[0] == '"' {
 		*a = make(Audience, 1)
 		return json.Unmarshal(data, &(*a)[0])
 	}
-	return json.Unmarshal(data, (*[]string)(a))
+	var list []*string
+	if err := json.Unmarshal(data, &list); err != nil || list == nil || slices.Contains(list, nil) {
+		return fmt.Errorf("%w: neither a string nor strings", ErrMalformed)
+	}
+	*a = make(Audience, len(list))
+	for i, audience := range list {
+		(*a)[i] = *audience
+	}
+	return nil
 }
 
 // Has tells whether audience is one of a, compared as it stands.
@@ -108,46 +119,54 @@ func (a Audience) Has(audience string) bool {
 	return false
 }
 
-// UnmarshalJSON refuses what encoding/json lets pass: members that repeat or
-// differ only in case, which another verifier may read the other way round.
+// claimFields are the claims that mean something to a verifier. Their names are exact,
+// null is a value of none, and numbers are integers below 2^53.
+var claimFields = []field[Claims]{
+	{"iss", func(c *Claims, v []byte) error { return readText(v, &c.Issuer) }},
+	{"sub", func(c *Claims, v []byte) error { return readText(v, &c.Subject) }},
+	{"aud", (*Claims).readAudience},
+	{"exp", func(c *Claims, v []byte) error { return readInteger(v, &c.ExpiresAt) }},
+	{"iat", func(c *Claims, v []byte) error { return readInteger(v, &c.IssuedAt) }},
+	{"jti", func(c *Claims, v []byte) error { return readText(v, &c.ID) }},
+	{"client_id", func(c *Claims, v []byte) error { return readText(v, &c.ClientID) }},
+	{"scope", func(c *Claims, v []byte) error { return readText(v, &c.Scope) }},
+	{"org", func(c *Claims, v []byte) error { return readText(v, &c.Organization) }},
+	{"crd", func(c *Claims, v []byte) error { return readText(v, &c.Credential) }},
+	{"rv", (*Claims).readPosition},
+	{"nbf", func(c *Claims, v []byte) error { return readInteger(v, &c.NotBefore) }},
+	{"cnf", func(c *Claims, _ []byte) error { c.bound = true; return nil }},
+}
+
+func (c *Claims) readAudience(value []byte) error {
+	if value[0] == '"' {
+		c.Audience = make(Audience, 1)
+		return readText(value, &c.Audience[0])
+	}
+	return c.Audience.UnmarshalJSON(value)
+}
+
+func (c *Claims) readPosition(value []byte) error {
+	var n int64
+	err := readInteger(value, &n)
+	c.Position = uint64(n)
+	return err
+}
+
+// UnmarshalJSON is as strict as a [Verifier] is: it wraps [ErrMalformed] for what another
+// verifier may read differently, and for a claim of ours that is of another type or null.
+// Whether a claim is missing is for the verifier.
 func (c *Claims) UnmarshalJSON(data []byte) error {
-	if err := singleMembers(data); err != nil {
-		return err
-	}
-	type plain Claims
-	return json.Unmarshal(data, (*plain)(c))
+	*c = Claims{}
+	return readObject(data, c, claimFields)
 }
 
-// singleMembers reports an object whose member names are not distinct, upper
-// and lower case being the same.
-func singleMembers(data []byte) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fmt.Errorf("%w: not a JSON object", ErrMalformed)
-	}
-	var names [32]string
-	n := 0
-	for ; d.More(); n++ {
-		t, err := d.Token()
-		if err != nil || n == len(names) {
-			return fmt.Errorf("%w: not a JSON object of at most %d members", ErrMalformed, len(names))
-		}
-		names[n], _ = t.(string)
-		for _, earlier := range names[:n] {
-			if strings.EqualFold(earlier, names[n]) {
-				return fmt.Errorf("%w: a member repeats", ErrMalformed)
-			}
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return fmt.Errorf("%w: not a JSON object", ErrMalformed)
-		}
-	}
-	return nil
-}
-
-// complete reports which required claim is missing or empty.
+// complete reports which required claim is missing or empty, and the claim that asks for
+// what no verifier here does: cnf binds a token to a key whose proof has to be checked
+// (RFC 8705 §3, RFC 9449 §7.2).
 func (c *Claims) complete() error {
+	if c.bound {
+		return fmt.Errorf("%w: cnf: it is bound to a key, whose proof is not checked here", ErrMalformed)
+	}
 	for _, claim := range []struct {
 		name    string
 		present bool

@@ -1,9 +1,6 @@
 package tokens
 
-import (
-	"encoding/json"
-	"strings"
-)
+import "strings"
 
 // Unverified is what a token says of itself. Nobody has checked it.
 type Unverified struct {
@@ -23,10 +20,13 @@ func Inspect(raw string) (Unverified, error) {
 		return u, ErrMalformed
 	}
 	parts := strings.Split(raw, ".")
-	header, errHeader := unb64(parts[0], 0)
+	text, errHeader := unb64(parts[0], 0)
 	claims, errClaims := unb64(parts[1], 0)
-	if errHeader != nil || errClaims != nil || json.Unmarshal(header, &u.Header) != nil || json.Unmarshal(claims, &u.Claims) != nil {
+	var h header
+	if errHeader != nil || errClaims != nil || readObject(text, &h, headerFields) != nil ||
+		u.Claims.UnmarshalJSON(claims) != nil {
 		return Unverified{}, ErrMalformed
 	}
+	u.Header.Type, u.Header.Algorithm, u.Header.KeyID = h.typ, h.algorithm, h.kid
 	return u, nil
 }

@@ -15,12 +15,23 @@ import (
 
 // The signature algorithms of access tokens (RFC 7518 §3.1, RFC 8037 §3.1).
 // ES256 is the default; RS256 is for consumers that know nothing else, with
-// keys of 2048 bits or more; EdDSA means Ed25519.
+// keys of 2048 bits or more; EdDSA means Ed25519, and verifiers know it by that name of
+// RFC 9864 too.
 const (
 	ES256 = "ES256"
 	RS256 = "RS256"
 	EdDSA = "EdDSA"
+
+	ed25519Name = "Ed25519"
 )
+
+// canonical is the one name of an algorithm that has two.
+func canonical(algorithm string) string {
+	if algorithm == ed25519Name {
+		return EdDSA
+	}
+	return algorithm
+}
 
 // A Key verifies signatures of exactly one algorithm.
 type Key struct {
@@ -98,7 +109,7 @@ func (j JWK) Key() (Key, error) {
 			return fail("n or e")
 		}
 		return Key{RS256, pub}, nil
-	case j.KeyType == "OKP" && j.Curve == "Ed25519" && j.Algorithm == EdDSA:
+	case j.KeyType == "OKP" && j.Curve == "Ed25519" && canonical(j.Algorithm) == EdDSA:
 		x, err := unb64(j.X, ed25519.PublicKeySize)
 		if err != nil {
 			return fail("x")
@@ -140,8 +151,7 @@ func parseJWKSet(data []byte) (map[string]Key, error) {
 
 // ours tells whether j claims to be a signing key of an algorithm we verify.
 func (j JWK) ours() bool {
-	known := j.Algorithm == ES256 || j.Algorithm == RS256 || j.Algorithm == EdDSA
-	return known && (j.Use == "" || j.Use == "sig") && validKID(j.ID)
+	return methods[j.Algorithm] != nil && (j.Use == "" || j.Use == "sig") && validKID(j.ID)
 }
 
 // validKID accepts 1 to 64 of [A-Za-z0-9_-]: a kid is only ever a map key.

@@ -2,7 +2,6 @@ package tokens
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -188,14 +187,29 @@ func (v *Verifier) ask(ctx context.Context, to *Introspection, raw string) (acti
 		return false, err
 	}
 	defer response.Body.Close()
-	var answer struct {
-		Active *bool `json:"active"`
-	}
 	if response.StatusCode != http.StatusOK {
 		return false, fmt.Errorf("the introspection endpoint answered %d", response.StatusCode)
 	}
-	if err := json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&answer); err != nil || answer.Active == nil {
+	return readActive(response.Body)
+}
+
+// readActive reads the answer of an introspection endpoint (RFC 7662 §2.2), as strictly as
+// a token: one object, with one active, which is true or false.
+func readActive(body io.Reader) (bool, error) {
+	text, err := io.ReadAll(io.LimitReader(body, fetchLimit+1))
+	if err != nil {
+		return false, err
+	}
+	var active string
+	if len(text) > fetchLimit || readObject(text, &active, activeField) != nil || active == "" {
 		return false, errors.New("the introspection endpoint's answer is not one of RFC 7662")
 	}
-	return *answer.Active, nil
+	return active == "true", nil
 }
+
+var activeField = []field[string]{{"active", func(active *string, value []byte) error {
+	if *active = string(value); *active != "true" && *active != "false" {
+		return ErrMalformed
+	}
+	return nil
+}}}

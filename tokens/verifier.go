@@ -11,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // Config of a [Verifier]. Issuer, Audience and Feed are required.
@@ -45,11 +43,10 @@ type Verifier struct {
 	config Config
 	keys   KeySet
 	remote *remoteKeySet // what Run keeps current; nil when Keys was given
-	parser *jwt.Parser
 	cache  *cache
-	// header is the encoded header of the last good token. An issuer has few, and
-	// one that was checked needs no second look.
-	header *atomic.Pointer[string]
+	// header is that of the last good token. An issuer has few, and one that was
+	// checked needs no second look.
+	header *atomic.Pointer[header]
 	stale  *staleness
 }
 
@@ -84,15 +81,11 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[string]), stale: stale}
+	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[header]), stale: stale}
 	if v.keys == nil {
 		v.remote = newRemoteKeySet(config.Issuer, config.Client, &config.Feed.Revocations().signing, config.Logger)
 		v.keys = v.remote
 	}
-	// Only signature and form are golang-jwt's: time, issuer and audience are
-	// decided in admit, for cached tokens and new ones alike.
-	v.parser = jwt.NewParser(jwt.WithValidMethods([]string{ES256, RS256, EdDSA}),
-		jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
 	return v, nil
 }
 
@@ -257,75 +250,6 @@ func compact(raw string) bool {
 	return dots == 2 && part > 0
 }
 
-// wireClaims adapts Claims to golang-jwt, which validates none of them here.
-type wireClaims struct{ Claims }
-
-func (*wireClaims) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
-func (*wireClaims) GetIssuedAt() (*jwt.NumericDate, error)       { return nil, nil }
-func (*wireClaims) GetNotBefore() (*jwt.NumericDate, error)      { return nil, nil }
-func (*wireClaims) GetIssuer() (string, error)                   { return "", nil }
-func (*wireClaims) GetSubject() (string, error)                  { return "", nil }
-func (*wireClaims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
-
-// parse checks header, signature and the presence of every claim.
-func (v *Verifier) parse(raw string) (verified, error) {
-	header, _, _ := strings.Cut(raw, ".")
-	known := v.header.Load()
-	if known == nil || *known != header {
-		decoded, err := unb64(header, 0)
-		if err != nil {
-			return verified{}, ErrMalformed
-		}
-		if err := singleMembers(decoded); err != nil {
-			return verified{}, err
-		}
-	}
-	var claims wireClaims
-	var kid string
-	_, err := v.parser.ParseWithClaims(raw, &claims, func(t *jwt.Token) (_ any, err error) {
-		var key Key
-		kid, key, err = v.signer(t)
-		return key.Public, err
-	})
-	switch {
-	case err == nil:
-		if known == nil || *known != header {
-			header = strings.Clone(header)
-			v.header.Store(&header)
-		}
-		return verified{&claims.Claims, kid}, claims.complete()
-	case errors.Is(err, ErrStale), errors.Is(err, ErrUnknownKey):
-		return verified{}, err
-	case errors.Is(err, jwt.ErrTokenSignatureInvalid) && !errors.Is(err, jwt.ErrTokenUnverifiable):
-		return verified{}, ErrSignature
-	}
-	return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
-}
-
-// signer finds the key that the header names. golang-jwt checks neither typ nor
-// crit, nor that a key is used with its own algorithm.
-func (v *Verifier) signer(t *jwt.Token) (kid string, key Key, err error) {
-	typ, _ := t.Header["typ"].(string)
-	typ = strings.ToLower(typ)
-	if strings.TrimPrefix(typ, "application/") != Type {
-		return "", Key{}, fmt.Errorf("%w: typ is not %s", ErrMalformed, Type)
-	}
-	for _, member := range []string{"crit", "b64", "jku", "jwk", "x5u", "x5c", "cty", "zip", "enc", "p2c"} {
-		if _, present := t.Header[member]; present {
-			return "", Key{}, fmt.Errorf("%w: header %s", ErrMalformed, member)
-		}
-	}
-	kid, _ = t.Header["kid"].(string)
-	if !validKID(kid) {
-		return "", Key{}, ErrUnknownKey
-	}
-	key, err = v.keys.Key(kid)
-	if err == nil && key.Algorithm != t.Method.Alg() {
-		err = ErrUnknownKey
-	}
-	return kid, key, err
-}
-
 // admit decides what may change between two uses of the same token, and between
 // audiences. The revocations come after it: their verdict is about this moment.
 func (v *Verifier) admit(t verified) error {
@@ -335,10 +259,13 @@ func (v *Verifier) admit(t verified) error {
 		return fmt.Errorf("%w: iss", ErrNotForUs)
 	case !c.Audience.Has(v.config.Audience):
 		return fmt.Errorf("%w: aud", ErrNotForUs)
-	case !now.Before(time.Unix(c.ExpiresAt, 0).Add(leeway)):
+	// A whole second is before a moment exactly when it is before the moment's second.
+	case now.Add(-leeway).Unix() >= c.ExpiresAt:
 		return ErrExpired
-	case now.Add(leeway).Before(time.Unix(c.IssuedAt, 0)):
+	case now.Add(leeway).Unix() < c.IssuedAt:
 		return fmt.Errorf("%w: iat", ErrNotForUs)
+	case now.Add(leeway).Unix() < c.NotBefore:
+		return fmt.Errorf("%w: nbf", ErrNotForUs)
 	}
 	return nil
 }

@@ -81,7 +81,11 @@ func (e *Examiner) Examine(
 	s := e.set()
 	var kits []*kit
 	for _, algorithm := range tokens.Algorithms() {
-		if !slices.Contains(algorithms, algorithm) {
+		asked := slices.Contains(algorithms, algorithm)
+		if algorithm == tokens.EdDSA { // by its name of RFC 9864 too
+			asked = asked || slices.Contains(algorithms, "Ed25519")
+		}
+		if !asked {
 			continue
 		}
 		k, err := s.kit(algorithm)
