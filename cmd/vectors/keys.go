@@ -15,11 +15,12 @@ import (
 
 // The kids of the vectors. The last is in no JWK Set.
 const (
-	es256   = "es256-one"
-	es256b  = "es256-two"
-	rs256   = "rs256-one"
-	eddsa   = "eddsa-one"
-	unknown = "es256-unknown"
+	es256    = "es256-one"
+	es256b   = "es256-two"
+	rs256    = "rs256-one"
+	eddsa    = "eddsa-one"
+	ed25519b = "ed25519-one" // published with the name of RFC 9864
+	unknown  = "es256-unknown"
 )
 
 // newSigners makes the keys, always the same: they are good for nothing else.
@@ -35,10 +36,13 @@ func newSigners() (map[string]*signing.Signer, error) {
 			return nil, err
 		}
 	}
-	seed := sha256.Sum256([]byte("imara test vectors " + eddsa))
 	var err error
-	if signers[eddsa], err = signing.SignerOf(eddsa, tokens.EdDSA, ed25519.NewKeyFromSeed(seed[:])); err != nil {
-		return nil, err
+	for _, kid := range []string{eddsa, ed25519b} {
+		seed := sha256.Sum256([]byte("imara test vectors " + kid))
+		private := ed25519.NewKeyFromSeed(seed[:])
+		if signers[kid], err = signing.SignerOf(kid, tokens.EdDSA, private); err != nil {
+			return nil, err
+		}
 	}
 	der, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(rsaTestKey, "\n", ""))
 	if err != nil {

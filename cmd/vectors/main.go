@@ -70,6 +70,9 @@ func vectors() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if name == ed25519b {
+			jwk.Algorithm = "Ed25519"
+		}
 		set.Keys = append(set.Keys, jwk)
 	}
 	var out bytes.Buffer

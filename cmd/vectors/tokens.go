@@ -32,6 +32,9 @@ func (b *book) forms() {
 		{"a good token", good, accept},
 		{"a good RS256 token", b.by(rs256, "RS256", nil), accept},
 		{"a good EdDSA token", b.by(eddsa, "EdDSA", nil), accept},
+		{"a good EdDSA token that says Ed25519", b.by(eddsa, "Ed25519", nil), accept},
+		{"a good token of a key that says Ed25519", b.by(ed25519b, "Ed25519", nil), accept},
+		{"a good EdDSA token of a key that says Ed25519", b.by(ed25519b, "EdDSA", nil), accept},
 		{"a good token of another key", b.by(es256b, "ES256", nil), accept},
 		{"nothing", "", refuse},
 		{"no dots", "abc", refuse},
@@ -58,6 +61,7 @@ func (b *book) forms() {
 	})
 	b.headers()
 	b.claimSets()
+	b.strictness()
 }
 
 // lastBits sets a bit of the last letter that carries nothing.
@@ -103,6 +107,8 @@ func (b *book) headers() {
 		{"alg in lower case", b.headed(fields{"alg": "es256"}), refuse},
 		{"alg ES384", b.headed(fields{"alg": "ES384"}), refuse},
 		{"alg of another key", b.headed(fields{"alg": "RS256"}), refuse},
+		{"alg Ed25519 of another key", b.headed(fields{"alg": "Ed25519"}), refuse},
+		{"alg Ed448", b.by(eddsa, "Ed448", nil), refuse},
 		{"alg is a list", b.headed(fields{"alg": []string{"ES256"}}), refuse},
 		{"kid twice", b.text(es256, `{"typ":"at+jwt","alg":"ES256","kid":"es256-two","kid":"es256-one"}`, b.json(claims)), refuse},
 		{"alg twice, in another case", b.text(es256, `{"typ":"at+jwt","Alg":"none","alg":"ES256","kid":"es256-one"}`, b.json(claims)), refuse},
@@ -172,6 +178,65 @@ func (b *book) claimSets() {
 		{"32 claims", b.claimed(many(21)), accept},
 		{"33 claims", b.claimed(many(22)), refuse},
 	})
+}
+
+// strictness is what two parsers read differently, and what asks for a proof.
+func (b *book) strictness() {
+	body := strings.TrimPrefix(b.json(claims), "{")
+	with := func(members string) string { return b.text(es256, b.json(header), "{"+members+body) }
+	headed := func(members string) string {
+		return b.text(es256, "{"+members+strings.TrimPrefix(b.json(header), "{"), b.json(claims))
+	}
+	for _, value := range []string{`{"jkt":"x"}`, `{"x5t#S256":"x"}`, "{}", "false", "null"} {
+		b.add("cnf is "+value, quiet, with(`"cnf":`+value+","), refuse)
+	}
+	for _, text := range []string{"\xff", "\xed\xa0\x80", "\xc0\xaf", `\ud800`, `\udc00`, `\ud83d\ud83d`, `\ud83d\\ude00`} {
+		b.add(fmt.Sprintf("claims with %+q", text), quiet, with(`"note":"`+text+`",`), refuse)
+		b.add(fmt.Sprintf("claims with %+q deep inside", text), quiet, with(`"note":[{"`+text+`":1}],`), refuse)
+		b.add(fmt.Sprintf("a header with %+q", text), quiet, headed(`"note":"`+text+`",`), refuse)
+	}
+	for _, text := range []string{`\ud83d\ude00`, `\\ud800`, "😀", `\ufffd`} {
+		b.add(fmt.Sprintf("claims with %+q", text), quiet, with(`"note":"`+text+`",`), accept)
+	}
+	b.lone()
+	for _, claim := range []string{"exp", "iat", "rv", "nbf"} {
+		for _, number := range []string{"9007199254740992", "9223372036854775807", "1e3", "1E3", "1000.0", "-0", "-1"} {
+			b.add(claim+" is "+number, quiet, b.claimed(fields{claim: json.RawMessage(number)}), refuse)
+		}
+	}
+	b.rows([]row{
+		{"a byte order mark before the claims", b.text(es256, b.json(header), "\ufeff{"+body), refuse},
+		{"white space around members", b.text(es256, b.json(header), " {\t"+body+"\r\n"), accept},
+		{"an escaped name", with(`"r\u0076":1,`), refuse},
+		{"scope is null", b.claimed(fields{"scope": json.RawMessage("null")}), refuse},
+		{"crd is null", b.claimed(fields{"crd": json.RawMessage("null")}), refuse},
+		{"aud has null", b.claimed(fields{"aud": []any{audience, nil}}), refuse},
+		{"exp is as large as it may be", b.claimed(fields{"exp": 1<<53 - 1}), accept},
+		{"iat is as large as it may be", b.claimed(fields{"iat": 1<<53 - 1}), refuse},
+		{"nbf long ago", b.claimed(fields{"nbf": longAgo}), accept},
+		{"nbf is 0", b.claimed(fields{"nbf": 0}), accept},
+		{"nbf in 2100", b.claimed(fields{"nbf": farOff - 600}), refuse},
+		{"nbf is null", b.claimed(fields{"nbf": json.RawMessage("null")}), refuse},
+		{"nbf is a string", b.claimed(fields{"nbf": fmt.Sprint(longAgo)}), refuse},
+		{"nbf is a list", b.claimed(fields{"nbf": []int{longAgo}}), refuse},
+	})
+}
+
+// lone are names of ours in another case, alone.
+func (b *book) lone() {
+	for _, names := range [][2]string{{"exp", "EXP"}, {"iss", "Iss"}, {"iss", "iſs"}, {"sub", "ſub"},
+		{"aud", "Aud"}, {"client_id", "Client_ID"}, {"rv", "RV"}, {"scope", "Scope"}, {"scope", "ſcope"}, {"crd", "CRD"}} {
+		b.add(fmt.Sprintf("%s is called %+q", names[0], names[1]), quiet,
+			b.claimed(fields{names[0]: nil, names[1]: claims[names[0]]}), refuse)
+	}
+	for _, name := range []string{"NBF", "Cnf", "jTi"} {
+		b.add("a claim "+name, quiet, b.claimed(fields{name: 1}), refuse)
+	}
+	for _, names := range [][2]string{{"typ", "TYP"}, {"alg", "Alg"}, {"kid", "\u212aid"}} {
+		b.add(fmt.Sprintf("%s is called %+q", names[0], names[1]), quiet,
+			b.headed(fields{names[0]: nil, names[1]: header[names[0]]}), refuse)
+	}
+	b.add("CRIT in the header", quiet, b.headed(fields{"CRIT": []string{"x"}}), refuse)
 }
 
 // times are far from now, whenever that is.

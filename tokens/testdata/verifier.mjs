@@ -28,6 +28,7 @@ const algorithms = {
   RS256: (data, key, sig) => verify('sha256', data, key, sig),
   EdDSA: (data, key, sig) => verify(null, data, key, sig),
 }
+const canonical = (alg) => (alg === 'Ed25519' ? 'EdDSA' : alg)
 const forbidden = ['crit', 'b64', 'jku', 'jwk', 'x5u', 'x5c', 'cty', 'zip', 'enc', 'p2c']
 
 // decode is base64url with one spelling; null for any other.
@@ -36,25 +37,41 @@ function decode(part) {
   return data.toString('base64url') === part ? data : null
 }
 
-// object parses a JSON object whose member names are distinct in any case.
-function object(text) {
-  let value
-  try { value = JSON.parse(text) } catch { return null }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
-  const names = memberNames(text)
-  return names.length <= 32 && new Set(names.map((n) => n.toLowerCase())).size === names.length ? value : null
+const texts = ['iss', 'sub', 'jti', 'client_id', 'org']
+const integers = ['exp', 'iat', 'rv', 'nbf']
+const claimNames = [...texts, ...integers, 'aud', 'scope', 'crd', 'cnf']
+const headerNames = ['alg', 'typ', 'kid', ...forbidden]
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const wellFormed = /^(?:[^\\]|\\[^u]|\\u(?!d[89a-f])....|\\ud[89ab]..\\ud[c-f]..)*$/is
+const folded = (name) => name.toUpperCase().toLowerCase()
+
+// object parses a JSON object whose member names are exact, and distinct in any case.
+function object(data, known) {
+  let text, value
+  try { value = JSON.parse(text = utf8.decode(data)) } catch { return null }
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || !wellFormed.test(text)) return null
+  const members = membersOf(text)
+  const names = members.map(([name]) => name)
+  if (names.length > 32 || new Set(names.map(folded)).size !== names.length) return null
+  if (names.some((name) => known.includes(folded(name)) && !known.includes(name))) return null
+  return members.every(([name, next]) => !integers.includes(name) || /^\d{1,16}(?![\d.eE])/.test(next)) ? value : null
 }
 
-// memberNames are those of a JSON object that is known to be well formed, with repetitions.
-function memberNames(text) {
-  const names = []
+// membersOf are the names of a JSON object that is known to be well formed, with
+// repetitions, each with the text where its value begins.
+function membersOf(text) {
+  const members = []
   let depth = 0
-  for (const match of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
+  for (const match of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:\s*)?|[{}[\]]/g)) {
     if ('{['.includes(match[0])) depth++
     else if ('}]'.includes(match[0])) depth--
-    else if (depth === 1 && match[1]) names.push(JSON.parse(match[0].slice(0, -match[1].length)))
+    else if (depth === 1 && match[1]) {
+      const end = match.index + match[0].length
+      members.push([JSON.parse(match[0].slice(0, -match[1].length)), text.slice(end, end + 20)])
+    }
   }
-  return names
+  return members
 }
 
 const text = (v) => typeof v === 'string' && v !== ''
@@ -62,11 +79,12 @@ const number = (v) => Number.isSafeInteger(v) && v > 0
 
 // claimsOf checks that every claim is there, and of its type.
 function claimsOf(payload) {
-  const c = object(payload)
-  if (!c || ![c.iss, c.sub, c.jti, c.client_id, c.org].every(text) || ![c.exp, c.iat, c.rv].every(number)) return null
+  const c = object(payload, claimNames)
+  if (!c || 'cnf' in c || !texts.every((n) => text(c[n])) || ![c.exp, c.iat, c.rv].every(number)) return null
   c.aud = typeof c.aud === 'string' ? [c.aud] : c.aud
   if (!Array.isArray(c.aud) || c.aud.length === 0 || !c.aud.every((a) => typeof a === 'string')) return null
-  return [c.scope, c.crd].every((v) => v == null || typeof v === 'string') ? c : null
+  if (!Number.isSafeInteger(c.nbf ?? 0) || c.nbf === null) return null
+  return [c.scope, c.crd].every((v) => v === undefined || typeof v === 'string') ? c : null
 }
 
 // JWKSet finds keys by kid. Each is of one algorithm.
@@ -75,10 +93,11 @@ class JWKSet {
     this.fetched = Date.now()
     this.keys = new Map()
     for (const jwk of document.keys) {
-      if (!(jwk.alg in algorithms) || (jwk.use && jwk.use !== 'sig')) continue
+      const alg = canonical(jwk.alg)
+      if (!Object.hasOwn(algorithms, alg) || (jwk.use && jwk.use !== 'sig')) continue
       const key = createPublicKey({ key: jwk, format: 'jwk' })
-      if (jwk.alg === 'RS256' && key.asymmetricKeyDetails.modulusLength < 2048) continue
-      this.keys.set(jwk.kid, { alg: jwk.alg, key })
+      if (alg === 'RS256' && key.asymmetricKeyDetails.modulusLength < 2048) continue
+      this.keys.set(jwk.kid, { alg, key })
     }
   }
 }
@@ -108,7 +127,7 @@ class Tokens {
     if (right('issuer') && claims.iss !== this.issuer) return null
     if (right('audience') && !claims.aud.includes(this.audience)) return null
     if (right('expiry') && now >= claims.exp + leeway) return null
-    return now + leeway < claims.iat ? null : token
+    return now + leeway < claims.iat || now + leeway < (claims.nbf ?? 0) ? null : token
   }
 
   missing() {
@@ -119,16 +138,16 @@ class Tokens {
   parse(raw) {
     if (typeof raw !== 'string' || raw.length > 8192 || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(raw)) return null
     const [head, payload, signature] = raw.split('.').map(decode)
-    const header = head && payload && signature && object(head.toString())
+    const header = head && payload && signature && object(head, headerNames)
     if (!header || forbidden.some((m) => m in header)) return null
     if (right('type') && !/^(application\/)?at\+jwt$/i.test(header.typ)) return null
     if (typeof header.kid !== 'string' || !/^[\w-]{1,64}$/.test(header.kid)) return null
     const known = this.jwks.keys.get(header.kid)
     if (!known) return this.missing()
-    if (known.alg !== header.alg) return null
+    if (known.alg !== canonical(header.alg)) return null
     const signed = Buffer.from(raw.slice(0, raw.lastIndexOf('.')))
     if (right('signature') && !algorithms[known.alg](signed, known.key, signature)) return null
-    const claims = claimsOf(payload.toString())
+    const claims = claimsOf(payload)
     return claims && { kid: header.kid, claims }
   }
 }
