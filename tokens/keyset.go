@@ -9,10 +9,14 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A KeySet finds the signing keys of one issuer, from memory.
@@ -211,20 +215,77 @@ func MetadataURL(identifier, name string) (string, error) {
 	return u.Scheme + "://" + u.Host + "/.well-known/" + name + u.EscapedPath(), nil
 }
 
-// CheckIdentifier accepts what may identify an issuer or a resource: an
-// absolute http or https URL without user, query, fragment or trailing slash
-// (RFC 8414 §2, RFC 8707 §2).
+// maxIdentifier keeps a token that names an issuer and several audiences below the
+// longest that verifiers read.
+const maxIdentifier = 1000
+
+// CheckIdentifier accepts what may identify an issuer or a resource: an absolute http or
+// https URL without user, query, fragment or trailing slash (RFC 8414 §2, RFC 8707 §2), of
+// at most 1000 bytes, that names a host in ASCII and a path with nothing in it that a
+// server or proxy would clean away. What it accepts can be served, and verified for.
 func CheckIdentifier(identifier string) error {
 	u, err := url.Parse(identifier)
 	switch {
+	case len(identifier) > maxIdentifier:
+		return fmt.Errorf("%.60q… is longer than %d bytes", identifier, maxIdentifier)
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return fmt.Errorf("%q is not an absolute http or https URL", identifier)
 	case u.User != nil || strings.ContainsAny(identifier, "?# "):
 		return fmt.Errorf("%q has a user, a query, a fragment or a space", identifier)
 	case strings.HasSuffix(identifier, "/"):
 		return fmt.Errorf("%q ends with a slash", identifier)
+	case !plainHost(u):
+		return fmt.Errorf("%q does not name a host: a name of letters, digits, hyphens and "+
+			"underscores, or an IP address, and a port from 1 to 65535 or none", identifier)
 	case u.String() != identifier:
 		return errors.New("write it as " + u.String())
+	case !plainPath(u):
+		return fmt.Errorf("%q has a path with an empty segment, a dot segment or an "+
+			"encoded slash, which servers and proxies change", identifier)
 	}
 	return nil
+}
+
+// plainHost tells whether the host of u is a name or an address, and its port a number.
+func plainHost(u *url.URL) bool {
+	name, port := u.Hostname(), u.Port()
+	if port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+			return false
+		}
+	}
+	if strings.HasPrefix(u.Host, "[") {
+		address, err := netip.ParseAddr(name)
+		return err == nil && address.Is6() && address.Zone() == "" && !strings.HasSuffix(u.Host, ":")
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" {
+			return false
+		}
+		for i := range len(label) {
+			if !urlSafe(label[i]) {
+				return false
+			}
+		}
+	}
+	return len(name) <= 253 && !strings.HasSuffix(u.Host, ":")
+}
+
+// plainPath tells whether every segment of the path of u names something.
+func plainPath(u *url.URL) bool {
+	path := u.EscapedPath()
+	if path == "" {
+		return true
+	}
+	for segment := range strings.SplitSeq(path[1:], "/") {
+		name, err := url.PathUnescape(segment)
+		if err != nil || name == "" || name == "." || name == ".." || strings.ContainsFunc(name, unplain) {
+			return false
+		}
+	}
+	return true
+}
+
+func unplain(c rune) bool {
+	return c == '/' || c == '\\' || c == utf8.RuneError || !unicode.IsPrint(c)
 }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"path"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -372,12 +373,40 @@ func TestMetadataURLInsertsBeforeThePath(t *testing.T) {
 	}
 }
 
-// FuzzIdentifier: what is accepted has one spelling, and is a prefix of what is
-// made of it.
+// TestIdentifiersThatNobodyCouldUseAreRefused: each of them was one that no verifier takes,
+// that no server can be mounted at, or that proxies write in another way.
+func TestIdentifiersThatNobodyCouldUseAreRefused(t *testing.T) {
+	for _, good := range []string{"https://h", "http://127.0.0.1:8080/demo", "http://[::1]:8080", "https://h.example:65535/a/b",
+		"https://api_1.example/caf%C3%A9/~x;v=1/a@b:c", "http://redis_1", "https://h/" + strings.Repeat("x", 900)} {
+		if err := CheckIdentifier(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{`http://000"0000000`, `https://a\b`, "https://a<b", "https://h:", "https://h:0", "https://h:65536", "https://h:080",
+		"https://:443", "https://.", "https://a..b", "https://h.", "https://a%2fb", "https://caf\u00e9.example", "https://[::1%25lo]", "https://[127.0.0.1]",
+		"https://[::1]:", "https://a,b", "https://a;b", "https://a*b", "https://h//a", "https://h/a//b", "https://h/.", "https://h/a/../b", "https://h/%2e%2e/b",
+		"https://h/a%2Fb", "https://h/a%5Cb", "https://h/%00", "https://h/%0d%0a", "https://h/%ff", "https://h/{x}", `https://h/"`, "https://h/a b", "https://h/\u00e9",
+		"HTTPS://h", "https://h/" + strings.Repeat("x", 1000), "https://" + strings.Repeat("a.", 130) + "b"} {
+		if err := CheckIdentifier(bad); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}
+
+// noFeed is one that knows nothing.
+type noFeed struct{ view *Revocations }
+
+func (f noFeed) Revocations() *Revocations { return f.view }
+func (noFeed) Run(context.Context) error   { return nil }
+
+// FuzzIdentifier: what is accepted has one spelling, is a prefix of what is made of it,
+// can be asked for, and is the issuer and the audience of a verifier whose challenges
+// are whole.
 func FuzzIdentifier(f *testing.F) {
-	f.Add("https://issuer.example/t1")
-	f.Add("http://[::1]:8080")
-	f.Add("https://a%2fb/\u00e9?#")
+	for _, seed := range []string{"https://issuer.example/t1", "http://[::1]:8080", "https://a%2fb/\u00e9?#", "https://h/a//b", "http://h:0",
+		`http://000"0000000`} {
+		f.Add(seed)
+	}
 	f.Fuzz(func(t *testing.T, identifier string) {
 		if CheckIdentifier(identifier) != nil {
 			return
@@ -385,6 +414,17 @@ func FuzzIdentifier(f *testing.F) {
 		location, err := MetadataURL(identifier, "x")
 		if err != nil || !strings.Contains(location, "/.well-known/x") || strings.ContainsAny(identifier, " \"\\?#\n") {
 			t.Fatalf("%q: %q, %v", identifier, location, err)
+		}
+		r, err := http.NewRequest("GET", location, nil)
+		if err != nil || r.URL.Hostname() == "" || r.URL.String() != location || path.Clean(r.URL.Path) != r.URL.Path {
+			t.Fatalf("%q: %v, %v", identifier, r, err)
+		}
+		v, err := NewVerifier(Config{Issuer: identifier, Audience: identifier, Feed: noFeed{NewRevocations(0)}})
+		if err != nil {
+			t.Fatalf("%q: %v", identifier, err)
+		}
+		if challenge := v.Refuse(ErrMissing).Challenge; challenge != `Bearer realm="`+identifier+`"` {
+			t.Fatalf("%q: %s", identifier, challenge)
 		}
 	})
 }
