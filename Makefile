@@ -2,10 +2,12 @@
 # make test   every test, with the race detector where a C compiler is found
 # make bench  the figures of the README, as ratios in one run
 # make bench-revocation  revocations over Redis, against the wire
+# make fuzz   every fuzz target, each for FUZZTIME; make fuzz-long for as long as it says
+# make standards  what the standards ask, and the test that holds each
 
 GO ?= go
 
-.PHONY: run test bench bench-revocation build tools
+.PHONY: run test fuzz fuzz-long standards bench bench-revocation build tools
 
 build:
 	$(GO) build -trimpath -o bin/imara ./cmd/imara
@@ -49,6 +51,21 @@ else
 	@echo "no C compiler found: the tests run without the race detector"
 	CGO_ENABLED=0 $(GO) test -timeout 30m -json ./... | $(GO) run ./cmd/testreport
 endif
+	@$(MAKE) --no-print-directory fuzz
+
+# Seeds and corpora are tests, which make test has run. This draws other inputs, and says
+# how many: a second for each target here, and a night now and then with MODEL_SEED.
+FUZZTIME ?= 1s
+
+fuzz:
+	@$(GO) run ./cmd/fuzz -time $(FUZZTIME)
+
+fuzz-long:
+	MODEL_CASES=1000000 MODEL_SEED=$${MODEL_SEED:-3} $(GO) test -v -timeout 60m -run 'Model' ./tokens
+	$(GO) run ./cmd/fuzz -guided -time $(FUZZTIME)
+
+standards:
+	@$(GO) run ./cmd/standards
 
 # Three minutes. Nothing else should run meanwhile.
 bench: build
