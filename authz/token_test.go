@@ -3,6 +3,9 @@ package authz
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -395,6 +398,58 @@ func TestTokenIdsAreUnique(t *testing.T) {
 			t.Fatalf("jti %s, %v", token.Claims.ID, err)
 		}
 		seen[token.Claims.ID] = true
+	}
+}
+
+// TestTokenHasDocumentedClaimsOnly: no claim is of a person, or of the client's choice, and
+// nothing is in the header but what names the key (S-083).
+func TestTokenHasDocumentedClaimsOnly(t *testing.T) {
+	s := newHouse(t).start(0)
+	parts := strings.Split(s.token(s.demoKey(), "client_name", "x", "sub", "x", "claims", "{}", "org", "x"), ".")
+	for i, want := range []string{"alg kid typ", "aud client_id crd exp iat iss jti org rv scope sub"} {
+		text, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var members map[string]any
+		if err := json.Unmarshal(text, &members); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(members)), " "); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// TestRefusalsBindEveryEndpoint: a key that may get no token may ask nothing else either,
+// and the token that it has opens nothing.
+func TestRefusalsBindEveryEndpoint(t *testing.T) {
+	s := newHouse(t).start(0)
+	ctx, by := context.Background(), keys.Program("test")
+	const poll = "/feed/sessions/ver_x?nonce=x&after=1&head=0&wait_ms=0"
+	for name, change := range map[string]func(keys.Key) error{
+		"revoked":   func(k keys.Key) error { _, _, err := s.registry.Revoke(ctx, by, "operator", k.ID, ""); return err },
+		"suspended": func(k keys.Key) error { _, _, err := s.registry.Suspend(ctx, by, "operator", k.ID, ""); return err },
+	} {
+		c := s.key("operator", keys.Access{Scopes: []string{keys.FeedScope}})
+		token := s.token(c)
+		if a := s.get(poll, token); a.status < 404 {
+			t.Fatalf("%s: before: %d %s", name, a.status, a.body)
+		}
+		if err := change(c.Key); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"/oauth2/token", "/oauth2/revoke", "/oauth2/introspect"} {
+			if a := s.post(path, c.Key.ClientID, c.Secret.Reveal(), "grant_type", "client_credentials", "token", token); a.status != 401 {
+				t.Errorf("%s: %s: %d %s", name, path, a.status, a.body)
+			}
+		}
+		if a := s.get(poll, token); a.status != 401 {
+			t.Errorf("%s: the feed: %d %s", name, a.status, a.body)
+		}
+		if _, err := s.Check(token); !errors.Is(err, tokens.ErrRevoked) {
+			t.Errorf("%s: the management API's verifier: %v", name, err)
+		}
 	}
 }
 

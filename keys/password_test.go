@@ -3,6 +3,7 @@ package keys
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,4 +106,16 @@ func TestStrangersLeaveHalfOfTheSlots(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLongPasswordsCountToTheLastByte: nothing is cut off a password, and nothing ends it
+// early.
+func TestLongPasswordsCountToTheLastByte(t *testing.T) {
+	for _, length := range []int{73, MaxPassword} {
+		password := strings.Repeat("p", length-3) + "\x00ab"
+		hash := hashPassword(password)
+		if !matches(hash, password) || matches(hash, password[:length-1]+"c") || matches(hash, password[:length-1]) {
+			t.Errorf("a password of %d bytes", length)
+		}
+	}
 }

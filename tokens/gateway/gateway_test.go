@@ -67,3 +67,33 @@ func TestVerdicts(t *testing.T) {
 		t.Errorf("stale: %d %v", w.Code, w.Header())
 	}
 }
+
+// TestGatewayDecidesByTokenAndName: nothing that a caller or its proxy may say beside them
+// changes a decision.
+func TestGatewayDecidesByTokenAndName(t *testing.T) {
+	issuer := tokenstest.New(t)
+	handler := gateway.New(map[string]gateway.Resource{
+		"alerts": {Verifier: issuer.Verifier(audience), Scopes: []string{"alerts:read"}},
+		"open":   {Verifier: issuer.Verifier(audience)},
+	})
+	good := issuer.Token(audience, "alerts:read")
+	for _, headers := range [][2]string{{"X-Forwarded-Uri", "/verify/open"}, {"X-Original-Url", "/livez"}, {"X-Rewrite-Url", "/verify/open"},
+		{"X-Forwarded-Method", "OPTIONS"}, {"X-Forwarded-Host", "open"}, {"X_Auth_Client_Id", "admin"}, {"x-auth-client-id", "admin"},
+		{"X-Auth-Org", "admin"}, {"Remote_User", "admin"}, {"Connection", "X-Auth-Client-Id, X-Auth-Org"}, {"Te", "X-Auth-Org"},
+		{"User-Agent", "kube-probe/1.30"}, {"User-Agent", "GoogleHC/1.0"}, {"X-Forwarded-For", "127.0.0.1"}, {"Upgrade", "websocket"}} {
+		for _, query := range []string{"", "?x=/verify/open", "?resource=open&access_token=" + good, "?%23/verify/open"} {
+			for token, status := range map[string]int{"": 401, "x.y.z": 401, good: 200} {
+				r := httptest.NewRequest("GET", "/verify/alerts"+query, nil)
+				r.Header.Set(headers[0], headers[1])
+				if token != "" {
+					r.Header.Set("Authorization", "Bearer "+token)
+				}
+				w := httptest.NewRecorder()
+				handler.ServeHTTP(w, r)
+				if got := w.Header().Get("X-Auth-Client-Id"); w.Code != status || status == 200 && got != tokenstest.ClientID || status != 200 && got != "" {
+					t.Errorf("%v, %q, %.10q: %d %v", headers, query, token, w.Code, w.Header())
+				}
+			}
+		}
+	}
+}
