@@ -60,7 +60,9 @@ func (v *Verifier) parse(raw string) (verified, error) {
 	if err := methods[h.algorithm].Verify(signed, signature, key.Public); err != nil {
 		return verified{}, ErrSignature
 	}
-	v.header.Store(h)
+	if v.header.Load() != h {
+		v.header.Store(h)
+	}
 	token := verified{new(Claims), h.kid}
 	if err := readObject(claims, token.claims, claimFields); err != nil {
 		return verified{}, err
@@ -81,8 +83,8 @@ func (v *Verifier) knownHeader(encoded string) (*header, error) {
 	if err := readObject(decoded, h, headerFields); err != nil {
 		return nil, err
 	}
-	switch typ := strings.ToLower(h.typ); {
-	case strings.TrimPrefix(typ, "application/") != Type:
+	switch {
+	case !strings.EqualFold(h.typ, Type) && !strings.EqualFold(h.typ, "application/"+Type):
 		return nil, fmt.Errorf("%w: typ is not %s", ErrMalformed, Type)
 	case h.needless != "":
 		return nil, fmt.Errorf("%w: header %s", ErrMalformed, h.needless)

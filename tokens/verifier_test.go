@@ -129,6 +129,7 @@ func TestHeaderTrapsAreRefused(t *testing.T) {
 		"typ assertion":       `{"typ":"client-authentication+jwt","alg":"ES256","kid":"k1"}`,
 		"typ dpop":            `{"typ":"dpop+jwt","alg":"ES256","kid":"k1"}`,
 		"typ number":          `{"typ":1,"alg":"ES256","kid":"k1"}`,
+		"typ, dotted I":       `{"typ":"appl\u0130cation/at+jwt","alg":"ES256","kid":"k1"}`,
 		"alg none":            `{"typ":"at+jwt","alg":"none","kid":"k1"}`,
 		"alg noNE":            `{"typ":"at+jwt","alg":"noNE","kid":"k1"}`,
 		"alg missing":         `{"typ":"at+jwt","kid":"k1"}`,

@@ -314,6 +314,20 @@ func TestProbesAreSharedForMinutes(t *testing.T) {
 	})
 }
 
+// TestVerifierMayCallEdDSAEd25519: it is examined with the same tokens (RFC 9864).
+func TestVerifierMayCallEdDSAEd25519(t *testing.T) {
+	e := newExaminer(t)
+	x := e.exam(t, "Ed25519")
+	for _, key := range x.Keys.Keys {
+		if key.Algorithm != tokens.EdDSA {
+			t.Errorf("a key for %s", key.Algorithm)
+		}
+	}
+	if result, err := e.Grade(client, x.Ticket, lease, answer(t, x)); err != nil || len(result.Broken()) > 0 {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
 // FuzzGrade: no ticket and no verdicts panic.
 func FuzzGrade(f *testing.F) {
 	e := newExaminer(f)
