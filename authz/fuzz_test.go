@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -23,7 +24,8 @@ func FuzzForwardedFor(f *testing.F) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	asked := func(peer, header string) (remote string) {
 		r := &http.Request{RemoteAddr: peer, Header: http.Header{"X-Forwarded-For": {header}}, URL: &url.URL{Path: "/"}}
-		BehindProxies(trusted, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { remote = r.RemoteAddr })).ServeHTTP(httptest.NewRecorder(), r)
+		proxies := &Proxies{Trusted: trusted, Logger: slog.New(slog.DiscardHandler)}
+		proxies.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { remote = r.RemoteAddr })).ServeHTTP(httptest.NewRecorder(), r)
 		return remote
 	}
 	f.Fuzz(func(t *testing.T, peer, header string) {
