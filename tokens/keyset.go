@@ -42,13 +42,14 @@ const (
 // fetch but never waits for one, and an entry of the revocation log about a signing
 // key for one at once. A bad answer never replaces a good set.
 type remoteKeySet struct {
-	issuer  string
-	client  *http.Client
-	log     *slog.Logger
-	changes *changes // of the issuer's signing keys, as the log tells
-	set     atomic.Pointer[keySet]
-	loaded  chan struct{}
-	early   chan struct{}
+	issuer   string
+	client   *http.Client
+	insecure bool // Config.InsecureHTTP
+	log      *slog.Logger
+	changes  *changes // of the issuer's signing keys, as the log tells
+	set      atomic.Pointer[keySet]
+	loaded   chan struct{}
+	early    chan struct{}
 }
 
 type keySet struct {
@@ -57,16 +58,17 @@ type keySet struct {
 	changes uint64 // that the log had told of before it was fetched
 }
 
-// newRemoteKeySet follows the key set that the authorization server metadata of
-// issuer names (RFC 8414 §3), and is fetched when changes tells of one. A nil client
-// is one that follows no redirects. A nil logger is silent.
-func newRemoteKeySet(issuer string, client *http.Client, changes *changes, log *slog.Logger) *remoteKeySet {
-	bounded := withoutRedirects(client)
+// newRemoteKeySet follows the key set that the authorization server metadata of the
+// issuer names (RFC 8414 §3). It is fetched, too, when changes tells of one.
+func newRemoteKeySet(config Config, changes *changes) *remoteKeySet {
+	bounded := withoutRedirects(config.Client)
 	bounded.Timeout = fetchTimeout
+	log := config.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &remoteKeySet{issuer: issuer, client: bounded, log: log, changes: changes,
+	return &remoteKeySet{issuer: config.Issuer, client: bounded, insecure: config.InsecureHTTP,
+		log: log, changes: changes,
 		loaded: make(chan struct{}), early: make(chan struct{}, 1)}
 }
 
@@ -169,6 +171,11 @@ func (s *remoteKeySet) refresh(ctx context.Context, changes uint64) error {
 	}
 	if metadata.Issuer != s.issuer {
 		return fmt.Errorf("%s: issuer is %.200q, not %q", location, metadata.Issuer, s.issuer)
+	}
+	if !s.insecure {
+		if err := CheckTransport(metadata.JWKSURI); err != nil {
+			return fmt.Errorf("%s: jwks_uri: %w", location, err)
+		}
 	}
 	if body, err = s.fetch(ctx, metadata.JWKSURI); err != nil {
 		return err

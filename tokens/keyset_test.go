@@ -171,7 +171,8 @@ func serveKeys(t testing.TB, keys ...JWK) answerer {
 // following runs a key set in a bubble of fake time.
 func following(t *testing.T, s *site, test func(*testing.T, *remoteKeySet)) {
 	synctest.Test(t, func(t *testing.T) {
-		set := newRemoteKeySet(testIssuer, &http.Client{Transport: s}, &changes{}, nil)
+		set := newRemoteKeySet(Config{Issuer: testIssuer,
+			Client: &http.Client{Transport: s}}, &changes{})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); set.Run(ctx) }()
@@ -179,6 +180,20 @@ func following(t *testing.T, s *site, test func(*testing.T, *remoteKeySet)) {
 		test(t, set)
 		cancel()
 		<-done
+	})
+}
+
+// TestMetadataLeadsToNoPlainKeys: metadata that came safely may name keys that do not.
+func TestMetadataLeadsToNoPlainKeys(t *testing.T) {
+	keys := serveKeys(t, jwkOf(t, "good", ES256))
+	s := newSite(func(path string) (int, string) {
+		status, body := keys(path)
+		return status, strings.Replace(body, `"jwks_uri":"https`, `"jwks_uri":"http`, 1)
+	})
+	following(t, s, func(t *testing.T, set *remoteKeySet) {
+		if _, err := set.Key("good"); !errors.Is(err, ErrStale) || s.fetches.Load() > 0 {
+			t.Errorf("%v, after %d fetches", err, s.fetches.Load())
+		}
 	})
 }
 

@@ -34,6 +34,9 @@ type Config struct {
 	CacheSize int
 	// ResourceMetadata is the URL that challenges name (RFC 9728 §5.1), if any.
 	ResourceMetadata string
+	// InsecureHTTP lets keys come, and questions about tokens go, over plain http from and
+	// to another machine: whoever is on the way can read and change them.
+	InsecureHTTP bool
 	// Logger takes what happens in the background; nil is silent.
 	Logger *slog.Logger
 }
@@ -77,13 +80,16 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if config.CacheSize == 0 {
 		config.CacheSize = 16384
 	}
+	if err := config.transports(); err != nil {
+		return nil, err
+	}
 	stale, err := newStaleness(config)
 	if err != nil {
 		return nil, err
 	}
 	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[header]), stale: stale}
 	if v.keys == nil {
-		v.remote = newRemoteKeySet(config.Issuer, config.Client, &config.Feed.Revocations().signing, config.Logger)
+		v.remote = newRemoteKeySet(config, &config.Feed.Revocations().signing)
 		v.keys = v.remote
 	}
 	return v, nil
@@ -105,6 +111,9 @@ func (v *Verifier) WithAudience(audience string) (*Verifier, error) {
 func (v *Verifier) WithStale(stale Stale) (*Verifier, error) {
 	config := v.config
 	config.Stale = stale
+	if err := config.transports(); err != nil {
+		return nil, err
+	}
 	return v.with(config)
 }
 

@@ -31,7 +31,11 @@ type Config struct {
 	// ClientID and ClientSecret are a key with the scope revocations:read.
 	ClientID, ClientSecret string
 	Client                 *http.Client // nil is a plain one
-	Logger                 *slog.Logger // nil is silent
+	// InsecureHTTP lets the feed follow a URL of plain http to another machine, and package
+	// redisfeed a Redis there without TLS: whoever is on the way learns the secret, and can
+	// keep revocations from the verifier.
+	InsecureHTTP bool
+	Logger       *slog.Logger // nil is silent
 }
 
 // A Feed follows one issuer. It implements [tokens.Feed].
@@ -64,6 +68,9 @@ func New(config Config) (*Feed, error) {
 		return nil, fmt.Errorf("feed: the lease must be between %v and %v", MinLease, MaxLease)
 	}
 	if err := tokens.CheckIdentifier(config.URL); err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	if err := tokens.CheckTransport(config.URL); err != nil && !config.InsecureHTTP {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
 	client := http.Client{}

@@ -18,7 +18,8 @@ import (
 
 // Config of a [Feed]. Redis and HTTP are required.
 type Config struct {
-	// Redis is where the servers publish; see [ParseURL]. The feed makes a client
+	// Redis is where the servers publish; see [ParseURL]. Another machine is reached over
+	// TLS only, unless HTTP says InsecureHTTP; see [RequireTLS]. The feed makes a client
 	// of its own: a blocked read would hold a connection that others wait for.
 	Redis *redis.UniversalOptions
 	// Issuer names the log in Redis.
@@ -50,6 +51,11 @@ func New(config Config) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
+	redis := *config.Redis
+	if err := RequireTLS(&redis); err != nil && !config.HTTP.InsecureHTTP {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	config.Redis = &redis
 	f := &Feed{config: config, http: http, keys: keys(config.Issuer), logger: config.HTTP.Logger, revocations: http.Revocations()}
 	if f.logger == nil {
 		f.logger = slog.New(slog.DiscardHandler)

@@ -121,8 +121,9 @@ func entry(m redis.XMessage) (tokens.Entry, error) {
 }
 
 // ParseURL reads redis:// and rediss:// URLs of a single server; of a cluster,
-// with one ?addr= for each further node; and of Sentinels, with ?master_name=.
-// The error does not quote the password.
+// with one ?addr= for each further node; and of Sentinels, with ?master_name=. A server on
+// this machine may also be unix:///path. The error does not quote the password; see
+// [RequireTLS] for where a URL may lead.
 func ParseURL(text string) (*redis.UniversalOptions, error) {
 	bad := errors.New("redis URL: use redis://[user:password@]host:port[/db], rediss:// for TLS, ?addr=host:port for a cluster, ?master_name=name for Sentinel")
 	u, err := url.Parse(text)
@@ -154,6 +155,9 @@ func ParseURL(text string) (*redis.UniversalOptions, error) {
 	return &o, nil
 }
 
+// dialTimeout is how long a connection to Redis may take.
+const dialTimeout = 2 * time.Second
+
 // newClient sets what makes a client honest about time: deadlines that end
 // commands, no retries behind our back, no second pool.
 func newClient(o redis.UniversalOptions, connections int) redis.UniversalClient {
@@ -161,7 +165,7 @@ func newClient(o redis.UniversalOptions, connections int) redis.UniversalClient 
 	o.DisableIdentity = true
 	o.MaxRetries = -1
 	o.DialerRetries = 1
-	o.DialTimeout = 2 * time.Second
+	o.DialTimeout = dialTimeout
 	o.PoolSize = connections
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if o.MasterName == "" && (len(o.Addrs) > 1 || o.IsClusterMode) {
