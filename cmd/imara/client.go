@@ -26,6 +26,7 @@ import (
 // clientFlags are how a command reaches a server, and as whom.
 type clientFlags struct {
 	context, issuer, url, org, clientID string
+	insecure                            bool
 	secret                              secretFlags
 	timeout                             time.Duration
 }
@@ -35,6 +36,7 @@ func (f *clientFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier of the server (IMARA_ISSUER)")
 	flags.StringVar(&f.url, "url", "", "where the server is reached, if not at its issuer (IMARA_URL)")
 	flags.StringVar(&f.clientID, "client-id", "", "client id of the key to use (IMARA_CLIENT_ID)")
+	addInsecure(flags, &f.insecure)
 	flags.DurationVar(&f.timeout, "timeout", 90*time.Second, "give up after this long")
 	f.secret.add(flags)
 }
@@ -56,7 +58,7 @@ func (f *clientFlags) check() error {
 	if err := tokens.CheckIdentifier(f.url); err != nil {
 		return usage("--url: %v", err)
 	}
-	return nil
+	return checkTransport("--url", f.url, f.insecure)
 }
 
 // credentials configures the client credentials grant for a resource.

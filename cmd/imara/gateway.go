@@ -75,7 +75,8 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	_, first, _ := strings.Cut(f.resources[0], "=")
-	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: first, Feed: feed, Logger: logger})
+	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: first,
+		Feed: feed, InsecureHTTP: f.insecure, Logger: logger})
 	if err != nil {
 		return usage("--resource NAME=AUDIENCE: %v", err)
 	}

@@ -66,7 +66,7 @@ func (f *storeFlags) with(ctx context.Context, r *remote, do func(*program) erro
 		}
 	}
 	serve := serveFlags{data: f.data, databaseURL: f.databaseURL, masterKeyFile: f.masterKeyFile,
-		redisURL: f.redisURL, issuer: r.issuer}
+		redisURL: f.redisURL, issuer: r.issuer, insecure: r.insecure}
 	p, err := openParts(ctx, serve, "command on", logger)
 	if errors.Is(err, sqlstore.ErrLocked) {
 		return fmt.Errorf("%w: a server runs on it. Ask that server, "+

@@ -77,6 +77,15 @@ func (f *proveFlags) check() error {
 	case f.faults && f.redisURL == "" && f.verifiers > 0:
 		return usage("--faults needs --redis-url, or the verifiers that are started do not feel them")
 	}
+	// The wires of --faults would hide from a verifier where its Redis is.
+	for flag, url := range map[string]string{"--redis-url": f.redisURL, "--harm-redis": f.harm} {
+		if url == "" {
+			continue
+		}
+		if _, err := parseRedis(flag, url, f.insecure); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

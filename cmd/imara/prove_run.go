@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,9 @@ func (f *proveFlags) prepare(cmd *cobra.Command) (_ *proof, err error) {
 		u, err := url.Parse(text)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, usage("--verify %q is not an http or https URL", text)
+		}
+		if err := checkTransport("--verify", text, f.insecure); err != nil {
+			return nil, err
 		}
 		p.verifiers = append(p.verifiers, &proofVerifier{name: text, verify: text, client: probe()})
 	}
@@ -117,7 +121,8 @@ func (f *proveFlags) start(ctx context.Context, name, audience string, credentia
 	v.cmd = exec.CommandContext(ctx, program, args...)
 	ours := func(setting string) bool { return strings.HasPrefix(setting, "IMARA_") }
 	v.cmd.Env = append(slices.DeleteFunc(os.Environ(), ours), "IMARA_ISSUER="+f.issuer, "IMARA_URL="+f.url, "IMARA_REDIS_URL="+redisURL,
-		"IMARA_CLIENT_ID="+credentials.ClientID, "IMARA_CLIENT_SECRET="+credentials.ClientSecret)
+		"IMARA_CLIENT_ID="+credentials.ClientID, "IMARA_CLIENT_SECRET="+credentials.ClientSecret,
+		"IMARA_INSECURE_HTTP="+strconv.FormatBool(f.insecure))
 	var talk bytes.Buffer
 	v.cmd.Stderr = &talk
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is for us; we end it
@@ -405,7 +410,8 @@ func wireTo(redisURL string) (*wire, string, error) {
 	if err != nil {
 		return nil, "", usage("--redis-url: %v", err)
 	}
-	if len(options.Addrs) != 1 || options.MasterName != "" || options.TLSConfig != nil && net.ParseIP(u.Hostname()) == nil {
+	if len(options.Addrs) != 1 || options.MasterName != "" || u.Host == "" ||
+		options.TLSConfig != nil && net.ParseIP(u.Hostname()) == nil {
 		return nil, redisURL, nil
 	}
 	w, err := newWire(options.Addrs[0])

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -252,22 +250,8 @@ func TestFailoverThatLosesWrites(t *testing.T) {
 	follow(primary, replica)
 	eventually(t, "the replica follows", func() bool { return linked(replica) })
 
-	sentinel := address(t)
-	config := filepath.Join(t.TempDir(), "sentinel.conf")
-	_, port, _ := strings.Cut(sentinel, ":")
-	host, primaryPort, _ := strings.Cut(primary.Address(), ":")
-	settings := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor imara %s %s 1\nsentinel down-after-milliseconds imara 500\nsentinel failover-timeout imara 1500\n",
-		port, filepath.Dir(config), host, primaryPort)
-	if err := os.WriteFile(config, []byte(settings), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	watch := exec.Command("redis-server", config, "--sentinel")
-	var watchLog bytes.Buffer
-	watch.Stdout = &watchLog
-	if err := watch.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { watch.Process.Kill(); watch.Wait() })
+	sentinel := redistest.NewSentinel(t, primary.Address(),
+		"down-after-milliseconds 500", "failover-timeout 1500")
 	sentinels := fmt.Sprintf("redis://%s?master_name=imara", sentinel)
 	ask := redistest.ClientOf(sentinel)
 	defer ask.Close()
@@ -321,6 +305,6 @@ func TestFailoverThatLosesWrites(t *testing.T) {
 	}
 	pass := p.under(t, fault{"failover that loses writes", failover})
 	if lost < 2 || pass.Receipts["confirmed"] == 0 {
-		t.Errorf("%d failovers, receipts %v\n%s", lost, pass.Receipts, watchLog.String())
+		t.Errorf("%d failovers, receipts %v", lost, pass.Receipts)
 	}
 }

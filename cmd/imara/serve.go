@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -37,7 +38,7 @@ type serveFlags struct {
 	gitHubKeys, sso, verifiers, metrics                                  string
 	proxies, webhooks                                                    []string
 	trusted, allowed                                                     []netip.Prefix // these, parsed
-	demo, nameVerifiers                                                  bool
+	demo, nameVerifiers, insecure                                        bool
 	issuerGiven                                                          bool // the issuer, as a flag
 	lease                                                                time.Duration
 	tokensPerMinute                                                      int
@@ -74,6 +75,7 @@ func serveCommand() *cobra.Command {
 observe admits and marks them, require refuses them`)
 	flags.BoolVar(&f.nameVerifiers, "name-verifiers", false,
 		"name verifiers in the receipts of customers too, not only in the operator's")
+	addInsecure(flags, &f.insecure)
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
 	return cmd
@@ -181,6 +183,9 @@ func (f *serveFlags) check() error {
 			return usage("--issuer: %v", err)
 		}
 	}
+	if err := f.checkTransports(); err != nil {
+		return err
+	}
 	if f.trusted, err = parseNetworks("--trusted-proxy", f.proxies); err != nil {
 		return err
 	}
@@ -197,6 +202,23 @@ func (f *serveFlags) check() error {
 		return usage("--lease must be between %v and %v", httpfeed.MinLease, httpfeed.MaxLease)
 	}
 	return nil
+}
+
+// checkTransports refuses what would go over a network as it is.
+func (f *serveFlags) checkTransports() error {
+	issuer := cmp.Or(f.issuer, "http://"+f.listen)
+	if err := checkTransport("--issuer", issuer, f.insecure); err != nil {
+		return err
+	}
+	if f.redisURL != "" {
+		if _, err := parseRedis("--redis-url", f.redisURL, f.insecure); err != nil {
+			return err
+		}
+	}
+	if f.gitHubKeys == "" {
+		return nil
+	}
+	return checkTransport("--github-keys", f.gitHubKeys, f.insecure)
 }
 
 func parseNetworks(flag string, texts []string) ([]netip.Prefix, error) {
@@ -276,7 +298,7 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	publisher, err := openRedis(ctx, f.redisURL, p.issuer, p.master.derive("acknowledgement v1"), logger)
+	publisher, err := openRedis(ctx, f, p.issuer, p.master.derive("acknowledgement v1"), logger)
 	if err != nil {
 		return nil, err
 	}
@@ -338,13 +360,15 @@ func (p *program) openStore(ctx context.Context, f serveFlags) (store *sqlstore.
 
 // openRedis returns nil without a URL. It refuses a Redis that evicts; one that is
 // not reached now will be.
-func openRedis(ctx context.Context, url, issuer string, secret []byte, logger *slog.Logger) (*redisfeed.Publisher, error) {
-	if url == "" {
+func openRedis(
+	ctx context.Context, f serveFlags, issuer string, secret []byte, logger *slog.Logger,
+) (*redisfeed.Publisher, error) {
+	if f.redisURL == "" {
 		return nil, nil
 	}
-	options, err := redisfeed.ParseURL(url)
+	options, err := parseRedis("--redis-url", f.redisURL, f.insecure)
 	if err != nil {
-		return nil, usage("%v", err)
+		return nil, err
 	}
 	publisher := redisfeed.NewPublisher(options, issuer, secret)
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)

@@ -218,7 +218,8 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: audience, Feed: feed})
+	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: audience,
+		Feed: feed, InsecureHTTP: f.insecure})
 	if err != nil {
 		return nil, err
 	}
@@ -238,11 +239,11 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 // It asks for a token first, so
 // that wrong credentials are a clear error instead of a feed that never starts.
 func (f *clientFlags) feed(ctx context.Context, credentials *clientcredentials.Config, name, redisURL string, lease time.Duration, logger *slog.Logger) (feed tokens.Feed, err error) {
-	http := httpfeed.Config{URL: f.url, Name: name, Lease: lease,
+	http := httpfeed.Config{URL: f.url, Name: name, Lease: lease, InsecureHTTP: f.insecure,
 		ClientID: credentials.ClientID, ClientSecret: credentials.ClientSecret, Logger: logger}
 	if redisURL == "" {
 		feed, err = httpfeed.New(http)
-	} else if options, e := redisfeed.ParseURL(redisURL); e != nil {
+	} else if options, e := parseRedis("--redis-url", redisURL, f.insecure); e != nil {
 		err = e
 	} else {
 		feed, err = redisfeed.New(redisfeed.Config{Redis: options, Issuer: f.issuer, HTTP: http})
