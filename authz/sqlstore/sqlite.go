@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 )
 
 // OpenSQLite opens the store in a directory, and makes both when they are not
-// there. It refuses a directory that another process has open, a database file that
+// there. Its files are for their owner alone, whatever the directory. It refuses a directory that another process has open, a database file that
 // is damaged, and with [ErrSchema] one in which something is missing.
 func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -31,6 +32,9 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	s := &Store{classify: classifySQLite, columns: sqliteColumns, closers: []func() error{lock.Close},
 		relax: `PRAGMA synchronous = NORMAL`, strict: `PRAGMA synchronous = FULL`}
 	path := filepath.Join(dir, "imara.db")
+	if err := makePrivate(path); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	pragmas := url.Values{
 		"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(1)", "cache_size(-8000)"},
 		"_txlock": {"immediate"},
@@ -58,6 +62,23 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 		return nil, errors.Join(s.fail(err), s.Close())
 	}
 	return s, nil
+}
+
+// makePrivate makes the files of a database their owner's alone, whatever the umask and the
+// directory say. Those that SQLite makes later have the mode of the database.
+func makePrivate(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	file.Close()
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		err := os.Chmod(path+suffix, 0o600)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("others may read the database, and it is not ours to change: %w", err)
+		}
+	}
+	return nil
 }
 
 // stillThere returns a check that path is the file that it is now: what is

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -17,16 +18,18 @@ import (
 // base64. Everything that seals or authenticates derives its own key from it.
 type masterKey []byte
 
-// loadMasterKey reads the file, or makes it when create is set.
+// loadMasterKey reads the file, or makes it when create is set. It refuses a file that
+// others may read, and a key that nobody drew at random.
 func loadMasterKey(path string, create bool) (masterKey, error) {
 	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && create:
+	if errors.Is(err, fs.ErrNotExist) && create {
 		return createMasterKey(path)
-	case err != nil:
+	}
+	if err == nil {
+		err = checkPrivate(path, info)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("master key: others may read %s: chmod 600 it", path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -34,9 +37,49 @@ func loadMasterKey(path string, create bool) (masterKey, error) {
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(key) != 32 {
-		return nil, fmt.Errorf("master key: %s does not hold 32 bytes in base64", path)
+		return nil, fmt.Errorf("master key: %s does not hold 32 bytes in base64: "+
+			"openssl rand -base64 32 makes some", path)
+	}
+	if !random(key) {
+		return nil, fmt.Errorf("master key: %s holds a key that can be guessed: "+
+			"openssl rand -base64 32 makes one", path)
 	}
 	return key, nil
+}
+
+// checkPrivate refuses a file of secrets that others may read. A group of ours may, not
+// write: so root gives secrets to a container that is not root's (0440 in Kubernetes).
+func checkPrivate(path string, info fs.FileInfo) error {
+	switch mode := info.Mode().Perm(); {
+	case mode&0o077 == 0:
+		return nil
+	case mode&0o007 != 0:
+		return fmt.Errorf("everybody on this machine may read %s (%#o): chmod 600 it; in a container, "+
+			"mount it with mode 0400 for its user, or 0440 for a group of the user", path, mode)
+	case mode&0o030 != 0 || !groupIsOurs(info):
+		return fmt.Errorf("others may read %s (%#o): chmod 600 it, or 440 if its group is this program's",
+			path, mode)
+	}
+	return nil
+}
+
+// random tells whether nobody chose a key: it is no pattern, no sequence, and no words. Of
+// keys that were drawn at random, one in a billion would be refused.
+func random(key []byte) bool {
+	values, steps := make(map[byte]bool), make(map[byte]bool)
+	for i, b := range key {
+		values[b], steps[b-key[(i+1)%len(key)]] = true, true
+	}
+	if len(values) < 8 || len(steps) < 8 {
+		return false
+	}
+	for period := 1; period <= len(key)/2; period++ {
+		if bytes.Equal(key[period:], key[:len(key)-period]) {
+			return false
+		}
+	}
+	word := func(b rune) bool { return b >= 'a' && b <= 'z' || strings.ContainsRune(" -_.,", b) }
+	return strings.TrimFunc(strings.ToLower(string(key)), word) != ""
 }
 
 func createMasterKey(path string) (masterKey, error) {
