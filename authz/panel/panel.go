@@ -173,7 +173,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // secure sets what every answer says to the browser.
 func (p *panel) secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range map[string]string{"Content-Security-Policy": policy + "; report-uri " + p.base + "/csp-report", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+		for name, value := range map[string]string{"Content-Security-Policy": policy + "; report-uri " + p.base + "/csp-report", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
 			"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin", "Permissions-Policy": "camera=(), geolocation=(), microphone=()", "Cache-Control": "no-store"} {
 			w.Header().Set(name, value)
 		}

@@ -25,7 +25,12 @@ type gatewayFlags struct {
 	listen, metrics, name, redisURL, logLevel string
 	resources, requires, stale                []string
 	lease                                     time.Duration
+	tls                                       tlsFlags
 }
+
+// maxForwarded is how many bytes of header fields a request may have: those of the request
+// that the proxy asks about, which it accepted.
+const maxForwarded = 64 << 10
 
 func gatewayCommand() *cobra.Command {
 	var f gatewayFlags
@@ -45,6 +50,7 @@ func gatewayCommand() *cobra.Command {
 	flags.StringArrayVar(&f.stale, "stale", nil, `NAME=POLICY while its view of the revocations is older than the lease, repeatable:
 refuse with 503 (default); introspect, which asks the server about each token;
 or accept:DURATION, which accepts until the view is that old and waives the promise`)
+	f.tls.add(flags, "")
 	flags.StringVar(&f.metrics, "metrics-listen", "", "address of GET /metrics for Prometheus; none without")
 	flags.StringVar(&f.name, "name", "", "name of this verifier, as operators see it (default gateway HOSTNAME)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -85,6 +91,11 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	f.tls.insecure = f.insecure
+	secured, err := f.tls.config(logger)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return err
@@ -99,7 +110,7 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { verifier.Run(ctx) })
-	running.Go(func() { announceReady(ctx, verifier, cmd.OutOrStdout(), listener.Addr()) })
+	running.Go(func() { announceReady(ctx, verifier, cmd.OutOrStdout(), f.tls.scheme()+"://"+listener.Addr().String()) })
 	defer func() { cancel(); running.Wait() }()
 
 	mux := http.NewServeMux()
@@ -112,7 +123,8 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 		}
 		status(w, http.StatusOK)
 	})
-	return listenUntil(cmd.Context(), listener, authz.Log(logger, mux), logger)
+	return listening{listener, secured, maxForwarded, logger}.until(cmd.Context(),
+		authz.Log(logger, mux))
 }
 
 // policy reads --resource, --require and --stale.
@@ -171,9 +183,9 @@ func stalePolicy(text string, introspection *tokens.Introspection) (tokens.Stale
 	return tokens.Stale{}, errors.New("unknown")
 }
 
-func announceReady(ctx context.Context, verifier *tokens.Verifier, to io.Writer, address net.Addr) {
+func announceReady(ctx context.Context, verifier *tokens.Verifier, to io.Writer, url string) {
 	if verifier.Ready(ctx) == nil {
-		fmt.Fprintf(to, "imara gateway %s · ready · http://%s/verify/NAME\n", version, address)
+		fmt.Fprintf(to, "imara gateway %s · ready · %s/verify/NAME\n", version, url)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -19,22 +20,37 @@ const (
 	drainTimeout = 25 * time.Second
 )
 
-// listenUntil serves until ctx ends. A revocation may have to wait out a lease, so
+// listening is how a program is reached.
+type listening struct {
+	listener  net.Listener
+	tls       *tls.Config // nil for none
+	maxHeader int         // bytes of a request's line and header fields
+	logger    *slog.Logger
+}
+
+// until serves until ctx ends. A revocation may have to wait out a lease, so
 // answers may take long; requests may not.
 //
 // The server has no ReadTimeout: net/http leaves that deadline on the connection while
 // the handler runs. See [boundBody].
-func listenUntil(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
+func (l listening) until(ctx context.Context, handler http.Handler) error {
 	server := &http.Server{
+		TLSConfig:         l.tls,
 		Handler:           boundBody(extendAnswer(handler)),
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		MaxHeaderBytes:    l.maxHeader,
+		ErrorLog:          slog.NewLogLogger(l.logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() {
+		if l.tls != nil {
+			failed <- server.ServeTLS(l.listener, "", "")
+		} else {
+			failed <- server.Serve(l.listener)
+		}
+	}()
 	select {
 	case err := <-failed:
 		return err

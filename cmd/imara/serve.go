@@ -42,6 +42,7 @@ type serveFlags struct {
 	issuerGiven                                                          bool // the issuer, as a flag
 	lease                                                                time.Duration
 	tokensPerMinute                                                      int
+	tls                                                                  tlsFlags
 }
 
 func serveCommand() *cobra.Command {
@@ -52,13 +53,16 @@ func serveCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.issuerGiven = os.Getenv("IMARA_ISSUER") != f.issuer
+			if f.tls.cache == "" {
+				f.tls.cache = filepath.Join(f.data, "acme")
+			}
 			return serve(cmd.Context(), f, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags := cmd.Flags()
 	f.addStore(flags)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to listen on")
-	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier, the URL that clients use (default http://LISTEN)")
+	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier, the URL that clients use (default http://LISTEN, https:// with a certificate)")
 	flags.StringVar(&f.redisURL, "redis-url", "", "Redis to publish revocations to (IMARA_REDIS_URL, IMARA_REDIS_URL_FILE)")
 	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
@@ -76,6 +80,7 @@ observe admits and marks them, require refuses them`)
 	flags.BoolVar(&f.nameVerifiers, "name-verifiers", false,
 		"name verifiers in the receipts of customers too, not only in the operator's")
 	addInsecure(flags, &f.insecure)
+	f.tls.add(flags, "")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.BoolVar(&f.demo, "demo", false, "begin with an organisation, keys and a protected API to try")
 	return cmd
@@ -102,12 +107,16 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	if err := f.check(); err != nil {
 		return err
 	}
+	secured, err := f.tls.config(logger)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	here := "http://" + listener.Addr().String()
+	here := f.tls.scheme() + "://" + listener.Addr().String()
 	if f.issuer == "" {
 		f.issuer = here
 	}
@@ -161,7 +170,9 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	}
 	// Whoever waits for a receipt is told at once that it is not there yet.
 	defer context.AfterFunc(ctx, p.relay.Stopping)()
-	return listenUntil(ctx, listener, p.proxies.Handler(authz.Log(logger, handler)), logger)
+	handler = p.proxies.Handler(authz.Log(logger, handler))
+	return listening{listener, secured, 16 << 10, logger}.until(ctx,
+		authz.StrictTransport(f.issuer, f.trusted, handler))
 }
 
 // check refuses what cannot be right before anything is opened.
@@ -206,7 +217,8 @@ func (f *serveFlags) check() error {
 
 // checkTransports refuses what would go over a network as it is.
 func (f *serveFlags) checkTransports() error {
-	issuer := cmp.Or(f.issuer, "http://"+f.listen)
+	f.tls.insecure = f.insecure
+	issuer := cmp.Or(f.issuer, f.tls.scheme()+"://"+f.listen)
 	if err := checkTransport("--issuer", issuer, f.insecure); err != nil {
 		return err
 	}
