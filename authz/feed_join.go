@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -36,7 +37,11 @@ func (s *Server) joinFeed(w http.ResponseWriter, r *http.Request) error {
 const maxJoin = 16 << 10
 
 func (s *Server) readJoin(w http.ResponseWriter, r *http.Request) (join httpfeed.Join, err error) {
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin)).Decode(&join); err != nil {
+	err = json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJoin)).Decode(&join)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return join, errSlowBody
+	}
+	if err != nil {
 		return join, invalidRequest("Send a JSON object with name and lease_ms.")
 	}
 	shortest, longest := httpfeed.MinLease.Milliseconds(), httpfeed.MaxLease.Milliseconds()

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"unicode/utf8"
 )
@@ -31,6 +32,10 @@ func (f form) get(name string) string {
 	return ""
 }
 
+// errSlowBody: the body did not come within the time that a request has for it.
+var errSlowBody = &oauthError{http.StatusRequestTimeout, "invalid_request",
+	"The body did not arrive in time."}
+
 // readForm is the strict front of every OAuth endpoint (RFC 6749 §3.2): POST
 // with a form in the body and nothing in the URL, no parameter twice. Empty
 // parameters are as if they were not there, unknown ones are ignored. limit is that of the
@@ -52,6 +57,8 @@ func readForm(w http.ResponseWriter, r *http.Request, limit int64) (form, error)
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, invalidRequest(fmt.Sprintf("The body is larger than %d bytes.", limit))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, errSlowBody
 	case err != nil:
 		return nil, invalidRequest("The body could not be read.")
 	}

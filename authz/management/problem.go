@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -96,6 +97,7 @@ var problems = []struct {
 	{errMismatch, http.StatusUnprocessableEntity, "idempotency_mismatch", "The Idempotency-Key belongs to another request", "Use a new key for a new request."},
 	{errHeader, http.StatusBadRequest, "invalid_header", "A header cannot be read", ""},
 	{errCursor, http.StatusBadRequest, "invalid_cursor", "The cursor is not one of ours", "Begin again without a cursor."},
+	{os.ErrDeadlineExceeded, http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time", "Send it again. Nothing was changed."},
 	{errSignature, http.StatusUnauthorized, "invalid_signature", "The report is not signed as it must be", ""},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again. Nothing is half-done."},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again."},

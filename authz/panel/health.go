@@ -2,6 +2,7 @@ package panel
 
 import (
 	"encoding/json"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -110,7 +111,7 @@ func (p *panel) takeReport(w http.ResponseWriter, r *http.Request, _ *visitor) e
 		} `json:"csp-report"`
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxReportBody)).Decode(&body); err != nil {
-		return errForm
+		return fmt.Errorf("%w: %w", errForm, err)
 	}
 	blocked := body.Report.Blocked
 	if u, err := url.Parse(blocked); err == nil && u.Host != "" {

@@ -350,3 +350,23 @@ func TestTokenCheck(t *testing.T) {
 		t.Error("the log has the token")
 	}
 }
+
+// TestExportOfTheAuditLogAsksForThePasswordAgain: it takes everything away at once.
+func TestExportOfTheAuditLogAsksForThePasswordAgain(t *testing.T) {
+	t.Parallel()
+	s := newAcme(t)
+	b := s.signedIn("ann@example.com")
+	old := s.aged(b, "ann@example.com", 20*time.Minute)
+	export := func(form url.Values) (int, string) {
+		answer := s.post("/panel/o/acme/audit/export", old, "same-origin", form)
+		return answer.StatusCode, body(t, answer)
+	}
+	if status, page := export(url.Values{"format": {"ndjson"}}); status != 403 ||
+		!strings.Contains(page, "confirm_password") || strings.Contains(page, `"action"`) {
+		t.Errorf("without a fresh proof: %d %s", status, page)
+	}
+	confirmed := url.Values{"format": {"ndjson"}, "confirm_password": {password}}
+	if status, events := export(confirmed); status != 200 || !strings.Contains(events, `"action"`) {
+		t.Errorf("with the password: %d %s", status, events)
+	}
+}

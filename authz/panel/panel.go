@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,7 +113,7 @@ func (p *panel) routes() (http.Handler, error) {
 		{"POST", "/o/{org}/members/{member}/remove", p.member(p.change(p.removeMember))},
 		{"GET", "/o/{org}/audit", p.member(p.showAudit)},
 		{"POST", "/o/{org}/audit", p.member(p.change(p.verifyAudit))},
-		{"POST", "/o/{org}/audit/export", p.member(p.change(p.exportAudit))},
+		{"POST", "/o/{org}/audit/export", p.member(p.fresh(p.exportAudit))},
 		{"GET", "/o/{org}/policy", p.member(p.showPolicy)},
 		{"POST", "/o/{org}/policy", p.member(p.fresh(p.setPolicy))},
 		{"GET", "/o/{org}/token", p.member(p.showToken)},
@@ -372,6 +373,7 @@ var problems = []struct {
 	{keys.ErrRepeated, http.StatusConflict, "error.repeated"},
 	{authz.ErrRateLimited, http.StatusTooManyRequests, "error.rate"},
 	{errForeign, http.StatusForbidden, "error.foreign"},
+	{os.ErrDeadlineExceeded, http.StatusRequestTimeout, "error.form"},
 	{errForm, http.StatusBadRequest, "error.form"},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "error.unavailable"},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "error.unavailable"},
