@@ -50,6 +50,7 @@ func (p *panel) endVerifier(w http.ResponseWriter, r *http.Request, v *visitor) 
 
 // healthPage is what the page of the server's health shows.
 type healthPage struct {
+	Server    string // its name
 	Checks    []authz.Check
 	Verifiers int
 	Behind    int // of these, how many lack entries of the log
@@ -62,7 +63,7 @@ func (p *panel) showHealth(w http.ResponseWriter, r *http.Request, v *visitor) e
 	if err := v.by.May("verifier.read"); err != nil {
 		return err
 	}
-	page := healthPage{Checks: p.Health(r.Context()), Reports: p.reports.list()}
+	page := healthPage{Server: p.Name, Checks: p.Health(r.Context()), Reports: p.reports.list()}
 	if list, err := p.Relay.Verifiers(r.Context()); err == nil {
 		page.Verifiers = len(list)
 		for _, verifier := range list {

@@ -29,6 +29,7 @@ type Config struct {
 	Check func(token string) (*tokens.Claims, error)
 	// Health says what the server needs, and whether it is there.
 	Health func(context.Context) []authz.Check
+	Name   string // of this server, for its operator
 	Logger *slog.Logger
 	// Throttle slows down who opens links that are none; nil slows down nobody.
 	Throttle *authz.Throttle

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ import (
 
 type serveFlags struct {
 	listen, issuer, data, databaseURL, redisURL, masterKeyFile, logLevel string
+	name                                                                 string
 	gitHubKeys, sso, verifiers, metrics                                  string
 	proxies, webhooks                                                    []string
 	trusted, allowed                                                     []netip.Prefix // these, parsed
@@ -63,6 +65,8 @@ func serveCommand() *cobra.Command {
 	f.addStore(flags)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to listen on")
 	flags.StringVar(&f.issuer, "issuer", "", "issuer identifier, the URL that clients use (default http://LISTEN, https:// with a certificate)")
+	flags.StringVar(&f.name, "name", "",
+		"name of this server among the verifiers, in its log and on the health page (default HOSTNAME)")
 	flags.StringVar(&f.redisURL, "redis-url", "", "Redis to publish revocations to (IMARA_REDIS_URL, IMARA_REDIS_URL_FILE)")
 	flags.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the master key, the same for every server of a database (default DATA/master.key, made on the first start)")
 	flags.DurationVar(&f.lease, "lease", tokens.DefaultLease, "how old this server's own view of the revocations may become")
@@ -107,6 +111,7 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	if err := f.check(); err != nil {
 		return err
 	}
+	logger = logger.With("server", f.name)
 	secured, err := f.tls.config(logger)
 	if err != nil {
 		return err
@@ -177,6 +182,9 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 
 // check refuses what cannot be right before anything is opened.
 func (f *serveFlags) check() error {
+	if err := f.checkName(); err != nil {
+		return err
+	}
 	host, _, err := net.SplitHostPort(f.listen)
 	if err != nil {
 		return usage("--listen: %v", err)
@@ -211,6 +219,18 @@ func (f *serveFlags) check() error {
 	}
 	if f.lease < httpfeed.MinLease || f.lease > httpfeed.MaxLease {
 		return usage("--lease must be between %v and %v", httpfeed.MinLease, httpfeed.MaxLease)
+	}
+	return nil
+}
+
+// checkName fills in the name of the machine, and refuses what no list can show.
+func (f *serveFlags) checkName() (err error) {
+	if f.name == "" {
+		f.name, err = os.Hostname()
+		return err
+	}
+	if len(f.name) > 100 || strings.ContainsFunc(f.name, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return usage("--name: use at most 100 printable characters of ASCII")
 	}
 	return nil
 }
@@ -259,6 +279,7 @@ type program struct {
 	logger   *slog.Logger
 	// gitHubKeys is where the keys of GitHub's secret scanning are.
 	gitHubKeys string
+	name       string // serveFlags.name
 	// nameVerifiers is what serveFlags has.
 	nameVerifiers bool
 	providers     []panel.Provider
@@ -276,6 +297,7 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (*program, err
 	}
 	p.proxies = &authz.Proxies{Trusted: f.trusted, Logger: logger}
 	p.gitHubKeys, p.providers, p.nameVerifiers = f.gitHubKeys, providers, f.nameVerifiers
+	p.name = f.name
 	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry,
 		Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger,
 		ExaminationKey: p.master.derive("examination v1"),
@@ -306,8 +328,7 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 			return nil, err
 		}
 	}
-	hostname, err := os.Hostname()
-	if err != nil {
+	if err := f.checkName(); err != nil {
 		return nil, err
 	}
 	publisher, err := openRedis(ctx, f, p.issuer, p.master.derive("acknowledgement v1"), logger)
@@ -325,7 +346,7 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 		return nil, err
 	}
 	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
-		Name: what + " " + hostname, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
+		Name: what + " " + f.name, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
 	if p.limits, err = openLimits(f.redisURL, p.issuer, p.master.derive("limits v1"), logger); err != nil {
 		return nil, err
 	}
@@ -455,7 +476,7 @@ func (p *program) handler() (http.Handler, error) {
 		CursorKey: p.master.derive("cursor v1"), Throttle: p.server.Throttle(), NameVerifiers: p.nameVerifiers, Logger: p.logger})
 	mux.Handle(authz.IssuerPath(p.issuer)+"/v1/", api)
 	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Check: p.server.Check, Health: p.health,
-		Logger: p.logger, Providers: p.providers, Throttle: p.server.Throttle()})
+		Name: p.name, Logger: p.logger, Providers: p.providers, Throttle: p.server.Throttle()})
 	if err != nil {
 		return nil, err
 	}
