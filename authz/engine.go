@@ -116,6 +116,7 @@ func (m mint) Token(ctx context.Context, data *oauth2.GenerateBasic, _ bool) (ac
 		ExpiresAt:    now.Add(data.TokenInfo.GetAccessExpiresIn()).Unix(),
 		ID:           rand.Text(),
 		ClientID:     x.record.Key.ClientID,
+		ClientName:   x.record.Key.Name,
 		Scope:        x.grant.scope,
 		Organization: x.record.Organization.ID,
 		Credential:   x.credential.ID,

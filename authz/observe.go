@@ -5,8 +5,27 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 )
+
+// requestID is the one that a proxy gave the request, so that its log and ours can be
+// joined, or a new one: a caller can say anything.
+func requestID(r *http.Request) string {
+	given := r.Header.Values("X-Request-Id")
+	strange := func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') &&
+			!strings.ContainsRune("-_.:/+=@", c)
+	}
+	if len(given) != 1 || given[0] == "" || len(given[0]) > maxRequestID ||
+		strings.ContainsFunc(given[0], strange) {
+		return rand.Text()
+	}
+	return given[0]
+}
+
+// maxRequestID is in bytes.
+const maxRequestID = 128
 
 // Log returns middleware for everything that a server serves: a request id, one
 // line of log for each request, and an answer when a handler panics. The line
@@ -14,7 +33,7 @@ import (
 func Log(logger *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
-		o := &observed{ResponseWriter: w, id: rand.Text()}
+		o := &observed{ResponseWriter: w, id: requestID(r)}
 		w.Header().Set("X-Request-Id", o.id)
 		defer func() {
 			if p := recover(); p != nil {

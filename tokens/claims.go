@@ -12,8 +12,8 @@ import (
 // Type is the typ header of an access token (RFC 9068 §2.1).
 const Type = "at+jwt"
 
-// Claims of an access token, RFC 9068 §2.2 and three of ours. All are required
-// but scope, crd and nbf.
+// Claims of an access token, RFC 9068 §2.2 and four of ours. All are required
+// but scope, client_name, crd and nbf.
 type Claims struct {
 	Issuer   string   `json:"iss"`
 	Subject  string   `json:"sub"`
@@ -23,6 +23,9 @@ type Claims struct {
 	IssuedAt  int64  `json:"iat"`
 	ID        string `json:"jti"`
 	ClientID  string `json:"client_id"`
+	// ClientName is the name that its owners gave the key (client_name of RFC 7591 §2), as it
+	// was when the token was minted. It identifies nothing. Tokens of older servers have none.
+	ClientName string `json:"client_name,omitempty"`
 	// Scope is a space-separated list (RFC 6749 §3.3).
 	Scope string `json:"scope,omitempty"`
 	// Organization owns the API key.
@@ -130,6 +133,7 @@ var claimFields = []field[Claims]{
 	{"jti", func(c *Claims, v []byte) error { return readText(v, &c.ID) }},
 	{"client_id", func(c *Claims, v []byte) error { return readText(v, &c.ClientID) }},
 	{"scope", func(c *Claims, v []byte) error { return readText(v, &c.Scope) }},
+	{"client_name", func(c *Claims, v []byte) error { return readText(v, &c.ClientName) }},
 	{"org", func(c *Claims, v []byte) error { return readText(v, &c.Organization) }},
 	{"crd", func(c *Claims, v []byte) error { return readText(v, &c.Credential) }},
 	{"rv", (*Claims).readPosition},

@@ -9,15 +9,17 @@
 //
 // What a resource requires stands in the gateway's configuration and in the
 // path, never in the query: some proxies append the caller's query to ours, so
-// that a caller could choose the policy. A 200 always carries the whole set of
-// X-Auth-… headers, empty when there is nothing to say, because a proxy may
+// that a caller could choose the policy. Every answer, whatever its status, carries the
+// whole set of X-Auth-… headers, empty when there is nothing to say, because a proxy may
 // otherwise let through the caller's own.
 package gateway
 
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/imara/apikeys/tokens"
 )
@@ -52,17 +54,52 @@ func New(resources map[string]Resource) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/verify/{resource}", verify)
 	mux.HandleFunc("/verify/{resource}/{rest...}", verify)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		nobody(w.Header())
+		mux.ServeHTTP(w, r)
+	})
 }
 
-// identify says who calls, to the application behind the proxy.
+// Headers are what an answer of the gateway says of a caller, always all of them. A proxy
+// passes on these and no others of the kind.
+func Headers() []string {
+	return []string{"X-Auth-Client-Id", "X-Auth-Org", "X-Auth-Key-Name", "X-Auth-Scope",
+		"X-Auth-Audience", "X-Auth-Expires", "X-Auth-Token-Id", "X-Auth-Request-Id"}
+}
+
+// nobody says that nobody is known to call: a header that is not there may be the caller's
+// own, or a text of the proxy's configuration, to the application.
+func nobody(h http.Header) {
+	for _, name := range Headers() {
+		h.Set(name, "")
+	}
+	h.Set("Cache-Control", "no-store")
+}
+
+// identify says who calls, to the application behind the proxy. The request id is the one
+// that whoever serves the gateway has set on the answer.
 func identify(h http.Header, c *tokens.Claims) {
 	h.Set("X-Auth-Client-Id", c.ClientID)
 	h.Set("X-Auth-Org", c.Organization)
+	h.Set("X-Auth-Key-Name", header(c.ClientName))
 	h.Set("X-Auth-Scope", c.Scope)
-	h.Set("X-Auth-Token-Id", c.ID)
+	h.Set("X-Auth-Audience", strings.Join(c.Audience, " "))
 	h.Set("X-Auth-Expires", strconv.FormatInt(c.ExpiresAt, 10))
-	h.Set("Cache-Control", "no-store")
+	h.Set("X-Auth-Token-Id", c.ID)
+	h.Set("X-Auth-Request-Id", h.Get("X-Request-Id"))
+}
+
+// extended is how a text of RFC 8187 §3.2 begins.
+const extended = "UTF-8''"
+
+// header is a text as a header field can have it: as it stands, or in the form of RFC 8187
+// when it is not printable ASCII, or looks like that form.
+func header(text string) string {
+	special := func(r rune) bool { return r < ' ' || r > '~' }
+	if !strings.ContainsFunc(text, special) && !strings.HasPrefix(text, extended) {
+		return text
+	}
+	return extended + url.PathEscape(text)
 }
 
 // problem answers with an RFC 9457 document.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/gateway"
 	"github.com/imara/apikeys/tokens/tokenstest"
 )
@@ -25,6 +26,7 @@ func TestVerdicts(t *testing.T) {
 		// What a caller may send to pass as another.
 		r.Header.Set("X-Auth-Client-Id", "admin")
 		w := httptest.NewRecorder()
+		w.Header().Set("X-Request-Id", "request-1") // as a server around does
 		handler.ServeHTTP(w, r)
 		return w
 	}
@@ -47,6 +49,12 @@ func TestVerdicts(t *testing.T) {
 		w := ask(row.method, row.path, row.token)
 		if w.Code != row.status {
 			t.Errorf("%s: %d %s", row.name, w.Code, w.Body)
+		}
+		for _, name := range gateway.Headers() {
+			got := w.Header().Values(name)
+			if len(got) != 1 || (got[0] != "") != (w.Code == 200) && name != "X-Auth-Scope" && name != "X-Auth-Key-Name" {
+				t.Errorf("%s: %s: %q", row.name, name, got)
+			}
 		}
 		if challenge := w.Header().Get("WWW-Authenticate"); (w.Code == 401 || w.Code == 403) != (challenge != "") {
 			t.Errorf("%s: challenge %q", row.name, challenge)
@@ -94,6 +102,29 @@ func TestGatewayDecidesByTokenAndName(t *testing.T) {
 					t.Errorf("%v, %q, %.10q: %d %v", headers, query, token, w.Code, w.Header())
 				}
 			}
+		}
+	}
+}
+
+// TestNamesOfKeysAreHeaderFields: whatever their owners called them.
+func TestNamesOfKeysAreHeaderFields(t *testing.T) {
+	issuer := tokenstest.New(t)
+	handler := gateway.New(map[string]gateway.Resource{"open": {Verifier: issuer.Verifier(audience)}})
+	for name, want := range map[string]string{
+		"":                     "",
+		"CI/CD Pipeline, 100%": "CI/CD Pipeline, 100%",
+		"Übersicht":            "UTF-8''%C3%9Cbersicht",
+		"a\r\nX-Auth-Org: b":   "UTF-8''a%0D%0AX-Auth-Org:%20b",
+		"UTF-8''a":             "UTF-8''UTF-8%27%27a",
+	} {
+		r := httptest.NewRequest("GET", "/verify/open", nil)
+		r.Header.Set("Authorization", "Bearer "+issuer.TokenWith(func(c *tokens.Claims) {
+			c.Audience, c.ClientName = tokens.Audience{audience}, name
+		}))
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if got := w.Header().Get("X-Auth-Key-Name"); w.Code != 200 || got != want {
+			t.Errorf("%q: %d %q", name, w.Code, got)
 		}
 	}
 }
