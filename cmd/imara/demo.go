@@ -120,9 +120,16 @@ func (p *program) writeDemo(ctx context.Context, d *demo) error {
 	if err != nil {
 		return err
 	}
+	verifier, err := p.demoKey(ctx, keys.OperatorOrganization, keys.NewKey{Name: "Verifiers",
+		Access: keys.Access{Scopes: []string{keys.FeedScope}}},
+		old["VERIFIER_CLIENT_ID"], old["VERIFIER_CLIENT_SECRET"])
+	if err != nil {
+		return err
+	}
 	return writeEnv(d.path, [][2]string{
 		{"IMARA_ISSUER", p.issuer}, {"IMARA_URL", p.issuer}, {"IMARA_ORG", demoOrganization},
 		{"IMARA_CLIENT_ID", operator.id}, {"IMARA_CLIENT_SECRET", operator.secret},
+		{"VERIFIER_CLIENT_ID", verifier.id}, {"VERIFIER_CLIENT_SECRET", verifier.secret},
 		{"TOKEN_URL", p.issuer + "/oauth2/token"},
 		{"CLIENT_ID", integration.id}, {"CLIENT_SECRET", integration.secret},
 		{"API_URL", d.url()}, {"API_AUDIENCE", d.audience()}, {"API_SCOPE", "alerts:read"},
