@@ -43,7 +43,8 @@ func notLocal(address string) error {
 		address, tokens.ErrPlain)
 }
 
-// local tells whether an address of Redis is on this machine.
+// local tells whether an address of Redis is on this machine: also that of a node of a
+// cluster which does not know its own host, as Go dials it.
 func local(address string) bool {
 	if strings.HasPrefix(address, "/") {
 		return true
@@ -52,7 +53,7 @@ func local(address string) bool {
 	if err != nil {
 		host = address
 	}
-	return tokens.Loopback(host)
+	return host == "" || tokens.Loopback(host)
 }
 
 // dialLocal connects to this machine only, and over TLS if that is configured.
