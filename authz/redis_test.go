@@ -284,10 +284,26 @@ func TestUsersWithFewRights(t *testing.T) {
 	if strings.Contains(h.log.String(), "NOPERM") {
 		t.Errorf("a right is missing: %s", h.log)
 	}
+	// Redis may lose the scripts at any time: the servers load them again.
+	api := s.followRedisAs("api", 10*time.Second, r.Address(), "imara-verifier")
+	for range 3 {
+		r.Do("SCRIPT", "FLUSH")
+		c := s.demoKey()
+		raw := s.token(c)
+		_, receipt, err := s.registry.Revoke(context.Background(), keys.Program("test"), "org", c.Key.ID, "")
+		if err != nil || receipt.State != keys.Confirmed {
+			t.Errorf("after the scripts were lost: %+v, %v", receipt, err)
+		}
+		if _, err := api.Verify(raw); !errors.Is(err, tokens.ErrRevoked) {
+			t.Errorf("after the scripts were lost: %v", err)
+		}
+	}
 	verifier := redis.NewClient(&redis.Options{Addr: r.Address(), Username: "imara-verifier", Password: "x"})
 	defer verifier.Close()
 	tag := "{rev:" + s.issuer + "}"
 	for _, command := range [][]any{{"XADD", tag + ":log", "*", "a", "b"}, {"HSET", tag + ":hb", "dr", "99999999"}, {"DEL", tag + ":log"}, {"FLUSHALL"}, {"CONFIG", "GET", "*"},
+		{"EVAL", "while true do end", "0"}, {"EVAL_RO", "while true do end", "0"},
+		{"SCRIPT", "LOAD", "while true do end"}, {"SCRIPT", "FLUSH"}, {"FUNCTION", "LOAD", "x"}, {"FCALL", "x", "0"},
 		{"EVAL", "return redis.call('HSET', KEYS[1], 'dr', '9')", "1", tag + ":hb"}, {"GET", "other"}} {
 		if err := verifier.Do(t.Context(), command...).Err(); !redis.HasErrorPrefix(err, "NOPERM") {
 			t.Errorf("%v: %v", command, err)

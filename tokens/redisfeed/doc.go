@@ -34,6 +34,15 @@
 // the new one is confirmed; only then is the old one left, so that every view that
 // may be relied on belongs to a session that revocations wait for.
 //
+// # Scripts
+//
+// A script that does not end stops Redis, and only an administrator ends it. So verifiers
+// may run scripts that are loaded, and load none: servers do, at their first round, and
+// again when Redis has lost them by a restart, a failover or a flush. A verifier that finds
+// none polls again until the next round; its view ages meanwhile. Redis functions were
+// rejected: a replica that was promoted has them, but so has everybody who may call one,
+// and a cluster wants them on every node.
+//
 // # Keys
 //
 // One hash tag, {rev:<issuer>}, so that a cluster keeps them together:

@@ -183,6 +183,8 @@ var (
 	// errSilent: no round was finished in Redis for half a lease, or it cannot be
 	// reached.
 	errSilent = errors.New("Redis is silent")
+	// errUnloaded: Redis lost the script of the polls, and a server will load it.
+	errUnloaded = errors.New("the servers have not loaded the script of the polls yet")
 )
 
 // cycle is the state of a session between its polls.
@@ -346,7 +348,10 @@ func (f *Feed) exchange(
 			return nil
 		})
 		if redis.HasErrorPrefix(polled.Err(), "NOSCRIPT") {
-			if err := poll.Load(ctx, client).Err(); err != nil {
+			// A user of an older users.acl may load it; others wait for a server's next round.
+			if err := poll.Load(ctx, client).Err(); redis.HasErrorPrefix(err, "NOPERM") {
+				return nil, nil, errUnloaded
+			} else if err != nil {
 				return nil, nil, err
 			}
 			continue

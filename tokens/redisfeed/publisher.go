@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,6 +25,7 @@ type Publisher struct {
 	keys   names
 	name   string
 	secret []byte
+	loaded atomic.Bool // the scripts, once
 }
 
 // NewPublisher makes a client of its own. It connects when it is used. Secret is what
@@ -65,9 +67,43 @@ type Round struct {
 // Start begins a round. Only then read the database.
 func (p *Publisher) Start(ctx context.Context) (Round, error) {
 	r := Round{nonce: rand.Text()}
-	var err error
-	r.number, err = start.Run(ctx, p.client, []string{p.keys.hb}, p.name, r.nonce).Int64()
+	if !p.loaded.Load() {
+		if err := p.load(ctx); err != nil {
+			return r, err
+		}
+		p.loaded.Store(true)
+	}
+	begin := func() (err error) {
+		r.number, err = start.EvalSha(ctx, p.client, []string{p.keys.hb}, p.name, r.nonce).Int64()
+		return err
+	}
+	err := begin()
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // restarted, failed over, or flushed
+		if err = p.load(ctx); err == nil {
+			err = begin()
+		}
+	}
 	return r, err
+}
+
+// load gives Redis the scripts, that of the verifiers among them: they may run what is
+// there, and nothing of their own, which might never end.
+func (p *Publisher) load(ctx context.Context) error {
+	var to redis.Scripter = p.client
+	if cluster, ok := p.client.(*redis.ClusterClient); ok {
+		// The others of a cluster have none of our keys, and may be away.
+		node, err := cluster.MasterForKey(ctx, p.keys.hb)
+		if err != nil {
+			return err
+		}
+		to = node
+	}
+	for _, script := range []*redis.Script{poll, start, finish, tidy, appendEntries} {
+		if err := script.Load(ctx, to).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Finish says that the stream has every entry up to tip, as the database had it
@@ -216,8 +252,12 @@ func (p *Publisher) Scores(ctx context.Context, sessions []string) (map[string]u
 	return applied, nil
 }
 
-// Tidy forgets publishers that have not finished a round for some minutes.
+// Tidy forgets publishers that have not finished a round for some minutes, and loads the
+// scripts again: a server of another version has perhaps loaded only its own.
 func (p *Publisher) Tidy(ctx context.Context) error {
+	if err := p.load(ctx); err != nil {
+		return err
+	}
 	return tidy.Run(ctx, p.client, []string{p.keys.hb}, 10_000).Err()
 }
 
