@@ -121,7 +121,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 		return nil, err
 	}
 	s.verifier, err = tokens.NewVerifier(tokens.Config{
-		Issuer: config.Issuer, Audience: ManagementAudience(config.Issuer), Feed: config.Relay, Keys: config.Ring,
+		Issuer: config.Issuer, Audience: ManagementAudience(config.Issuer), Feed: config.Relay, Keys: config.Ring, Logger: config.Logger,
 		ResourceMetadata: metadataURL(ManagementAudience(config.Issuer))})
 	if err != nil {
 		return nil, err

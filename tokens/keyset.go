@@ -48,6 +48,7 @@ type remoteKeySet struct {
 	log      *slog.Logger
 	changes  *changes // of the issuer's signing keys, as the log tells
 	set      atomic.Pointer[keySet]
+	trouble  atomic.Pointer[error] // of the last fetch
 	loaded   chan struct{}
 	early    chan struct{}
 }
@@ -63,12 +64,8 @@ type keySet struct {
 func newRemoteKeySet(config Config, changes *changes) *remoteKeySet {
 	bounded := withoutRedirects(config.Client)
 	bounded.Timeout = fetchTimeout
-	log := config.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	return &remoteKeySet{issuer: config.Issuer, client: bounded, insecure: config.InsecureHTTP,
-		log: log, changes: changes,
+		log: config.logger(), changes: changes,
 		loaded: make(chan struct{}), early: make(chan struct{}, 1)}
 }
 
@@ -88,7 +85,8 @@ func withoutRedirects(client *http.Client) *http.Client {
 func (s *remoteKeySet) Key(kid string) (Key, error) {
 	set := s.set.Load()
 	if set == nil || time.Since(set.fetched) > keysMaxStale {
-		return Key{}, fmt.Errorf("%w: the issuer's signing keys are not loaded", ErrStale)
+		err := fmt.Errorf("%w: the issuer's signing keys were never loaded, or not for a day", ErrStale)
+		return Key{}, errors.Join(err, s.why())
 	}
 	key, ok := set.keys[kid]
 	if ok {
@@ -104,6 +102,14 @@ func (s *remoteKeySet) Key(kid string) (Key, error) {
 	return Key{}, ErrUnknownKey
 }
 
+// why the last fetch failed; nil if it did not.
+func (s *remoteKeySet) why() error {
+	if err := s.trouble.Load(); err != nil && *err != nil {
+		return fmt.Errorf("signing keys: %w", *err)
+	}
+	return nil
+}
+
 // Ready is closed when the set has been loaded for the first time.
 func (s *remoteKeySet) Ready() <-chan struct{} { return s.loaded }
 
@@ -115,7 +121,9 @@ func (s *remoteKeySet) Run(ctx context.Context) error {
 		if told {
 			floor = keysAgain
 		}
-		if err := s.refresh(ctx, changes); err != nil && ctx.Err() == nil {
+		err := s.refresh(ctx, changes)
+		s.trouble.Store(&err)
+		if err != nil && ctx.Err() == nil {
 			s.log.Warn("signing keys not refreshed", "issuer", s.issuer, "error", err)
 			floor, wait, retry = retry, retry, min(2*retry, keysFloor)
 		} else {

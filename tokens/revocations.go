@@ -16,7 +16,7 @@ type Feed interface {
 	// Revocations returns the view that the feed keeps.
 	Revocations() *Revocations
 	// Run follows the log until ctx ends and then takes leave. It is called
-	// once. It returns early only when it can never succeed.
+	// once. It returns early, with the reason, only when it can never succeed.
 	Run(ctx context.Context) error
 }
 
@@ -33,6 +33,8 @@ type Revocations struct {
 	once   sync.Once
 	// watchers are the streams that view decides about.
 	watchers watchers
+	// trouble is why the feed does not follow, as it last said.
+	trouble atomic.Pointer[error]
 	// signing are the entries about signing keys: each says that the issuer's have changed.
 	signing changes
 }
@@ -283,6 +285,9 @@ func (r *Revocations) check(c *Claims, kid string, acceptUntil time.Duration) (s
 }
 
 func (v *view) stale() error {
+	if v.fresh.Load() == nil {
+		return fmt.Errorf("%w: it has no view of the revocations yet, or no more", ErrStale)
+	}
 	return fmt.Errorf("%w: its view of the revocations is older than %v", ErrStale, v.lease)
 }
 
@@ -290,6 +295,17 @@ func (v *view) stale() error {
 func (r *Revocations) Fresh() error {
 	if v := r.view.Load(); v.age() > v.lease || v.lapsed.Load() {
 		return v.stale()
+	}
+	return nil
+}
+
+// Explain says why the feed does not follow, for those who wait for it; nil when it does.
+func (r *Revocations) Explain(err error) { r.trouble.Store(&err) }
+
+// why is what the feed said last.
+func (r *Revocations) why() error {
+	if err := r.trouble.Load(); err != nil {
+		return *err
 	}
 	return nil
 }

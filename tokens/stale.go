@@ -124,13 +124,13 @@ func (v *Verifier) note(stale bool) {
 	if stale == (since != nil) {
 		return
 	}
-	logger, now := v.config.Logger, time.Now()
+	logger, now := v.logger(), time.Now()
 	if stale {
-		if v.stale.spell.CompareAndSwap(nil, &now) && logger != nil {
-			logger.Error("the view of the revocations is older than the lease", "audience", v.config.Audience, "lease", v.config.Feed.Revocations().Lease(),
+		if v.stale.spell.CompareAndSwap(nil, &now) {
+			logger.Error("the view of the revocations is older than the lease, or there is none", "audience", v.config.Audience, "lease", v.config.Feed.Revocations().Lease(),
 				"introspects", v.config.Stale.Introspect != nil, "accepts_until", v.config.Stale.AcceptUntil)
 		}
-	} else if v.stale.spell.CompareAndSwap(since, nil) && logger != nil {
+	} else if v.stale.spell.CompareAndSwap(since, nil) {
 		c := v.Counts()
 		logger.Warn("the view of the revocations is current again", "audience", v.config.Audience, "after", now.Sub(*since).Round(time.Millisecond),
 			"refused_ever", c.Refused, "introspected_ever", c.Introspected, "accepted_stale_ever", c.Accepted)
@@ -150,9 +150,7 @@ func (v *Verifier) VerifyContext(ctx context.Context, raw string) (*Claims, erro
 	v.note(true)
 	active, err := v.ask(ctx, v.config.Stale.Introspect, raw)
 	if err != nil {
-		if v.config.Logger != nil {
-			v.config.Logger.Warn("introspection failed", "error", err)
-		}
+		v.logger().Warn("introspection failed", "error", err)
 		return v.decide(token)
 	}
 	v.stale.introspected.Add(1)

@@ -80,3 +80,21 @@ func TestNothingOfAVerifierGoesOverPlainHTTP(t *testing.T) {
 		}
 	}
 }
+
+// TestAudienceIsOneThatTokensCanHave: any other would refuse every token, and not say why.
+func TestAudienceIsOneThatTokensCanHave(t *testing.T) {
+	issuer := tokenstest.New(t)
+	for audience, good := range map[string]bool{
+		"https://api.example.com": true, "http://127.0.0.1:8080/demo": true, "urn:example:api": true,
+		"": false, "api": false, "https://api.example.com/": false, "https://api.example.com#x": false,
+		"https://api.example.com/a b": false, "//api.example.com": false, "urn:example:\"": false,
+		"https://user@api.example.com": false, "https://": false,
+	} {
+		_, err := tokens.NewVerifier(tokens.Config{Issuer: tokenstest.URL, Audience: audience,
+			Feed: issuer, Keys: issuer.Keys()})
+		_, other := issuer.Verifier("https://a.example").WithAudience(audience)
+		if (err == nil) != good || (other == nil) != good {
+			t.Errorf("%q: %v, %v", audience, err, other)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ type Config struct {
 	// InsecureHTTP lets keys come, and questions about tokens go, over plain http from and
 	// to another machine: whoever is on the way can read and change them.
 	InsecureHTTP bool
-	// Logger takes what happens in the background; nil is silent.
+	// Logger takes what happens in the background; nil is [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -51,6 +52,7 @@ type Verifier struct {
 	// checked needs no second look.
 	header *atomic.Pointer[header]
 	stale  *staleness
+	ended  *ended
 }
 
 // MaxLeeway is how much later than its end some verifier may still accept a token.
@@ -87,7 +89,8 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[header]), stale: stale}
+	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[header]),
+		stale: stale, ended: &ended{done: make(chan struct{})}}
 	if v.keys == nil {
 		v.remote = newRemoteKeySet(config, &config.Feed.Revocations().signing)
 		v.keys = v.remote
@@ -128,15 +131,26 @@ func (v *Verifier) with(config Config) (*Verifier, error) {
 	return &other, nil
 }
 
+// checkAudience accepts what a resource may be called (RFC 8707 §2): as an issuer, by
+// [CheckIdentifier], or a URI of another scheme than http, such as urn:.
 func checkAudience(audience string) error {
-	if audience == "" || strings.ContainsAny(audience, "\"\\ ") {
-		return fmt.Errorf("audience %q: it must be a URI, since a verifier without one accepts tokens meant for others", audience)
+	u, err := url.Parse(audience)
+	web := err == nil && (u.Scheme == "http" || u.Scheme == "https")
+	if err != nil || !web && (u.Scheme == "" || strings.ContainsAny(audience, "\"\\ #")) {
+		return fmt.Errorf("audience %q: it must be an absolute URI, since a verifier without one accepts tokens meant for others", audience)
+	}
+	if !web {
+		return nil
+	}
+	if err := CheckIdentifier(audience); err != nil {
+		return fmt.Errorf("audience: %w", err)
 	}
 	return nil
 }
 
 // Run follows the feed, and the JWK Set unless the keys were given, until ctx
-// ends. Call it once, on one of the verifiers that share a feed.
+// ends. Call it once, on one of the verifiers that share a feed. It returns early, with
+// the reason, when the issuer refuses the credentials of the feed.
 func (v *Verifier) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -145,31 +159,69 @@ func (v *Verifier) Run(ctx context.Context) error {
 		keys.Go(func() { v.remote.Run(ctx) })
 	}
 	err := v.config.Feed.Run(ctx)
+	if ctx.Err() == nil && err != nil {
+		v.logger().Error("the verifier cannot follow", "error", err)
+		v.config.Feed.Revocations().Explain(err)
+	}
+	v.ended.once.Do(func() { close(v.ended.done) })
 	cancel()
 	keys.Wait()
 	return err
 }
 
-// Ready returns nil once keys and revocations are current for the first time,
-// or the context's error.
+// ended tells those who wait that Run has returned.
+type ended struct {
+	once sync.Once
+	done chan struct{}
+}
+
+// Ready returns nil once keys and revocations are current for the first time; or an error
+// that says what is missing, and why, when ctx ends or [Verifier.Run] has.
 func (v *Verifier) Ready(ctx context.Context) error {
-	loaded := make(<-chan struct{})
-	if v.remote != nil {
-		loaded = v.remote.Ready()
-	} else {
-		closed := make(chan struct{})
-		close(closed)
-		loaded = closed
-	}
-	for _, ready := range []<-chan struct{}{loaded, v.config.Feed.Revocations().Ready()} {
+	for _, ready := range []<-chan struct{}{v.keysReady(), v.config.Feed.Revocations().Ready()} {
 		select {
 		case <-ready:
+		case <-v.ended.done:
+			return v.notReady(errors.New("the verifier runs no more"))
 		case <-ctx.Done():
-			return ctx.Err()
+			return v.notReady(ctx.Err())
 		}
 	}
 	return nil
 }
+
+// keysReady is closed when there are keys.
+func (v *Verifier) keysReady() <-chan struct{} {
+	if v.remote != nil {
+		return v.remote.Ready()
+	}
+	there := make(chan struct{})
+	close(there)
+	return there
+}
+
+// notReady adds what was last heard of keys and feed to the end of a wait.
+func (v *Verifier) notReady(end error) error {
+	var keys error
+	if v.remote != nil {
+		keys = v.remote.why()
+	}
+	why := errors.Join(keys, v.config.Feed.Revocations().why())
+	if why == nil {
+		why = errors.New("nothing was heard of the issuer yet: does Run run?")
+	}
+	return fmt.Errorf("%w: %w", end, why)
+}
+
+// logger is Logger, or the program's own.
+func (c Config) logger() *slog.Logger {
+	if c.Logger != nil {
+		return c.Logger
+	}
+	return slog.Default()
+}
+
+func (v *Verifier) logger() *slog.Logger { return v.config.logger() }
 
 // Verify returns the claims of a good token, or an error that wraps one of the
 // sentinels of this package. It never waits and never asks another process; see

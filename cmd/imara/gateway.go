@@ -108,8 +108,13 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
+	serving, refused := context.WithCancelCause(cmd.Context())
 	var running sync.WaitGroup
-	running.Go(func() { verifier.Run(ctx) })
+	running.Go(func() {
+		if err := verifier.Run(ctx); ctx.Err() == nil {
+			refused(err)
+		}
+	})
 	running.Go(func() { announceReady(ctx, verifier, cmd.OutOrStdout(), f.tls.scheme()+"://"+listener.Addr().String()) })
 	defer func() { cancel(); running.Wait() }()
 
@@ -123,8 +128,11 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 		}
 		status(w, http.StatusOK)
 	})
-	return listening{listener, secured, maxForwarded, logger}.until(cmd.Context(),
-		authz.Log(logger, mux))
+	err = listening{listener, secured, maxForwarded, logger}.until(serving, authz.Log(logger, mux))
+	if err == nil && cmd.Context().Err() == nil {
+		err = &exit{exitRefused, context.Cause(serving)}
+	}
+	return err
 }
 
 // policy reads --resource, --require and --stale.

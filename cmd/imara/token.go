@@ -214,12 +214,13 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 	if err != nil {
 		return nil, err
 	}
-	feed, err := f.feed(cmd.Context(), credentials, "imara token verify", "", verifyLease, nil)
+	quiet := slog.New(slog.DiscardHandler)
+	feed, err := f.feed(cmd.Context(), credentials, "imara token verify", "", verifyLease, quiet)
 	if err != nil {
 		return nil, err
 	}
 	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: audience,
-		Feed: feed, InsecureHTTP: f.insecure})
+		Feed: feed, InsecureHTTP: f.insecure, Logger: quiet})
 	if err != nil {
 		return nil, err
 	}

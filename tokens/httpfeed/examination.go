@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -63,7 +64,8 @@ func (e *Examination) Answer(lease time.Duration) ([][]Verdict, error) {
 	}
 	view := &stage{tokens.NewRevocations(lease)}
 	verifier, err := tokens.NewVerifier(tokens.Config{
-		Issuer: e.Issuer, Audience: e.Audience, Feed: view, Keys: keys})
+		Issuer: e.Issuer, Audience: e.Audience, Feed: view, Keys: keys,
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, fmt.Errorf("examination: %w", err)
 	}

@@ -35,7 +35,7 @@ type Config struct {
 	// redisfeed a Redis there without TLS: whoever is on the way learns the secret, and can
 	// keep revocations from the verifier.
 	InsecureHTTP bool
-	Logger       *slog.Logger // nil is silent
+	Logger       *slog.Logger // nil is slog.Default
 }
 
 // A Feed follows one issuer. It implements [tokens.Feed].
@@ -57,7 +57,7 @@ func New(config Config) (*Feed, error) {
 		config.Lease = tokens.DefaultLease
 	}
 	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
+		config.Logger = slog.Default()
 	}
 	switch {
 	case config.ClientID == "" || config.ClientSecret == "":
@@ -84,8 +84,9 @@ func New(config Config) (*Feed, error) {
 // Revocations implements [tokens.Feed].
 func (f *Feed) Revocations() *tokens.Revocations { return f.revocations }
 
-// Run implements [tokens.Feed]: it follows until ctx ends, stops vouching for its
-// view, and only then leaves, so that no revocation waits for it.
+// Run implements [tokens.Feed]: it follows until ctx ends, or the token endpoint refuses
+// the credentials, which is [ErrCredentials]. Then it stops vouching for its view, and only
+// then leaves, so that no revocation waits for it.
 func (f *Feed) Run(ctx context.Context) error {
 	err := f.Follow(ctx)
 	f.revocations.Forget()
@@ -105,10 +106,15 @@ func (f *Feed) Follow(ctx context.Context) error {
 		if err == nil {
 			pause = firstPause
 			f.config.Logger.Info("following the revocation log", "session", joined.Session, "position", joined.Watermark)
+			f.revocations.Explain(nil)
 			err = f.follow(ctx, joined)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		f.revocations.Explain(err)
+		if errors.Is(err, ErrCredentials) {
+			return err
 		}
 		if joined.Session != "" {
 			f.Abandon()
@@ -186,7 +192,7 @@ func (f *Feed) follow(ctx context.Context, joined Joined) error {
 		sent := time.Now()
 		page, err := f.poll(ctx, joined.Session, head, wait)
 		switch {
-		case errors.Is(err, errSession) || ctx.Err() != nil:
+		case errors.Is(err, errSession) || errors.Is(err, ErrCredentials) || ctx.Err() != nil:
 			return err
 		case err != nil:
 			f.config.Logger.Warn("revocation log not reached", "age", f.revocations.Age().Round(time.Millisecond), "error", err)
@@ -259,7 +265,7 @@ func (f *Feed) leave(session string) {
 	defer cancel()
 	for pause := firstPause; ; {
 		err := f.do(ctx, http.MethodDelete, "/feed/sessions/"+session, nil, nil)
-		if err == nil || errors.Is(err, errSession) {
+		if err == nil || errors.Is(err, errSession) || errors.Is(err, ErrCredentials) {
 			return
 		}
 		var ended error

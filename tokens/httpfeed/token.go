@@ -16,6 +16,24 @@ import (
 // errToken: the server does not accept the access token.
 var errToken = errors.New("access token refused")
 
+// ErrCredentials: the token endpoint knows the credentials and refuses them, or their scope.
+// Asking again changes nothing.
+var ErrCredentials = errors.New("the feed's credentials are refused")
+
+// final tells whether an answer of the token endpoint is its last word (RFC 6749 §5.2): not
+// one of a proxy before it, nor of a server that cannot say now.
+func final(status int, code string) bool {
+	if status != http.StatusBadRequest && status != http.StatusUnauthorized {
+		return false
+	}
+	switch code {
+	case "invalid_client", "invalid_scope", "unauthorized_client", "invalid_target",
+		"invalid_request", "unsupported_grant_type", "invalid_grant":
+		return true
+	}
+	return false
+}
+
 // accessToken is the feed's own, while it is good.
 type accessToken struct {
 	mu   sync.Mutex
@@ -68,7 +86,12 @@ func (f *Feed) authorize(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("token endpoint: status %d: %w", response.StatusCode, err)
 	}
 	if response.StatusCode != http.StatusOK || answer.AccessToken == "" {
-		return "", fmt.Errorf("token endpoint: status %d: %.100q %.200q", response.StatusCode, answer.Error, answer.Description)
+		err := fmt.Errorf("token endpoint: status %d: %.100q %.200q",
+			response.StatusCode, answer.Error, answer.Description)
+		if final(response.StatusCode, answer.Error) {
+			err = fmt.Errorf("%w: %w", ErrCredentials, err)
+		}
+		return "", err
 	}
 	// Renewed when nine tenths of its life are over.
 	life := time.Duration(max(0, min(answer.ExpiresIn, 86400))) * time.Second

@@ -58,7 +58,7 @@ func New(config Config) (*Feed, error) {
 	config.Redis = &redis
 	f := &Feed{config: config, http: http, keys: keys(config.Issuer), logger: config.HTTP.Logger, revocations: http.Revocations()}
 	if f.logger == nil {
-		f.logger = slog.New(slog.DiscardHandler)
+		f.logger = slog.Default()
 	}
 	f.pace()
 	return f, nil
@@ -96,6 +96,7 @@ func (f *Feed) run(ctx context.Context, client redis.UniversalClient) error {
 		if err == nil {
 			refused = 0
 			f.logger.Info("following the revocation log over Redis", "session", joined.Session, "position", joined.Watermark)
+			f.revocations.Explain(nil)
 			begun := time.Now()
 			var fresh bool
 			fresh, err = f.follow(ctx, client, joined)
@@ -108,6 +109,10 @@ func (f *Feed) run(ctx context.Context, client redis.UniversalClient) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		f.revocations.Explain(err)
+		if errors.Is(err, httpfeed.ErrCredentials) {
+			return err
 		}
 		f.logger.Warn("not following the revocation log over Redis", "error", err)
 		if errors.Is(err, errSilent) {
