@@ -3,12 +3,15 @@ package keys
 import (
 	"bytes"
 	"io"
+	"strings"
 )
 
 // A Place is where a secret begins in a text.
 type Place struct {
 	// Offset is the number of bytes before its first letter.
 	Offset int64
+	// Length is the number of bytes from its first letter to its last.
+	Length int64
 	// Line and Column count from 1. A column is a byte, in UTF-16 a unit of it.
 	Line, Column int64
 }
@@ -16,15 +19,19 @@ type Place struct {
 // secretLength is that of every secret.
 const secretLength = len(secretPrefix) + idLength + 1 + randomLength + crcLength
 
+// reach is within how many characters of its first one a secret ends: six for each of
+// its own, if they are written as escapes.
+const reach = 6*secretLength + 24
+
 // FindSecrets reads r to its end and calls found with each secret in it, whether
-// the text is UTF-8, or UTF-16 of either byte order, or binary. A secret is a whole
-// word, \b on both sides, that [ParseSecret] accepts. Lookalikes counts the words that
-// have the prefix, a credential id and more, and are no secret: a typing mistake, or
-// cut off. The error is that of r. Memory is bounded, whatever the length of a line.
+// the text is UTF-8, or UTF-16 of either byte order, or binary. What stands beside a
+// secret never hides it: its length is fixed, and its checksum tells it from chance, once
+// in 2^32. Inside, characters may be escaped as URLs, HTML, mail and programming
+// languages do it, and colored for a terminal. Lookalikes counts the texts that have the
+// prefix, a credential id and more, and are no secret: a typing mistake, or cut off. The
+// error is that of r. Memory is bounded, whatever the length of a line.
 func FindSecrets(r io.Reader, found func(Secret, Place)) (lookalikes int, err error) {
-	// What a decision looks at: a character before the first letter and, from it on, one
-	// more than a secret has.
-	const behind, ahead = 2, 2 * (secretLength + 1)
+	const ahead = 2 * reach // what a decision looks at, from the first letter on
 	views := []*view{newView(1), newView(2)}
 	buffer := make([]byte, 64<<10)
 	var base int64 // the offset of buffer[0]: even, as all these are, so an index has the parity of its offset
@@ -39,7 +46,7 @@ func FindSecrets(r io.Reader, found func(Secret, Place)) (lookalikes int, err er
 		for _, v := range views {
 			lookalikes += v.search(buffer[:filled], from, to, base, found)
 		}
-		keep := max(0, to-behind)
+		keep := max(0, to-2) // a newline's other byte may be before it
 		filled, from = copy(buffer, buffer[keep:filled]), to-keep
 		base += int64(keep)
 	}
@@ -49,51 +56,44 @@ func FindSecrets(r io.Reader, found func(Secret, Place)) (lookalikes int, err er
 	return lookalikes, err
 }
 
+// anchor is where the search for a secret begins: the letters before the first
+// character that anything escapes.
+const anchor = "imara"
+
 // A view reads bytes as characters of one or two bytes, and knows the lines so far.
 type view struct {
 	unit    int
-	prefix  []byte // secretPrefix, from its first letter to its last
+	anchor  []byte // from its first letter to its last
 	lines   int64  // newlines so far
 	newline int64  // offset of the last
 }
 
 func newView(unit int) *view {
-	prefix := make([]byte, (len(secretPrefix)-1)*unit+1)
-	for i := range len(secretPrefix) {
-		prefix[i*unit] = secretPrefix[i]
+	letters := make([]byte, (len(anchor)-1)*unit+1)
+	for i := range len(anchor) {
+		letters[i*unit] = anchor[i]
 	}
-	return &view{unit: unit, prefix: prefix, newline: int64(-unit)}
-}
-
-// char returns the ASCII character whose letter is b[i], or 0. UTF-16 is aligned: the
-// other byte of the unit, which is zero, comes after an even one and before an odd one.
-func (v *view) char(b []byte, i int) byte {
-	if i < 0 || i >= len(b) {
-		return 0
-	}
-	if other := i ^ 1; v.unit == 2 && other < len(b) && b[other] != 0 {
-		return 0
-	}
-	return b[i]
+	return &view{unit: unit, anchor: letters, newline: int64(-unit)}
 }
 
 // search decides about the secrets that begin in b[from:to].
 func (v *view) search(b []byte, from, to int, base int64, found func(Secret, Place)) (lookalikes int) {
-	end := min(len(b), to+len(v.prefix)-1)
+	end := min(len(b), to+len(v.anchor)-1)
 	for {
-		i := bytes.Index(b[from:end], v.prefix)
+		i := bytes.Index(b[from:end], v.anchor)
 		if i < 0 {
 			v.pass(b, from, to, base)
 			return lookalikes
 		}
 		v.pass(b, from, from+i, base)
 		from += i
-		word := v.word(b, from)
-		secret, err := ParseSecret(word)
-		if err == nil && !wordChar(v.char(b, from-v.unit)) {
+		word, length := v.word(b, from)
+		if secret, err := ParseSecret(word); err == nil {
 			at := base + int64(from)
-			found(secret, Place{Offset: at, Line: v.lines + 1, Column: (at - v.newline) / int64(v.unit)})
-		} else if id := len(secretPrefix) + idLength; len(word) > id+1 && word[id] == '_' {
+			found(secret, Place{Offset: at, Length: int64(length), Line: v.lines + 1,
+				Column: (at - v.newline) / int64(v.unit)})
+		} else if id := len(secretPrefix) + idLength; len(word) > id+1 && word[id] == '_' &&
+			strings.HasPrefix(word, secretPrefix) {
 			lookalikes++
 		}
 		from++
@@ -108,29 +108,32 @@ func (v *view) pass(b []byte, from, to int, base int64) {
 			return
 		}
 		from += i
-		if v.char(b, from) == '\n' {
+		if v.newlineAt(b, from) {
 			v.lines, v.newline = v.lines+1, base+int64(from)
 		}
 		from++
 	}
 }
 
-// word returns the word that begins with a prefix at b[i], at most one character
-// longer than a secret.
-func (v *view) word(b []byte, i int) string {
-	// The first letter is not asked for its other byte: strings in a .NET assembly are
-	// UTF-16 at any offset, and the byte before one is its length.
-	word := []byte{b[i]}
-	for len(word) <= secretLength {
-		c := v.char(b, i+len(word)*v.unit)
-		if !wordChar(c) {
-			break
-		}
-		word = append(word, c)
-	}
-	return string(word)
+// newlineAt tells whether the newline byte b[i] is a character. UTF-16 is aligned: the
+// other byte of the unit, which is zero, comes after an even one and before an odd one.
+func (v *view) newlineAt(b []byte, i int) bool {
+	other := i ^ 1
+	return v.unit == 1 || other >= len(b) || b[other] == 0
 }
 
-func wordChar(c byte) bool {
-	return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+// word returns the word that begins at b[i], as far as a secret goes, without its
+// escapes, and the number of bytes that it takes.
+func (v *view) word(b []byte, i int) (word string, length int) {
+	// Strings in a .NET assembly are UTF-16 at any offset, and stand between bytes that
+	// are no character: only what is between two letters is looked at.
+	text := make([]byte, 0, reach)
+	for at := i; at < len(b) && len(text) < reach; at += v.unit {
+		if at > i && v.unit == 2 && b[at-1] != 0 {
+			break
+		}
+		text = append(text, b[at])
+	}
+	word, read := unescapeWord(text)
+	return word, (read-1)*v.unit + 1
 }

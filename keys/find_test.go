@@ -3,8 +3,8 @@ package keys
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,18 +28,18 @@ func find(t testing.TB, text string) (places []place, lookalikes int) {
 	return places, lookalikes
 }
 
-// words are what the documentation calls secrets.
-var words = regexp.MustCompile(`\bimara_cs_(live|test)_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}\b`)
-
-// expected is the definition, for a text that is in memory.
+// expected is the definition, for a text that is in memory and has no escapes: at each
+// prefix, as much as a secret has.
 func expected(text string) (places []place) {
-	for _, at := range words.FindAllStringIndex(text, -1) {
-		if _, err := ParseSecret(text[at[0]:at[1]]); err != nil {
+	for at := range len(text) - secretLength + 1 {
+		word := text[at:][:secretLength]
+		if _, err := ParseSecret(word); err != nil {
 			continue
 		}
-		before := text[:at[0]]
-		places = append(places, place{text[at[0]:at[1]], Place{Offset: int64(at[0]),
-			Line: int64(strings.Count(before, "\n") + 1), Column: int64(at[0] - strings.LastIndex(before, "\n"))}})
+		before := text[:at]
+		places = append(places, place{word, Place{Offset: int64(at), Length: int64(secretLength),
+			Line:   int64(strings.Count(before, "\n") + 1),
+			Column: int64(at - strings.LastIndex(before, "\n"))}})
 	}
 	return places
 }
@@ -51,6 +51,57 @@ func wide(text, start string, bigEndian int) string {
 		out[len(start)+2*i+bigEndian] = text[i]
 	}
 	return string(out)
+}
+
+// narrow is where a place in UTF-16 is in the same text with a byte for each character.
+func narrow(p Place, bigEndian int) Place {
+	p.Offset, p.Length = (p.Offset-int64(bigEndian))/2, (p.Length+1)/2
+	return p
+}
+
+// TestNoNeighborHidesASecret tries every byte on both sides, in each encoding.
+func TestNoNeighborHidesASecret(t *testing.T) {
+	s := newSecret().text
+	for c := range 256 {
+		beside := string([]byte{byte(c)})
+		for _, text := range []string{beside + s + beside, beside + wide(s, "", 0) + beside,
+			beside + wide(s, "", 1) + beside, wide(beside+s+beside, "", 0), wide(beside+s+beside, "", 1)} {
+			if places, lookalikes := find(t, text); len(places) != 1 || places[0].text != s || lookalikes != 0 {
+				t.Errorf("beside %q: %v, %d lookalikes", beside, places, lookalikes)
+			}
+		}
+	}
+}
+
+// TestEscapedSecretIsFound: as programs write it that cannot write every character.
+func TestEscapedSecretIsFound(t *testing.T) {
+	s := newSecret().text
+	for _, underscore := range []string{"%5F", "%5f", "%255F", "%25255f", "=5F", "&#95;", "&#x5f;",
+		"&#x5F;", "&#095;", "&lowbar;", `\x5f`, `\u005f`, `\\u005F`, `\u{5f}`, `\u{005F}`, `\137`, `\_`, `\\_`} {
+		text := "a " + strings.ReplaceAll(s, "_", underscore)
+		for _, text := range []string{text + `\n`, text + "&amp;b", wide(text, "", 0), wide(text, "", 1)} {
+			places, lookalikes := find(t, text)
+			if len(places) != 1 || places[0].text != s || lookalikes != 0 {
+				t.Errorf("%s: %v, %d lookalikes", underscore, places, lookalikes)
+			}
+		}
+	}
+	for _, between := range []string{"\x1b[01;31m\x1b[K", "\x1b[m", "=\n", "=\r\n", "\\\n", "<wbr>", "<wbr/>"} {
+		for i := len(anchor); i < len(s); i++ {
+			text := s[:i] + between + s[i:]
+			if places, _ := find(t, text); len(places) != 1 || places[0].text != s ||
+				places[0].Length != int64(len(text)) {
+				t.Errorf("%q after %d: %v", between, i, places)
+			}
+		}
+	}
+	var all strings.Builder
+	for _, c := range []byte(s[len(anchor):]) {
+		fmt.Fprintf(&all, `\u%04x`, c)
+	}
+	if places, _ := find(t, anchor+all.String()); len(places) != 1 || places[0].text != s {
+		t.Errorf("every character: %v", places)
+	}
 }
 
 func TestSecretsAreFoundWhereTheyAre(t *testing.T) {
@@ -67,14 +118,15 @@ func TestSecretsAreFoundWhereTheyAre(t *testing.T) {
 		{"neighbours", a + " " + b + "\n\n" + a, 3, 0},
 		{"letters that are not ASCII", "é" + a + "é", 1, 0},
 		{"in binary", "\x00\xff\x00" + a + "\x00\xff", 1, 0},
-		{"no border", a + b, 0, 2},
-		{"a letter after", a + "x", 0, 1},
-		{"a letter before", "_" + a, 0, 1},
+		{"no border", a + b, 2, 0},
+		{"a letter after", a + "x", 1, 0},
+		{"a letter before", "_" + a, 1, 0},
+		{"another's beginning", a[:40] + a, 1, 1},
 		{"wrong checksum", wrong + "\n" + a, 1, 1},
 		{"cut off", a[:40], 0, 1},
 		{"only the id", a[:27] + "…", 0, 0},
 		{"test, which nobody issues", strings.Replace(a, "live", "test", 1), 0, 0},
-		{"prefix after prefix", secretPrefix + "\n" + secretPrefix + a, 0, 1},
+		{"prefix after prefix", secretPrefix + "\n" + secretPrefix + a, 1, 0},
 	} {
 		places, lookalikes := find(t, test.text)
 		if len(places) != test.found || lookalikes != test.lookalikes || !slices.Equal(places, expected(test.text)) {
@@ -84,7 +136,7 @@ func TestSecretsAreFoundWhereTheyAre(t *testing.T) {
 			text := wide(test.text, "", bigEndian)
 			got, lookalikes := find(t, text)
 			for i := range got {
-				got[i].Offset = (got[i].Offset - int64(bigEndian)) / 2
+				got[i].Place = narrow(got[i].Place, bigEndian)
 			}
 			if !slices.Equal(got, places) || lookalikes != test.lookalikes {
 				t.Errorf("%s in UTF-16: got %v and %d lookalikes, want %v", test.name, got, lookalikes, places)
@@ -117,21 +169,29 @@ func TestSecretIsFoundAcrossEveryBorder(t *testing.T) {
 	const border, around = 64 << 10, 2 * (secretLength + 4)
 	s := newSecret().text
 	filler := strings.Repeat("0123456789abcdefgh\n", border/16)
-	for before := border - around; before < border+around; before++ {
+	var borders []int // of what is read at once, and of where a decision waits for more
+	for i := -around; i < around; i++ {
+		borders = append(borders, border+i, border-2*reach+i)
+	}
+	for _, before := range borders {
 		text := filler[:before] + "\n" + s + "\n" + filler[:around]
 		if places, lookalikes := find(t, text); !slices.Equal(places, expected(text)) || len(places) != 1 || lookalikes != 0 {
 			t.Fatalf("after %d bytes: %v, %d lookalikes", before, places, lookalikes)
 		}
+		escaped := anchor + strings.ReplaceAll(s[len(anchor):], "_", `\u005f`)
+		if places, _ := find(t, filler[:before]+escaped); len(places) != 1 || places[0].text != s {
+			t.Fatalf("escaped, after %d bytes: %v", before, places)
+		}
 		for bigEndian := range 2 {
 			text := wide(filler[:before/2]+"\n"+s, "", bigEndian) + "\x4e\x61\x4e"[1-bigEndian:][:2] // 乡
-			want := place{s, Place{Offset: int64(before/2*2 + 2 + bigEndian), Line: int64(strings.Count(filler[:before/2], "\n") + 2), Column: 1}}
+			want := place{s, Place{Offset: int64(before/2*2 + 2 + bigEndian), Length: int64(2*secretLength - 1), Line: int64(strings.Count(filler[:before/2], "\n") + 2), Column: 1}}
 			if places, _ := find(t, text); !slices.Equal(places, []place{want}) {
 				t.Fatalf("UTF-16 after %d characters: %v, want %v", before/2, places, want)
 			}
 		}
 		for _, word := range []string{"\n" + s + "x", "x" + s} {
 			for _, text := range []string{filler[:before] + word, wide(filler[:before/2]+word, "", 0), wide(filler[:before/2]+word, "", 1)} {
-				if places, lookalikes := find(t, text+filler[:around]); len(places) != 0 || lookalikes != 1 {
+				if places, lookalikes := find(t, text+filler[:around]); len(places) != 1 || lookalikes != 0 {
 					t.Fatalf("in a longer word, after %d bytes: %v, %d lookalikes", before, places, lookalikes)
 				}
 			}
@@ -185,15 +245,17 @@ func FuzzFindSecrets(f *testing.F) {
 				t.Fatalf("%q: not found: %v", data, p)
 			}
 		}
-		narrow := bytes.ReplaceAll(data, []byte{0}, []byte{1})
-		want = expected(string(narrow))
+		text = string(bytes.ReplaceAll(data, []byte{0}, []byte{1}))
+		want = expected(text)
 		for bigEndian := range 2 {
-			got, _ := find(t, wide(string(narrow), "", bigEndian))
+			got, _ := find(t, wide(text, "", bigEndian))
 			for i := range got {
-				got[i].Offset = (got[i].Offset - int64(bigEndian)) / 2
+				got[i].Place = narrow(got[i].Place, bigEndian)
 			}
-			if !slices.Equal(got, want) {
-				t.Fatalf("%q in UTF-16: got %v, want %v", narrow, got, want)
+			for _, p := range want {
+				if !slices.Contains(got, p) {
+					t.Fatalf("%q in UTF-16: got %v, want %v", text, got, want)
+				}
 			}
 		}
 	})

@@ -24,6 +24,7 @@ func scanCommand() *cobra.Command {
 		Long: `Find client secrets, by their form and checksum, without asking any server. Of a
 secret it prints the credential id and the last four characters, never more.
 Directories are searched with all that is in them but .git and symbolic links.
+What stands beside a secret never hides it, nor do escapes such as %5F in it.
 What is compressed, encrypted or in Base64 is not opened. Exit code 4 means found.
 For a blob of Git, git log --all --find-object=BLOB names the commits.`,
 		DisableFlagsInUseLine: true,
@@ -186,10 +187,15 @@ func (s *scan) fail(err error) {
 
 // masked hides the secrets of a text, which may be the name of a file.
 func masked(text string) string {
-	keys.FindSecrets(strings.NewReader(text), func(secret keys.Secret, _ keys.Place) {
-		text = strings.ReplaceAll(text, secret.Reveal(), secret.Masked())
+	var out strings.Builder
+	rest := int64(0) // where what is not written yet begins
+	keys.FindSecrets(strings.NewReader(text), func(secret keys.Secret, at keys.Place) {
+		if at.Offset >= rest {
+			out.WriteString(text[rest:at.Offset] + secret.Masked())
+			rest = at.Offset + at.Length
+		}
 	})
-	return text
+	return out.String() + text[rest:]
 }
 
 // printable is masked, and quoted if a terminal would obey it.
