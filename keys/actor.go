@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -34,7 +35,8 @@ type Actor struct {
 	// RequestHash tells whether it is the same request.
 	IdempotencyKey string
 	RequestHash    string
-	// IfMatch, unless empty, is the version that what is changed must have.
+	// IfMatch, unless empty, is the version that what is changed must have, or several,
+	// separated by spaces, of which it must have one.
 	IfMatch string
 	// DryRun: everything is checked, nothing is stored.
 	DryRun bool
@@ -65,7 +67,7 @@ func (by Actor) did(action Action, organizationID, target string, kind tokens.Ki
 
 // agree refuses a change of what has another version by now.
 func (by Actor) agree(version string) error {
-	if by.IfMatch != "" && by.IfMatch != version {
+	if by.IfMatch != "" && !slices.Contains(strings.Fields(by.IfMatch), version) {
 		return ErrChanged
 	}
 	return nil

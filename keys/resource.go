@@ -126,8 +126,11 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	if res.Replaced = known; known {
 		res.ID = old.ID
 	}
-	if by.IfMatch != "" && (!known || by.IfMatch != old.Version()) {
+	if !known && by.IfMatch != "" {
 		return Resource{}, ErrChanged
+	}
+	if err := by.agree(old.Version()); err != nil {
+		return Resource{}, err
 	}
 	owners := catalogue.owners()
 	for _, s := range res.Scopes {

@@ -106,9 +106,8 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 	}
 	c.by.Wait = preferredWait(r.Header, wait)
 	matches := r.Header.Values("If-Match")
-	if len(matches) > 0 && matches[0] != "*" {
-		// Weak and unquoted tags, and lists of them, are not what anything has.
-		c.by.IfMatch = cmp.Or(strings.TrimSuffix(strings.TrimPrefix(matches[0], `"`), `"`), "none")
+	if len(matches) > 0 {
+		c.by.IfMatch = versions(matches[0])
 	}
 	if claims == nil {
 		c.by.ClientID = "anonymous"

@@ -101,6 +101,12 @@ func TestChangesMeetTheirVersion(t *testing.T) {
 	if got := w.call("PATCH", path, token, `{"name":"x"}`, "Imara-Actor", "mem_org_admin", "If-Match", now); got.Code != 200 {
 		t.Errorf("%s", got.Body)
 	}
+	now = w.call("GET", path, token, "").Header().Get("ETag")
+	for _, match := range []string{"W/" + now, strings.TrimSuffix(now, `"`) + `-gzip"`, `"old", W/` + now, "*"} {
+		if got := w.call("PATCH", path, token, `{"name":"x"}`, "If-Match", match); got.Code != 200 {
+			t.Errorf("%s: %s", match, got.Body)
+		}
+	}
 	member := "/v1/orgs/org/members/mem_org_auditor"
 	tag = w.call("GET", member, token, "").Header().Get("ETag")
 	if got := w.call("PATCH", member, token, `{"name":"Ann"}`, "If-Match", tag); got.Code != 200 {

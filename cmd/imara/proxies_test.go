@@ -33,6 +33,10 @@ http {
 }
 `
 
+// nginxGzip is what many put into their configuration. It makes every ETag a weak one.
+const nginxGzip = `access_log off; gzip on; gzip_proxied any; gzip_min_length 1;
+  gzip_types application/json application/problem+json;`
+
 // haproxyPools lends a connection to whatever request comes next.
 const haproxyPools = `defaults
   mode http
@@ -66,6 +70,8 @@ func proxy(t *testing.T, kind, server string) string {
 		words = []string{"caddy", "run", "--adapter", "caddyfile", "--config", config}
 	case "nginx":
 		text, words = nginxPools, []string{"nginx", "-c", config}
+	case "nginx, compressing":
+		text, words = strings.Replace(nginxPools, "access_log off;", nginxGzip, 1), []string{"nginx", "-c", config}
 	case "HAProxy":
 		text, words = haproxyPools, []string{"haproxy", "-db", "-f", config}
 	}
@@ -149,5 +155,46 @@ func TestSilentVerifierIsNobodyElsesMatterBehindAProxy(t *testing.T) {
 	others.Wait()
 	if failed.Load() > 0 || asked.Load() < 2000 {
 		t.Errorf("%d of %d requests failed", failed.Load(), asked.Load())
+	}
+}
+
+// TestChangesReachTheirVersionThroughGzip: what is read through a proxy that compresses
+// can be changed through it, and only while it is what was read.
+func TestChangesReachTheirVersionThroughGzip(t *testing.T) {
+	server := serveDemo(t, t.TempDir(), address(t))
+	front := proxy(t, "nginx, compressing", server.url)
+	env := server.env()
+	for _, args := range [][]string{{"keys", "edit", env["CLIENT_ID"], "--description", "For builds"},
+		{"members", "edit", "mem_demo_developer", "--name", "Ben"}} {
+		if code, _, talk := server.imara("", append(args, "--url", front)...); code != 0 {
+			t.Errorf("%s: %s", args, talk)
+		}
+	}
+	tag := func() string {
+		r, _ := http.NewRequest("GET", front+"/v1/orgs/org_demo", nil)
+		r.Header.Set("Authorization", "Bearer "+server.operatorToken())
+		response, err := http.DefaultClient.Do(r) // which asks for gzip by itself
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if !response.Uncompressed || !strings.HasPrefix(response.Header.Get("ETag"), "W/") {
+			t.Fatalf("nginx did not compress: %v", response.Header)
+		}
+		return response.Header.Get("ETag")
+	}
+	read := tag()
+	for _, want := range []int{http.StatusOK, http.StatusPreconditionFailed} {
+		r, _ := http.NewRequest("PATCH", front+"/v1/orgs/org_demo", strings.NewReader(`{"name":"Acme Ltd."}`))
+		r.Header.Set("Authorization", "Bearer "+server.operatorToken())
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("If-Match", read)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.Body.Close(); response.StatusCode != want {
+			t.Errorf("If-Match %s: %d, want %d", read, response.StatusCode, want)
+		}
 	}
 }
