@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/imara/apikeys/authz"
@@ -198,45 +195,4 @@ func (d *demo) announce(to io.Writer) {
 	if d.link != "" {
 		fmt.Fprintf(to, "→ the panel, as Amal Ortiz of Acme (the link works once):\n    %s\n", d.link)
 	}
-}
-
-// writeEnv writes a file for a shell to source. No value of ours holds a quote.
-func writeEnv(path string, values [][2]string) error {
-	var b strings.Builder
-	for _, v := range values {
-		fmt.Fprintf(&b, "%s='%s'\n", v[0], v[1])
-	}
-	return writeFile(path, []byte(b.String()))
-}
-
-// setEnv puts values into such a file, in place of lines that set them; the other
-// lines stay.
-func setEnv(path string, values [][2]string) error {
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	var b strings.Builder
-	for line := range strings.Lines(string(data)) {
-		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
-		if !slices.ContainsFunc(values, func(v [2]string) bool { return v[0] == name }) {
-			b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
-		}
-	}
-	for _, v := range values {
-		fmt.Fprintf(&b, "%s='%s'\n", v[0], v[1])
-	}
-	return writeFile(path, []byte(b.String()))
-}
-
-// readEnv reads what writeEnv wrote; nothing if it is not there.
-func readEnv(path string) map[string]string {
-	values := make(map[string]string)
-	data, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(data)) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			values[name] = strings.Trim(value, "'")
-		}
-	}
-	return values
 }
