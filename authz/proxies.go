@@ -11,20 +11,41 @@ import (
 	"sync/atomic"
 )
 
-// forwarded is an address of X-Forwarded-For, with a port or without; invalid when it
-// is none.
+// hops are the addresses of X-Forwarded-For, the nearest last. An empty item of the list
+// is none (RFC 9110 section 5.6.1).
+func hops(r *http.Request) (list []string) {
+	for hop := range strings.SplitSeq(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",") {
+		if hop = strings.Trim(hop, " \t"); hop != "" {
+			list = append(list, hop)
+		}
+	}
+	return list
+}
+
+// forwarded is an address of X-Forwarded-For, with a port or without, in brackets or
+// without; invalid when it is none. A zone is the proxy's name of an interface, which means
+// nothing here.
 func forwarded(hop string) netip.Addr {
-	a, err := netip.ParseAddr(hop)
+	bare := hop
+	if inner, ok := strings.CutPrefix(hop, "["); ok && strings.HasSuffix(inner, "]") {
+		if bare = strings.TrimSuffix(inner, "]"); !strings.Contains(bare, ":") {
+			return netip.Addr{}
+		}
+	}
+	a, err := netip.ParseAddr(bare)
 	if err != nil {
 		if p, err := netip.ParseAddrPort(hop); err == nil {
 			a = p.Addr()
 		}
 	}
-	if a.Zone() != "" {
+	if strings.Trim(a.Zone(), interfaceName) != "" {
 		return netip.Addr{}
 	}
-	return a.Unmap()
+	return a.WithZone("").Unmap()
 }
+
+// interfaceName is what the name of an interface is made of.
+const interfaceName = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.-_"
 
 // Proxies are those through which requests come.
 type Proxies struct {
@@ -51,9 +72,8 @@ func (p *Proxies) Handler(next http.Handler) http.Handler {
 			return
 		}
 		var client netip.Addr // of a request that says nothing, none: it is in no network
-		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-		for _, hop := range slices.Backward(hops) {
-			if client = forwarded(strings.TrimSpace(hop)); !client.IsValid() || !p.trusts(client) {
+		for _, hop := range slices.Backward(hops(r)) {
+			if client = forwarded(hop); !client.IsValid() || !p.trusts(client) {
 				break
 			}
 		}
