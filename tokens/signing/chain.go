@@ -25,7 +25,7 @@ func (c chain) newest() string {
 func (c chain) current(now time.Time) (current *key) {
 	for _, k := range c {
 		switch {
-		case k.Withdrawn != 0:
+		case !k.usable():
 		case k.active(now):
 			return k
 		case k.ActiveAt.Before(Never):
@@ -38,7 +38,7 @@ func (c chain) current(now time.Time) (current *key) {
 // next is the key that will sign after the current one, nil when there is none.
 func (c chain) next(now time.Time) *key {
 	for _, k := range c {
-		if k.Withdrawn == 0 {
+		if k.usable() {
 			if k.active(now) {
 				return nil
 			}
@@ -46,6 +46,27 @@ func (c chain) next(now time.Time) *key {
 		}
 	}
 	return nil
+}
+
+// check returns why the key that has to sign cannot be opened; nil when it can, or when
+// there is none yet.
+func (c chain) check(now time.Time) (err error) {
+	waiting := false // one that can sign, and does not yet
+	for _, k := range c {
+		switch {
+		case k.Withdrawn != 0:
+		case k.active(now):
+			return k.closed
+		case k.closed == nil:
+			waiting = true
+		case err == nil:
+			err = k.closed
+		}
+	}
+	if waiting {
+		return nil
+	}
+	return err
 }
 
 // keyring is all keys as they were read at one moment.
@@ -62,7 +83,7 @@ func newKeyring(keys []*key, retire time.Duration) *keyring {
 	}
 	for _, c := range r.chains {
 		slices.SortFunc(c, func(a, b *key) int {
-			return cmp.Or(cmp.Compare(r.length(b), r.length(a)), cmp.Compare(b.ID, a.ID))
+			return cmp.Or(cmp.Compare(r.length(b), r.length(a)), b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.ID, a.ID))
 		})
 		retired := time.Time{} // when a newer key took over, zero while none has
 		for _, k := range c {
@@ -79,10 +100,25 @@ func newKeyring(keys []*key, retire time.Duration) *keyring {
 
 // length of the chain that ends with k.
 func (r *keyring) length(k *key) (n int) {
-	for ; k != nil && n <= len(r.byID); k = r.byID[k.Replaces] {
+	for ; k != nil && n <= len(r.byID); k = r.before(k) {
 		n++
 	}
 	return n
+}
+
+// before is the key that k replaces. Where that is not there, a row was damaged, and it is
+// the newest that was made before k.
+func (r *keyring) before(k *key) (old *key) {
+	if k.Replaces == "" || r.byID[k.Replaces] != nil {
+		return r.byID[k.Replaces]
+	}
+	for _, other := range r.byID {
+		if other.Algorithm == k.Algorithm && other.CreatedAt.Before(k.CreatedAt) &&
+			(old == nil || other.CreatedAt.After(old.CreatedAt)) {
+			old = other
+		}
+	}
+	return old
 }
 
 // all keys, in the order of [tokens.Algorithms].

@@ -21,13 +21,23 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// key is an opened signing key, or a withdrawn one, which stays sealed.
+// key is an opened signing key, or a withdrawn one, which stays sealed, or one that
+// cannot be opened.
 type key struct {
 	Sealed
+	closed  error // why it cannot be opened
 	public  tokens.Key
 	private crypto.Signer
 	until   time.Time // published until then; zero while no newer key signs
 	header  string    // of every token it signs, encoded
+}
+
+// usable tells whether k was opened, and not withdrawn.
+func (k *key) usable() bool { return k.Withdrawn == 0 && k.closed == nil }
+
+// known tells whether keys of an algorithm can be made.
+func known(algorithm string) bool {
+	return algorithm == tokens.ES256 || algorithm == tokens.RS256 || algorithm == tokens.EdDSA
 }
 
 // active tells whether k has begun to sign; a newer key may have taken over since.
@@ -35,7 +45,7 @@ func (k *key) active(now time.Time) bool { return !k.ActiveAt.After(now) }
 
 // published tells whether a token of k may still have to be verified, or soon.
 func (k *key) published(now time.Time) bool {
-	return k.Withdrawn == 0 && (k.until.IsZero() || now.Before(k.until))
+	return k.usable() && (k.until.IsZero() || now.Before(k.until))
 }
 
 // generate makes a private key: P-256, RSA 2048 (longer ones leave the fast

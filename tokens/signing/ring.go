@@ -59,10 +59,14 @@ type Ring struct {
 
 	loading  sync.Mutex // held while the store is read: no older reading follows a newer one
 	changing sync.Mutex // held while the store is changed
+
+	told map[string]bool // kids of closed keys that are in the log; with loading
 }
 
-// NewRing opens every stored key, and fails with [ErrUnseal] or [ErrIssuer] if it
-// cannot: a server must not start and sign with less than it had.
+// NewRing opens the stored keys, and fails with [ErrUnseal] or [ErrIssuer] and its kid
+// when that which has to sign cannot be opened: a server must not start and sign with
+// another than it had. Others that cannot be opened it leaves out, with a warning: no
+// token of a key that retired is alive.
 func NewRing(ctx context.Context, config Config) (*Ring, error) {
 	if config.Retire == 0 {
 		config.Retire = 2 * time.Hour
@@ -74,7 +78,7 @@ func NewRing(ctx context.Context, config Config) (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Ring{config: config, sealer: sealer}
+	r := &Ring{config: config, sealer: sealer, told: map[string]bool{}}
 	return r, r.Load(ctx)
 }
 
@@ -91,12 +95,35 @@ func (r *Ring) Load(ctx context.Context) error {
 	for _, s := range stored {
 		k, err := r.sealer.open(s)
 		if err != nil {
-			return err
+			k = &key{Sealed: s, closed: err}
+		}
+		if err != nil && !known(s.Algorithm) { // it is in no chain
+			r.tell(k)
+			continue
 		}
 		keys = append(keys, k)
 	}
-	r.keys.Store(newKeyring(keys, r.config.Retire))
+	ring := newKeyring(keys, r.config.Retire)
+	now := time.Now()
+	for _, c := range ring.chains {
+		if err := c.check(now); err != nil {
+			return err
+		}
+	}
+	for _, k := range keys {
+		r.tell(k)
+	}
+	r.keys.Store(ring)
 	return nil
+}
+
+// tell warns of a key that cannot be opened, once.
+func (r *Ring) tell(k *key) {
+	if k.closed != nil && !r.told[k.ID] {
+		r.told[k.ID] = true
+		r.config.Logger.Warn("signing key left out: it cannot be opened",
+			"kid", k.ID, "algorithm", k.Algorithm, "error", k.closed)
+	}
 }
 
 // Run reads the store again each minute until ctx ends, and makes the next key of

@@ -78,7 +78,11 @@ func (s sealer) open(stored Sealed) (*key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing key %s: %w", stored.ID, err)
 	}
-	return newKey(stored, private.(crypto.Signer))
+	signer, ok := private.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("signing key %s: %T does not sign", stored.ID, private)
+	}
+	return newKey(stored, signer)
 }
 
 // bound is what a sealed key belongs to, authenticated with it.
