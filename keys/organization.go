@@ -29,6 +29,9 @@ type Organization struct {
 	// restricted scopes.
 	Operator  bool
 	CreatedAt time.Time
+	// Damaged: its row cannot be read, and the rest is what can be told of it. Only lists
+	// have such; what is about this organization alone fails.
+	Damaged bool
 }
 
 // A CustomLimit of active keys, and who set it, why and when.

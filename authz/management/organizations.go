@@ -17,6 +17,7 @@ type Organization struct {
 	LimitRequest *LimitRequest `json:"limit_request,omitempty"`
 	Operator     bool          `json:"operator,omitempty"`
 	CreatedAt    time.Time     `json:"created_at"`
+	Damaged      bool          `json:"damaged,omitempty" doc:"Its row in the database cannot be read: only what can be told of it is here, and every other request about it fails."`
 }
 
 // A CustomLimit of active keys, who set it, and why.
@@ -299,7 +300,7 @@ func organizationAnswer(o keys.Organization, err error) (*answer[Organization], 
 }
 
 func showOrganization(o keys.Organization) Organization {
-	shown := Organization{ID: o.ID, Name: o.Name, Plan: o.Plan, Operator: o.Operator, CreatedAt: o.CreatedAt}
+	shown := Organization{ID: o.ID, Name: o.Name, Plan: o.Plan, Operator: o.Operator, CreatedAt: o.CreatedAt, Damaged: o.Damaged}
 	if l := o.CustomLimit; l != nil {
 		shown.CustomLimit = &CustomLimit{l.MaxKeys, l.By, l.Reason, l.At}
 	}

@@ -48,6 +48,10 @@ func (p *panel) organizations(w http.ResponseWriter, r *http.Request, v *visitor
 	}
 	for _, o := range list {
 		row := organizationRow{Organization: o}
+		if o.Damaged {
+			page.List = append(page.List, row)
+			continue
+		}
 		if row.Active, row.Max, err = p.Registry.Limits(r.Context(), o.ID); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/imara/apikeys/keys"
@@ -23,6 +24,7 @@ func scanEvent(rows *sql.Rows, columns ...any) (e keys.Event, err error) {
 	var changes string
 	columns = append(append(columns, r.columns()...), &e.RequestID, &e.Address, &changes, &e.Kind, &e.Hash)
 	err = rows.Scan(columns...)
+	defer func() { err = inRow("log", strconv.FormatUint(r.Position, 10), err) }()
 	receipt := r.receipt()
 	e.Position, e.At, e.OrganizationID, e.Action, e.Target = r.Position, r.RevokedAt, r.OrganizationID, r.Action, r.Target
 	e.ClientID, e.MemberID, e.Reason, e.Subject = r.actor, r.member, r.Reason, r.Subject

@@ -23,6 +23,9 @@
 // the next version: a migration adds, with a default, and drops only what no version
 // that may still run reads or writes.
 //
+// SQLite's tables are made strict after the migrations, see makeStrict; later migrations
+// are run there with the words of strict tables in place of Postgres' types.
+//
 // To add one: a file with the next number; a line in frozen_test.go, which the test
 // prints; one in Go is named in upgrade too. A committed one is never changed, since
 // it has run somewhere and does not run there again. Of migrations 1, 4 and 5 several
@@ -40,4 +43,12 @@
 // compared: without an index a store is slow, not wrong, and each engine writes the
 // others in its own way. The comparison is one query of the catalog, and holds for ten
 // seconds, so that probes cost nothing.
+//
+// # Damaged rows
+//
+// A row that is not as this program writes rows is a [RowError] of what needs it, and
+// counted. What one organization reads fails with it: a list without a key, a member or
+// an event would look complete. What every organization or a start needs goes on without
+// it: a preset or a scope is left out, so that nobody is granted it; an organization is in
+// the list of all, marked; of the log, what is damaged cuts more rather than less.
 package sqlstore

@@ -102,7 +102,7 @@ func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 		&k.TokensPerMinute,
 		&id, &hint, &mac, &pepper, &secretCreated, &ends, &used, &afterUse, &firstUsed, &from, &leaked}
 	if err := rows.Scan(append(columns, more...)...); err != nil {
-		return nil, err
+		return nil, inRow("keys", k.ID, err) // or its credentials, or its organization
 	}
 	if n := len(list); n == 0 || list[n-1].ID != k.ID {
 		k.Scopes, k.Resources = strings.Fields(scopes), strings.Fields(resources)
@@ -111,7 +111,7 @@ func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 		for _, text := range strings.Fields(networks) {
 			p, err := netip.ParsePrefix(text)
 			if err != nil {
-				return nil, err // to drop one would open the key to every network
+				return nil, inRow("keys", k.ID, err) // to drop one would open the key to every network
 			}
 			k.Networks = append(k.Networks, p)
 		}
@@ -128,14 +128,24 @@ func scanKey(rows *sql.Rows, list []keys.Key, more ...any) ([]keys.Key, error) {
 
 func queryKeys(ctx context.Context, q querier, query string, args ...any) (list []keys.Key, err error) {
 	rows, err := q.QueryContext(ctx, query, args...)
+	return collectKeys(rows, err)
+}
+
+// collectKeys reads all keys of a query, but those whose error leave says to leave out.
+func collectKeys(rows *sql.Rows, err error, leave ...func(error) bool) (list []keys.Key, _ error) {
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if list, err = scanKey(rows, list); err != nil {
+		more, err := scanKey(rows, list)
+		if err != nil && len(leave) > 0 && leave[0](err) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		list = more
 	}
 	return list, rows.Err()
 }
@@ -371,5 +381,5 @@ func (s *Store) Record(ctx context.Context, clientID, decoy string) (*keys.Recor
 	}
 	r.Key = list[0]
 	r.Organization, err = o.organization()
-	return &r, err
+	return &r, s.fail(err)
 }

@@ -172,12 +172,22 @@ func (s *Store) Snapshot(ctx context.Context) (snapshot keys.LogSnapshot, err er
 func scanEntry(rows *sql.Rows, state ...any) (tokens.Entry, error) {
 	var position, head sql.NullInt64
 	var subject, kind sql.NullString
-	var terminal sql.NullBool
+	var terminal flag
 	if err := rows.Scan(append(state, &position, &subject, &kind, &terminal, &head)...); err != nil {
 		return tokens.Entry{}, err
 	}
 	return tokens.Entry{Position: uint64(position.Int64), Subject: tokens.Subject(subject.String),
-		Kind: tokens.Kind(kind.String), Terminal: terminal.Bool, Head: uint64(head.Int64)}, nil
+		Kind: tokens.Kind(kind.String), Terminal: bool(terminal), Head: uint64(head.Int64)}, nil
+}
+
+// A flag is a boolean of either engine. One that is damaged is set: a cut is terminal
+// rather than not.
+type flag bool
+
+// Scan implements [sql.Scanner].
+func (f *flag) Scan(value any) error {
+	*f = value != nil && value != false && value != int64(0)
+	return nil
 }
 
 // RaiseFloor implements keys.Log.
@@ -366,12 +376,14 @@ func (s *Store) Roll(ctx context.Context, positions ...uint64) (roll keys.Roll, 
 	primary := false
 	for rows.Next() {
 		var part int
-		var lease, acceptStale, joined int64
+		var lease, acceptStale, joined, applied, beat int64
 		var x keys.Session
 		if err := rows.Scan(&part, &x.ID, &x.Name, &x.ClientID, &x.Via, &lease, &acceptStale, &joined,
-			&x.Applied, &x.Beat, &x.Protocol, &x.Implementation, &x.Unproved); err != nil {
-			return keys.Roll{}, err
+			&applied, &beat, &x.Protocol, &x.Implementation, &x.Unproved); err != nil {
+			return keys.Roll{}, s.fail(inRow("sessions, log", x.ID, err))
 		}
+		// A session that is damaged has confirmed nothing: to leave it out would say more.
+		x.Applied, x.Beat = uint64(max(0, applied)), uint64(max(0, beat))
 		switch {
 		case part == 1:
 			roll.Heads[x.Applied] = x.Beat

@@ -57,7 +57,7 @@ func selectMembers(ctx context.Context, q querier, where string, argument any) (
 		var created, removed int64
 		err = rows.Scan(&m.ID, &m.OrganizationID, &m.Name, &m.Email, &m.Role, &created, &removed)
 		m.CreatedAt, m.RemovedAt = instant(created), instant(removed)
-		return m, err
+		return m, inRow("members", m.ID, err)
 	})
 }
 

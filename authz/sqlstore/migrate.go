@@ -44,6 +44,9 @@ func upgrade(ctx context.Context, db *sql.DB, dialect goose.Dialect,
 	if err != nil {
 		return err
 	}
+	if dialect == goose.DialectSQLite3 {
+		files = strictMigrations{files}
+	}
 	options = append(options, goose.WithGoMigrations(
 		goose.NewGoMigration(9, &goose.GoFunc{RunTx: repair}, nil),
 	))

@@ -41,22 +41,33 @@ func (s *Store) Organization(ctx context.Context, id string) (keys.Organization,
 func (s *Store) Organizations(ctx context.Context, after string, limit int) ([]keys.Organization, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT `+organizationColumns+` FROM organizations o WHERE o.id > $1 ORDER BY o.id LIMIT $2`, after, limit)
 	list, err := collect(rows, err, func(rows *sql.Rows) (keys.Organization, error) {
-		var o organizationRow
-		err := rows.Scan(o.columns()...)
-		if err != nil {
-			return keys.Organization{}, err
+		o, err := scanOrganization(rows)
+		if s.damaged.met(err) {
+			return keys.Organization{ID: o.ID, Name: o.Name, Plan: o.Plan, Damaged: true}, nil
 		}
-		return o.organization()
+		return o, err
 	})
 	return list, s.fail(err)
 }
 
 // organization reads one; lock holds it until the transaction ends.
 func organization(ctx context.Context, q querier, id, lock string) (keys.Organization, error) {
-	var o organizationRow
-	err := q.QueryRowContext(ctx, `SELECT `+organizationColumns+` FROM organizations o WHERE o.id = $1`+lock, id).Scan(o.columns()...)
+	rows, err := q.QueryContext(ctx, `SELECT `+organizationColumns+` FROM organizations o WHERE o.id = $1`+lock, id)
+	list, err := collect(rows, err, scanOrganization)
+	if err == nil && len(list) == 0 {
+		err = sql.ErrNoRows
+	}
 	if err != nil {
 		return keys.Organization{}, err
+	}
+	return list[0], nil
+}
+
+// scanOrganization returns of a row that cannot be read what can.
+func scanOrganization(rows *sql.Rows) (keys.Organization, error) {
+	var o organizationRow
+	if err := rows.Scan(o.columns()...); err != nil {
+		return o.Organization, inRow("organizations", o.ID, err)
 	}
 	return o.organization()
 }
@@ -98,7 +109,7 @@ func packSettings(o *keys.Organization) (limit *int, text string, err error) {
 func (o *organizationRow) organization() (keys.Organization, error) {
 	var s settings
 	if err := json.Unmarshal([]byte(o.settings), &s); err != nil {
-		return keys.Organization{}, err
+		return o.Organization, inRow("organizations", o.ID, err)
 	}
 	o.CreatedAt, o.LimitRequest = instant(o.created), s.LimitRequest
 	o.Policy = keys.Policy{MaxLifetime: s.MaxLifetime, Networks: s.Networks, Approval: s.Approval, Creators: s.Creators, KeepLeaked: s.KeepLeaked}

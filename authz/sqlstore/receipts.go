@@ -56,7 +56,7 @@ func (r *receiptRow) receipt() keys.Receipt {
 func scanReceipt(rows *sql.Rows) (keys.Receipt, error) {
 	var r receiptRow
 	err := rows.Scan(r.columns()...)
-	return r.receipt(), err
+	return r.receipt(), inRow("log, receipts", strconv.FormatUint(r.Position, 10), err)
 }
 
 // Receipt implements keys.Receipts.
@@ -72,7 +72,7 @@ func (s *Store) Receipt(ctx context.Context, position uint64) (keys.Receipt, err
 	}
 	receipt := r.receipt()
 	receipt.Members, err = readMembers(members)
-	return receipt, err
+	return receipt, s.fail(inRow("evidence", r.evidence, err))
 }
 
 // Receipts implements keys.Receipts.
@@ -102,7 +102,7 @@ func (s *Store) Unsettled(ctx context.Context, t time.Time) ([]keys.Receipt, err
 		 WHERE f.one = 1 AND `+receipted+` AND l.confirmed_at = 0 AND l.at < $1
 		   AND (r.seq IS NULL OR r.state = 'waiting')
 		 ORDER BY l.seq LIMIT 1000`, micros(t))
-	list, err := collect(rows, err, scanReceipt)
+	list, err := collect(rows, err, scanReceipt, s.damaged.met)
 	return list, s.fail(err)
 }
 
@@ -297,7 +297,7 @@ func readMembers(text string) (members []keys.ReceiptMember, err error) {
 	}
 	var rows []memberRow
 	if err := json.Unmarshal([]byte(text), &rows); err != nil {
-		return nil, fmt.Errorf("evidence: %w", err)
+		return nil, err
 	}
 	for _, r := range rows {
 		session := keys.Session{ID: r.Session, Name: r.Name, ClientID: r.ClientID, Via: r.Via, Unproved: r.Unproved,

@@ -114,8 +114,8 @@ func (s *Store) Presets(ctx context.Context) ([]keys.Preset, error) {
 		var scopes string
 		err = rows.Scan(&p.ID, &p.Name, &p.Description, &scopes)
 		p.Scopes = strings.Fields(scopes)
-		return p, err
-	})
+		return p, inRow("presets", p.ID, err)
+	}, s.damaged.met)
 	return list, s.fail(err)
 }
 
@@ -135,8 +135,10 @@ func (s *Store) Resources(ctx context.Context) ([]keys.Resource, error) {
 		var ttl int64
 		var name, description, heading, level, grantedBy sql.NullString
 		var restricted sql.NullBool
-		if err := rows.Scan(&r.ID, &r.Audience, &r.Name, &r.Algorithm, &ttl, &name, &description, &restricted, &heading, &level, &grantedBy); err != nil {
-			return nil, s.fail(err)
+		err := rows.Scan(&r.ID, &r.Audience, &r.Name, &r.Algorithm, &ttl, &name, &description, &restricted, &heading, &level, &grantedBy)
+		// A scope that cannot be read is one that nobody can be granted.
+		if s.damaged.met(inRow("resources, scopes", r.ID+" "+name.String, err)) {
+			continue
 		}
 		r.TokenTTL = time.Duration(ttl) * time.Microsecond
 		if n := len(resources); n == 0 || resources[n-1].ID != r.ID {

@@ -21,6 +21,7 @@ func (s *Store) SigningKeys(ctx context.Context) ([]keys.SigningKey, error) {
 	list, err := collect(rows, err, func(rows *sql.Rows) (k keys.SigningKey, err error) {
 		var created, active int64
 		err = rows.Scan(&k.ID, &k.Issuer, &k.Algorithm, &k.Replaces, &created, &active, &k.Box, &k.Withdrawn)
+		err = inRow("signing_keys", k.ID, err)
 		k.CreatedAt, k.ActiveAt = instant(created), instant(active)
 		return k, err
 	})

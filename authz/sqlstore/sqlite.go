@@ -48,6 +48,9 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err := s.migrate(ctx, s.write, goose.DialectSQLite3); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
 	}
+	if s.unfit, err = makeStrict(ctx, s.write); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: strict tables: %w", path, s.fail(err)), s.Close())
+	}
 	if s.present, err = stillThere(path); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

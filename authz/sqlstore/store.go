@@ -40,6 +40,9 @@ type Store struct {
 	// does not know.
 	classify func(error) error
 	closers  []func() error
+	// unfit is what keeps tables of SQLite from being strict.
+	unfit   []string
+	damaged damaged
 }
 
 // errRetry: the engine gave up this transaction in favour of another.
@@ -225,6 +228,8 @@ func (s *Store) fail(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case s.damaged.met(err):
+		return err
 	case errors.Is(err, sql.ErrNoRows):
 		return keys.ErrNotFound
 	}
@@ -243,8 +248,9 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// collect reads all rows of a query.
-func collect[T any](rows *sql.Rows, err error, scan func(*sql.Rows) (T, error)) ([]T, error) {
+// collect reads all rows of a query, but those whose error leave says to leave out.
+func collect[T any](rows *sql.Rows, err error, scan func(*sql.Rows) (T, error),
+	leave ...func(error) bool) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -252,6 +258,9 @@ func collect[T any](rows *sql.Rows, err error, scan func(*sql.Rows) (T, error)) 
 	var list []T
 	for rows.Next() {
 		item, err := scan(rows)
+		if err != nil && len(leave) > 0 && leave[0](err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -70,7 +70,7 @@ func (s *Store) Webhooks(ctx context.Context, organizationID string) ([]keys.Web
 	list, err := collect(rows, err, func(rows *sql.Rows) (keys.Webhook, error) {
 		var w webhookRow
 		err := rows.Scan(w.columns()...)
-		return w.webhook(), err
+		return w.webhook(), inRow("webhooks", w.ID, err)
 	})
 	return list, s.fail(err)
 }
@@ -127,7 +127,7 @@ func (s *Store) DueDeliveries(ctx context.Context, t, next time.Time, limit int,
 	var list []keys.Delivery
 	for _, id := range ids {
 		rows, err := tx.QueryContext(ctx, selectDeliveries+`WHERE d.id = $1`, id)
-		one, err := collect(rows, err, scanDelivery)
+		one, err := collect(rows, err, scanDelivery, s.damaged.met)
 		if err != nil {
 			return nil, s.fail(err)
 		}
@@ -162,8 +162,9 @@ func (s *Store) Redeliver(ctx context.Context, webhookID, id string, t time.Time
 
 // Ending implements keys.Store.
 func (s *Store) Ending(ctx context.Context, after, until time.Time) ([]keys.Key, error) {
-	list, err := queryKeys(ctx, s.read, selectKeys+`
+	rows, err := s.read.QueryContext(ctx, selectKeys+`
 		FROM keys k LEFT JOIN credentials c ON c.id = ''
 		WHERE k.revoked_at = 0 AND k.expires_at > 0 AND k.expires_at > $1 AND k.expires_at <= $2 ORDER BY k.expires_at, k.id LIMIT 1000`, micros(after), micros(until))
+	list, err := collectKeys(rows, err, s.damaged.met)
 	return list, s.fail(err)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -15,6 +16,7 @@ import (
 type serverMetrics struct {
 	relay  *authz.Relay
 	server *authz.Server
+	store  *sqlstore.Store
 }
 
 var (
@@ -28,6 +30,9 @@ var (
 		"Joins that this server graded, or that were too old to be examined.", []string{"result"}, nil)
 )
 
+var damagedTotal = prometheus.NewDesc("imara_damaged_rows_total",
+	"How often a row of the database could not be read. The log names table and row.", nil, nil)
+
 // maxUnproved bounds the series that verifiers can make by their names.
 const maxUnproved = 100
 
@@ -35,9 +40,12 @@ func (m *serverMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- verifiersNow
 	ch <- unprovedNow
 	ch <- examinationsTotal
+	ch <- damagedTotal
 }
 
 func (m *serverMetrics) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(damagedTotal, prometheus.CounterValue,
+		float64(m.store.Damaged()))
 	e := m.server.Examinations()
 	counted := map[string]uint64{"passed": e.Passed, "failed": e.Failed, "not_taken": e.NotTaken}
 	for result, n := range counted {

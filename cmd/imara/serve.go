@@ -149,7 +149,7 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 		return err
 	}
 	if f.metrics != "" {
-		err := serveMetrics(background, f.metrics, logger, &serverMetrics{p.relay, p.server})
+		err := serveMetrics(background, f.metrics, logger, &serverMetrics{p.relay, p.server, p.store})
 		if err != nil {
 			return err
 		}
@@ -323,6 +323,7 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 		}
 	}()
 	p.store = store
+	store.OnDamage(func(err error) { logger.Error("damaged row", "error", err) })
 	if p.issuer == "" {
 		if p.issuer, err = issuerOf(ctx, store); err != nil {
 			return nil, err
