@@ -32,6 +32,9 @@ const (
 // without TLS to another machine, settings under which a statement is text, and with
 // [ErrSchema] a database in which something is missing.
 func OpenPostgres(ctx context.Context, url string) (*Store, error) {
+	if err := checkDatabaseURL(url); err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("database URL: it cannot be parsed") // the error would quote the password

@@ -20,7 +20,6 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/imara/apikeys/authz"
-	"github.com/imara/apikeys/tokens"
 )
 
 // clientFlags are how a command reaches a server, and as whom.
@@ -52,11 +51,14 @@ func (f *clientFlags) check() error {
 	if f.clientID == "" {
 		return usage("--client-id or IMARA_CLIENT_ID is needed")
 	}
+	if err := checkIdentifier("issuer", f.issuer); err != nil {
+		return err
+	}
 	if f.url == "" {
 		f.url = f.issuer
 	}
-	if err := tokens.CheckIdentifier(f.url); err != nil {
-		return usage("--url: %v", err)
+	if err := checkIdentifier("url", f.url); err != nil {
+		return err
 	}
 	return checkTransport("--url", f.url, f.insecure)
 }

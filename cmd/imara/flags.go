@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,33 +16,48 @@ import (
 // secrets are the flags whose value may stand in the file that IMARA_…_FILE names.
 var secrets = map[string]bool{"database-url": true, "redis-url": true, "harm-redis": true}
 
-// fromEnvironment fills in flags that were not given: --data-dir is
-// IMARA_DATA_DIR. A list has its items separated by spaces.
+// fromEnvironment fills in flags that were not given: --data-dir is IMARA_DATA_DIR. A
+// list has its items separated by commas or white space.
 func fromEnvironment(cmd *cobra.Command) (err error) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		name := "IMARA_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if path := os.Getenv(name + "_FILE"); !ok && path != "" && secrets[f.Name] {
-			var data []byte
-			if data, err = os.ReadFile(path); err != nil {
-				err = usage("%s_FILE: %v", name, err)
-			}
-			value, ok = strings.TrimSpace(string(data)), true
-		}
-		if !ok || f.Changed || err != nil {
-			return
-		}
-		values := []string{value}
-		if _, list := f.Value.(pflag.SliceValue); list {
-			values = strings.Fields(value)
-		}
-		for _, v := range values {
-			if e := cmd.Flags().Set(f.Name, v); e != nil {
-				err = usage("%s: %v", name, e)
-			}
+		if err == nil && !f.Changed {
+			err = fromVariable(cmd, f)
 		}
 	})
 	return err
+}
+
+func fromVariable(cmd *cobra.Command, f *pflag.Flag) error {
+	name := environmentName(f.Name)
+	value, ok := os.LookupEnv(name)
+	path, file := os.LookupEnv(name + "_FILE")
+	var err error
+	switch {
+	case ok && file && secrets[f.Name]:
+		return usage("%s and %s_FILE are both there: which one?", name, name)
+	case ok:
+		err = checkText(name, value)
+	case file && secrets[f.Name]:
+		name += "_FILE"
+		if err = checkText(name, path); err == nil {
+			value, err = readSetting(name, path)
+		}
+	default:
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	values := []string{value}
+	if _, list := f.Value.(pflag.SliceValue); list {
+		values = strings.FieldsFunc(value, func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
+	}
+	for _, v := range values {
+		if err := cmd.Flags().Set(f.Name, v); err != nil {
+			return usage("%s: %v", name, err)
+		}
+	}
+	return nil
 }
 
 // secretFlags say where a client secret comes from: never from a flag's value,
@@ -60,35 +76,56 @@ func (s *secretFlags) add(flags *pflag.FlagSet) {
 
 // read returns the secret, or a sentence that says how to give one.
 func (s *secretFlags) read(stdin io.Reader) (string, error) {
-	file := s.file
-	switch {
-	case s.stdin && s.given == "":
-		var err error
-		s.given, err = readSecret(stdin)
-		return s.given, err
-	case s.stdin:
+	if s.stdin {
+		if s.given == "" {
+			data, err := io.ReadAll(io.LimitReader(stdin, 16<<10))
+			if err != nil {
+				return "", err
+			}
+			if s.given, err = clientSecret("standard input", data); err != nil {
+				return "", err
+			}
+		}
 		return s.given, nil
-	case file == "" && s.saved != "":
-		return s.saved, nil
-	case file == "" && os.Getenv("IMARA_CLIENT_SECRET") != "":
-		return os.Getenv("IMARA_CLIENT_SECRET"), nil
-	case file == "":
-		file = os.Getenv("IMARA_CLIENT_SECRET_FILE")
 	}
+	name, file := "--secret-file", s.file
 	if file == "" {
-		return "", usage("a client secret is needed: IMARA_CLIENT_SECRET, IMARA_CLIENT_SECRET_FILE, --secret-file or --secret-stdin")
+		if s.saved != "" {
+			return s.saved, nil
+		}
+		value, given := os.LookupEnv("IMARA_CLIENT_SECRET")
+		var inFile bool
+		name = "IMARA_CLIENT_SECRET_FILE"
+		file, inFile = os.LookupEnv(name)
+		switch {
+		case given && inFile:
+			return "", usage("IMARA_CLIENT_SECRET and IMARA_CLIENT_SECRET_FILE are both there: which one?")
+		case given:
+			if err := checkText("IMARA_CLIENT_SECRET", value); err != nil {
+				return "", err
+			}
+			return value, checkSecret("IMARA_CLIENT_SECRET", value)
+		case !inFile:
+			return "", usage("a client secret is needed: IMARA_CLIENT_SECRET, IMARA_CLIENT_SECRET_FILE, --secret-file or --secret-stdin")
+		}
+		if err := checkText(name, file); err != nil {
+			return "", err
+		}
 	}
-	f, err := os.Open(file)
+	data, err := os.ReadFile(file)
 	if err != nil {
-		return "", usage("the client secret: %v", err)
+		return "", usage("%s: %v", name, err)
 	}
-	defer f.Close()
-	return readSecret(f)
+	return clientSecret(name+": "+file, data)
 }
 
-func readSecret(from io.Reader) (string, error) {
-	data, err := io.ReadAll(io.LimitReader(from, 16<<10))
-	return strings.TrimSpace(string(data)), err
+// clientSecret is the secret in what was read.
+func clientSecret(name string, data []byte) (string, error) {
+	text, err := fileText(name, data)
+	if err != nil {
+		return "", err
+	}
+	return text, checkSecret(name, text)
 }
 
 // days is a duration that may also be written in days: 90d.

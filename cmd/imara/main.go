@@ -88,7 +88,7 @@ func everything(understood *bool) *cobra.Command {
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			*understood = true
-			if err := fromEnvironment(cmd); err != nil {
+			if err := readSettings(cmd); err != nil {
 				return err
 			}
 			return checkDryRun(cmd)

@@ -26,7 +26,20 @@ import (
 // TestMain makes this binary the command imara of every test, and the yardstick
 // of the benchmarks.
 func TestMain(m *testing.M) {
-	testscript.Main(suite{m}, map[string]func(){"imara": main, "bare": bare})
+	testscript.Main(suite{m}, map[string]func(){"imara": scripted, "bare": bare})
+}
+
+// unset is the value of a variable of a script that is to be none: scripts can only set.
+const unset = "-unset-"
+
+// scripted is the program without the variables that a script has unset.
+func scripted() {
+	for _, line := range os.Environ() {
+		if name, ok := strings.CutSuffix(line, "="+unset); ok {
+			os.Unsetenv(name)
+		}
+	}
+	main()
 }
 
 // suite stops what its tests shared.
@@ -48,6 +61,12 @@ func TestScripts(t *testing.T) {
 			"load":  scriptLoad,
 			"get":   scriptGet,
 			"hides": scriptHides,
+			// Take variables out of the environment: unset NAME...
+			"unset": func(ts *testscript.TestScript, _ bool, args []string) {
+				for _, name := range args {
+					ts.Setenv(name, unset)
+				}
+			},
 			// Pause and resume a background command: signal STOP serve
 			"signal": scriptSignal,
 			// A real Redis: redis VARIABLE; and one that evicts: evict

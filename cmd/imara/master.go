@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // masterKey is the one secret outside the database: 32 bytes, in a file as
@@ -35,7 +34,11 @@ func loadMasterKey(path string, create bool) (masterKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	value, err := fileText("master key: "+path, text)
+	if err != nil {
+		return nil, err
+	}
+	key, err := base64.StdEncoding.DecodeString(value)
 	if err != nil || len(key) != 32 {
 		return nil, fmt.Errorf("master key: %s does not hold 32 bytes in base64: "+
 			"openssl rand -base64 32 makes some", path)

@@ -198,8 +198,8 @@ func (f *serveFlags) check() error {
 		return usage("--listen %s is every address of this machine: say with --issuer which URL clients use", f.listen)
 	}
 	if f.issuer != "" {
-		if err := tokens.CheckIdentifier(f.issuer); err != nil {
-			return usage("--issuer: %v", err)
+		if err := checkIdentifier("issuer", f.issuer); err != nil {
+			return err
 		}
 	}
 	if err := f.checkTransports(); err != nil {
@@ -243,7 +243,7 @@ func (f *serveFlags) checkTransports() error {
 		return err
 	}
 	if f.redisURL != "" {
-		if _, err := parseRedis("--redis-url", f.redisURL, f.insecure); err != nil {
+		if _, err := parseRedis(settingName("redis-url", f.redisURL), f.redisURL, f.insecure); err != nil {
 			return err
 		}
 	}
@@ -400,7 +400,7 @@ func openRedis(
 	if f.redisURL == "" {
 		return nil, nil
 	}
-	options, err := parseRedis("--redis-url", f.redisURL, f.insecure)
+	options, err := parseRedis(settingName("redis-url", f.redisURL), f.redisURL, f.insecure)
 	if err != nil {
 		return nil, err
 	}

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
-	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/imara/apikeys/authz/panel"
 )
@@ -17,15 +17,15 @@ func readProviders(path string) ([]panel.Provider, error) {
 	if path == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := readSetting("--sso", path)
 	if err != nil {
-		return nil, usage("--sso: %v", err)
+		return nil, err
 	}
 	var list []struct {
 		panel.Provider
 		ClientSecretFile string `json:"client_secret_file"`
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
+	d := json.NewDecoder(strings.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&list); err != nil {
 		return nil, usage("--sso %s: %v", path, err)
@@ -39,14 +39,9 @@ func readProviders(path string) ([]panel.Provider, error) {
 		if !filepath.IsAbs(file) {
 			file = filepath.Join(filepath.Dir(path), file)
 		}
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, usage("--sso %s: the client secret of %q: %v", path, p.ID, err)
-		}
-		p.ClientSecret, err = readSecret(f)
-		f.Close()
-		if err != nil {
-			return nil, usage("--sso %s: the client secret of %q: %v", path, p.ID, err)
+		var err error
+		if p.ClientSecret, err = readSetting("--sso "+path+": the client secret of "+strconv.Quote(p.ID), file); err != nil {
+			return nil, err
 		}
 		providers = append(providers, p.Provider)
 	}

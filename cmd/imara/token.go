@@ -66,14 +66,17 @@ func tokenGet() *cobra.Command {
 // A token is a secret: it is never an argument.
 func readToken(cmd *cobra.Command, args []string) (string, error) {
 	if len(args) == 0 || args[0] == "-" {
-		return readSecret(cmd.InOrStdin())
+		data, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 16<<10))
+		if err != nil {
+			return "", err
+		}
+		return fileText("standard input", data)
 	}
-	f, err := os.Open(args[0])
+	data, err := os.ReadFile(args[0])
 	if err != nil {
 		return "", usage("the token is read from a file or, for -, from standard input")
 	}
-	defer f.Close()
-	return readSecret(f)
+	return fileText("the file of the token", data)
 }
 
 func tokenRevoke() *cobra.Command {

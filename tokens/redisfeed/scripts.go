@@ -1,6 +1,7 @@
 package redisfeed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,8 +128,8 @@ func entry(m redis.XMessage) (tokens.Entry, error) {
 func ParseURL(text string) (*redis.UniversalOptions, error) {
 	bad := errors.New("redis URL: use redis://[user:password@]host:port[/db], rediss:// for TLS, ?addr=host:port for a cluster, ?master_name=name for Sentinel")
 	u, err := url.Parse(text)
-	if err != nil {
-		return nil, bad
+	if err != nil || u.Fragment != "" || u.User == nil && strings.Contains(text, "@") {
+		return nil, cmp.Or(rawSign(text), bad)
 	}
 	var o redis.UniversalOptions
 	switch {
@@ -157,6 +158,22 @@ func ParseURL(text string) (*redis.UniversalOptions, error) {
 
 // dialTimeout is how long a connection to Redis may take.
 const dialTimeout = 2 * time.Second
+
+// rawSign names the sign of a password with which a URL says something else; nil when
+// there is none.
+func rawSign(text string) error {
+	_, rest, _ := strings.Cut(text, "://")
+	_, password, _ := strings.Cut(rest[:max(0, strings.LastIndex(rest, "@"))], ":")
+	i := strings.IndexAny(password, "/?#[] \\")
+	if i < 0 {
+		i = strings.IndexByte(password, '%')
+	}
+	if i >= 0 {
+		return fmt.Errorf("redis URL: a %q in the password means something else in a URL: write it as %%%X",
+			password[i], password[i])
+	}
+	return nil
+}
 
 // newClient sets what makes a client honest about time: deadlines that end
 // commands, no retries behind our back, no second pool.
