@@ -20,7 +20,11 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var scopes []string
+	audiences := []string{ManagementAudience(issuer)}
 	for _, resource := range catalogue {
+		if resource.Audience != audiences[0] {
+			audiences = append(audiences, resource.Audience)
+		}
 		for _, scope := range resource.Scopes {
 			if !scope.Restricted {
 				scopes = append(scopes, scope.Name)
@@ -44,7 +48,7 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) error {
 	}{
 		issuer, issuer + "/oauth2/token", issuer + "/.well-known/jwks.json", issuer + "/oauth2/revoke", issuer + "/oauth2/introspect",
 		[]string{"client_credentials"}, methods, methods, methods, scopes,
-		[]string{ManagementAudience(issuer)}, []string{"public"}, tokens.Algorithms(),
+		audiences, []string{"public"}, tokens.Algorithms(),
 	})
 }
 

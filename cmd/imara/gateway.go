@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -81,6 +82,7 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	_, first, _ := strings.Cut(f.resources[0], "=")
+	first, _, _ = strings.Cut(first, ",") // which policy refuses
 	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: first,
 		Feed: feed, InsecureHTTP: f.insecure, Logger: logger})
 	if err != nil {
@@ -115,7 +117,8 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 			refused(err)
 		}
 	})
-	running.Go(func() { announceReady(ctx, verifier, cmd.OutOrStdout(), f.tls.scheme()+"://"+listener.Addr().String()) })
+	here := f.tls.scheme() + "://" + listener.Addr().String()
+	running.Go(func() { f.announceReady(ctx, verifier, cmd.OutOrStdout(), here, logger) })
 	defer func() { cancel(); running.Wait() }()
 
 	mux := http.NewServeMux()
@@ -146,6 +149,11 @@ func (f *gatewayFlags) policy(verifier *tokens.Verifier, introspection *tokens.I
 		if _, twice := resources[name]; twice {
 			return nil, usage("--resource %s is given twice", name)
 		}
+		// The rest of a list that was taken for one.
+		if strings.ContainsAny(audience, ",=; ") {
+			return nil, usage("--resource %q: an audience has no comma and no =; say --resource once for each, "+
+				"or IMARA_RESOURCE with commas between them", text)
+		}
 		v, err := verifier.WithAudience(audience)
 		if err != nil {
 			return nil, usage("--resource %s: %v", name, err)
@@ -155,7 +163,7 @@ func (f *gatewayFlags) policy(verifier *tokens.Verifier, introspection *tokens.I
 	for _, text := range f.requires {
 		name, scope, _ := strings.Cut(text, "=")
 		r, ok := resources[name]
-		if !ok || scope == "" {
+		if !ok || scope == "" || strings.ContainsAny(scope, ",= ") {
 			return nil, usage("--require %q is not NAME=SCOPE of a --resource", text)
 		}
 		r.Scopes = append(r.Scopes, scope)
@@ -191,9 +199,21 @@ func stalePolicy(text string, introspection *tokens.Introspection) (tokens.Stale
 	return tokens.Stale{}, errors.New("unknown")
 }
 
-func announceReady(ctx context.Context, verifier *tokens.Verifier, to io.Writer, url string) {
-	if verifier.Ready(ctx) == nil {
-		fmt.Fprintf(to, "imara gateway %s · ready · %s/verify/NAME\n", version, url)
+// announceReady says that the gateway is ready, and what it protects in vain.
+func (f *gatewayFlags) announceReady(ctx context.Context, verifier *tokens.Verifier, to io.Writer,
+	here string, logger *slog.Logger) {
+	if verifier.Ready(ctx) != nil {
+		return
+	}
+	fmt.Fprintf(to, "imara gateway %s · ready · %s/verify/NAME\n", version, here)
+	known, err := readServed(ctx, f.url)
+	if err != nil {
+		logger.Warn("not known whether the server has these resources and scopes", "error", err)
+		return
+	}
+	for _, text := range f.unknown(known) {
+		fmt.Fprintf(to, "! %s\n", text)
+		logger.Warn("the server knows no such resource or scope", "setting", text)
 	}
 }
 
