@@ -348,3 +348,27 @@ func TestMarginGrowsWithTheLease(t *testing.T) {
 		}
 	}
 }
+
+// TestFormMayEndInANewline: files and shells put one there.
+func TestFormMayEndInANewline(t *testing.T) {
+	for _, end := range []string{"\n", "\r\n", "\r\n\r\n"} {
+		r := httptest.NewRequest("POST", "/", strings.NewReader("grant_type=client_credentials"+end))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if f, err := readForm(httptest.NewRecorder(), r, maxBody); err != nil || f.get("grant_type") != "client_credentials" {
+			t.Errorf("%q: %v, %v", end, f, err)
+		}
+	}
+}
+
+// TestHealthIsWhereProbesAsk: below the issuer's path, and without it.
+func TestHealthIsWhereProbesAsk(t *testing.T) {
+	s := newHouse(t).start(0)
+	base := IssuerPath(s.config.Issuer)
+	for _, path := range []string{"/livez", "/readyz", base + "/livez", base + "/readyz"} {
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != http.StatusOK {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+}

@@ -49,8 +49,15 @@ func readForm(w http.ResponseWriter, r *http.Request, limit int64) (form, error)
 		return nil, invalidRequest("Parameters must be in the body, not in the URL.")
 	}
 	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/x-www-form-urlencoded" || !isUTF8(parameters["charset"]) {
+	if err != nil || media != "application/x-www-form-urlencoded" {
 		return nil, invalidRequest("Use application/x-www-form-urlencoded." + sent(media))
+	}
+	if charset := parameters["charset"]; !isUTF8(charset) {
+		reason := "Leave the charset out of the Content-Type, or make it UTF-8."
+		if printable(charset) == charset {
+			reason += " You sent " + charset + "."
+		}
+		return nil, invalidRequest(reason)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
@@ -62,7 +69,7 @@ func readForm(w http.ResponseWriter, r *http.Request, limit int64) (form, error)
 	case err != nil:
 		return nil, invalidRequest("The body could not be read.")
 	}
-	return parseForm(string(body))
+	return parseForm(strings.TrimRight(string(body), "\r\n")) // a form has neither; files end so
 }
 
 func parseForm(body string) (form, error) {

@@ -118,7 +118,8 @@ func audienceOf(catalogue keys.Catalogue, key *keys.Key, scopes, resources []str
 
 // parseScope returns the distinct scopes in the order given.
 func parseScope(scope string) ([]string, error) {
-	if scope == "" {
+	// A list that was put together ends in a space now and then.
+	if scope = strings.Trim(scope, " "); scope == "" {
 		return nil, nil
 	}
 	if len(scope) > maxScope {

@@ -210,6 +210,8 @@ func (s *Server) Handler() http.Handler {
 		"GET " + base + "/livez":                             s.livez,
 		"GET " + base + "/readyz":                            s.readyz,
 	}
+	// Probes ask the server itself, whatever a proxy puts before its paths.
+	routes["GET /livez"], routes["GET /readyz"] = s.livez, s.readyz
 	// OpenID Connect Discovery appends where RFC 8414 inserts.
 	routes["GET "+base+"/.well-known/openid-configuration"] = s.metadata
 	for pattern, handle := range routes {

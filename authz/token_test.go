@@ -50,7 +50,9 @@ func TestTokenEndpointRefusals(t *testing.T) {
 		{name: "multipart", media: "multipart/form-data; boundary=x", authorization: basic, body: "--x--", status: 400, code: "invalid_request", description: "Use application/x-www-form-urlencoded. You sent multipart/form-data."},
 		{name: "media type of nobody", media: `evil/"type"`, authorization: basic, body: grant, status: 400, code: "invalid_request", description: "Use application/x-www-form-urlencoded."},
 		{name: "no media type", media: "-", authorization: basic, body: grant, status: 400, code: "invalid_request", description: "Use application/x-www-form-urlencoded."},
-		{name: "another charset", media: "application/x-www-form-urlencoded; charset=utf-16", authorization: basic, body: grant, status: 400, code: "invalid_request", description: "Use application/x-www-form-urlencoded."},
+		{name: "another charset", media: "application/x-www-form-urlencoded; charset=utf-16", authorization: basic, body: grant, status: 400, code: "invalid_request", description: "Leave the charset out of the Content-Type, or make it UTF-8. You sent utf-16."},
+		{name: "the charset of old clients", media: "application/x-www-form-urlencoded; charset=ISO-8859-1", authorization: basic, body: grant, status: 400, code: "invalid_request", description: "Leave the charset out of the Content-Type, or make it UTF-8. You sent ISO-8859-1."},
+		{name: "a charset that is none", media: "application/x-www-form-urlencoded; charset=\"a b\"", authorization: basic, body: grant, status: 400, code: "invalid_request", description: "Leave the charset out of the Content-Type, or make it UTF-8."},
 		{name: "large body", authorization: basic, body: grant + "&x=" + strings.Repeat("y", maxBody), status: 400, code: "invalid_request", description: "The body is larger than 8192 bytes."},
 		{name: "many parameters", authorization: basic, body: grant + strings.Repeat("&x=", 101), status: 400, code: "invalid_request", description: "More than 100 parameters."},
 		{name: "bad percent", authorization: basic, body: grant + "&scope=%zz", status: 400, code: "invalid_request", description: "The body is not a well-formed form."},
@@ -161,6 +163,8 @@ func TestTokenEndpointGrants(t *testing.T) {
 		algorithm  string
 	}{
 		{"nothing asked", nil, []string{demoAPI}, "alerts:read alerts:write", 600, tokens.ES256},
+		{"spaces around", []string{"scope", " alerts:read  "}, []string{demoAPI}, "alerts:read", 600, tokens.ES256},
+		{"a space only", []string{"scope", " "}, []string{demoAPI}, "alerts:read alerts:write", 600, tokens.ES256},
 		{"one scope", []string{"scope", "alerts:write"}, []string{demoAPI}, "alerts:write", 600, tokens.ES256},
 		{"scopes in another order, one twice", []string{"scope", "alerts:write alerts:read alerts:write"}, []string{demoAPI}, "alerts:write alerts:read", 600, tokens.ES256},
 		{"scope of another resource", []string{"scope", "invoices:read"}, []string{billingAPI}, "invoices:read", 60, tokens.ES256},

@@ -162,6 +162,10 @@ func (k *Key) Live(t time.Time) int {
 // now is the time in the precision that every store keeps.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
+// SearchKey is what a name must contain to be found by a text, when both are such: ß is
+// found by ss, and ss by ß.
+func SearchKey(text string) string { return strings.ReplaceAll(NameKey(text), "ß", "ss") }
+
 // NameKey is equal for names that are the same to a reader: case, width and
 // runs of spaces do not matter (RFC 8266).
 func NameKey(name string) string {

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -72,12 +73,23 @@ func checkBody(w http.ResponseWriter, r *http.Request, t reflect.Type) (hash str
 	case errors.As(err, &wrongType):
 		return "", &keys.InputError{Field: strings.ReplaceAll(wrongType.Field, ".", "/"), Reason: "it must not be a JSON " + wrongType.Value}
 	case errors.As(err, new(*time.ParseError)):
-		return "", badBody("a time is not RFC 3339, such as 2027-01-31T00:00:00Z")
-	case err != nil:
+		return "", badBody("a time is " + timeForm)
+	case err != nil && strings.HasPrefix(err.Error(), unknownField):
 		return "", badBody(strings.TrimPrefix(err.Error(), "json: "))
+	case err != nil: // in the words of a type that reads itself
+		return "", badBody("a value has not the form of its field; a time is " + timeForm)
 	}
 	return hash, nil
 }
+
+// unknownField begins what the decoder says of one, for which it has no type.
+const unknownField = "json: unknown field "
+
+// timeForm is how a time is written.
+const timeForm = "text in RFC 3339, such as 2027-01-31T00:00:00Z"
+
+// bareOffset is a time with an offset, whose plus was not escaped, and reads as a space.
+var bareOffset = regexp.MustCompile(`((?:^|&)(?:since|until)=[^&]*)(?:\+|%20)(\d\d(?::|%3[Aa])\d\d)(&|$)`)
 
 // checkMembers refuses what encoding/json lets through: a member twice, one in
 // another case, lists and nesting without end, and more than one value.

@@ -196,8 +196,12 @@ func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
 	}
 	for _, e := range model.Errors {
 		location := strings.NewReplacer("body.", "/", "query.", "", "path.", "", "header.", "").Replace(e.Location)
-		p.Errors = append(p.Errors, FieldError{location, e.Message})
-		p.Detail = location + ": " + e.Message
+		reason := e.Message
+		if strings.HasPrefix(reason, "invalid date/time") {
+			reason = "a time is " + timeForm
+		}
+		p.Errors = append(p.Errors, FieldError{location, reason})
+		p.Detail = location + ": " + reason
 	}
 	if c, ok := ctx.Context().Value(callKey{}).(call); ok {
 		p.RequestID = c.by.RequestID

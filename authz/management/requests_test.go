@@ -346,3 +346,28 @@ func TestPlanChangesWhileKeysAreMade(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesAreReadAsPeopleWriteThem: a plus that was not escaped is one, and what is no
+// time is refused in words of ours.
+func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
+	w := newWorld(t)
+	token := w.token("org", everything)
+	for _, query := range []string{"since=2026-01-01T00:00:00+00:00", "since=2026-01-01T00:00:00%2B00:00", "since=2026-01-01T00:00:00%2000:00",
+		"since=2026-01-01T00:00:00+02:00&until=2099-01-01T00:00:00.5+01%3A30", "until=2099-01-01T00:00:00-02:00"} {
+		if got := w.call("GET", "/v1/orgs/org/audit-events?"+query, token, ""); got.Code != 200 {
+			t.Errorf("%s: %d %s", query, got.Code, got.Body)
+		}
+	}
+	path := "/v1/orgs/org/keys/" + w.ids["org"]["key"]
+	for _, row := range []struct{ method, path, body string }{
+		{"GET", "/v1/orgs/org/audit-events?since=yesterday", ""}, {"GET", "/v1/orgs/org/audit-events?since=1", ""},
+		{"PATCH", path, `{"expires_at":5}`}, {"PATCH", path, `{"expires_at":"soon"}`}, {"PATCH", path, `{"expires_at":{}}`},
+		{"POST", "/v1/orgs/org/keys", `{"name":"x","scopes":["alerts:read"],"expires_at":[1]}`},
+	} {
+		got := w.call(row.method, row.path, token, row.body)
+		if got.Code < 400 || got.Code >= 500 || strings.Contains(got.Body.String(), "UnmarshalJSON") ||
+			strings.Contains(got.Body.String(), "2006-") || !strings.Contains(got.Body.String(), "RFC 3339") {
+			t.Errorf("%s %s: %d %s", row.path, row.body, got.Code, got.Body)
+		}
+	}
+}

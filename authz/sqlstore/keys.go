@@ -236,7 +236,8 @@ func (s *Store) Keys(ctx context.Context, organizationID string, page keys.Page)
 		add(` AND k.owner_id = ?`, page.OwnerID)
 	}
 	if page.Text != "" {
-		add(` AND (`+holds(`k.name_key`, `?`)+` OR k.client_id = ?)`, keys.NameKey(page.Text), page.Text)
+		add(` AND (`+holds(`REPLACE(k.name_key, 'ß', 'ss')`, `?`)+` OR `+holds(`k.client_id`, `?`)+`)`,
+			keys.SearchKey(page.Text), page.Text)
 	}
 	if !page.UnusedSince.IsZero() {
 		add(` AND `+orders[keys.ByUse]+` < ?`, micros(page.UnusedSince))

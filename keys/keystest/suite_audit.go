@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -312,6 +313,7 @@ func filters(t *testing.T, s *suite) {
 		"owner":    {keys.Page{OwnerID: "mem_1"}, func(k *keys.Key) bool { return k.OwnerID == "mem_1" }},
 		"text":     {keys.Page{Text: "KEY 1"}, func(k *keys.Key) bool { return k.Name[len(k.Name)-1] == '1' || k.Name[len(k.Name)-2] == '1' }},
 		"wild":     {keys.Page{Text: "%"}, func(*keys.Key) bool { return false }},
+		"part":     {keys.Page{Text: whole[3].ClientID[6:]}, func(k *keys.Key) bool { return strings.Contains(k.ClientID, whole[3].ClientID[6:]) }},
 		"client":   {keys.Page{Text: whole[3].ClientID}, func(k *keys.Key) bool { return k.ID == whole[3].ID }},
 		"counting": {keys.Page{Counting: true}, func(k *keys.Key) bool { return k.Counts(now()) }},
 		"unused":   {keys.Page{UnusedSince: now().Add(-90 * time.Minute)}, func(k *keys.Key) bool { return k.LastUsedAt().Before(now().Add(-90 * time.Minute)) }},
