@@ -19,9 +19,10 @@ run: build
 # imara scan, a real Postgres, Redis and Chromium, Node for a verifier in another
 # language, and axe, which checks the panel for accessibility and comes with npm.
 # Chromium without a window takes half the time where Debian has it as a package of its
-# own. Debian keeps Postgres off the PATH. Caddy, nginx and HAProxy are put in front.
+# own. Debian keeps Postgres off the PATH. Caddy, nginx, HAProxy and PgBouncer are put
+# between.
 tools:
-	@missing=; for tool in bash curl git npm caddy nginx haproxy; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
+	@missing=; for tool in bash curl git npm caddy nginx haproxy pgbouncer; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
 	command -v node >/dev/null 2>&1 || missing="$$missing nodejs"; \
 	command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v redis-server >/dev/null 2>&1 || missing="$$missing redis-server"; \

@@ -43,25 +43,28 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
 	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	for name, value := range map[string]string{
-		"application_name": "imara", "synchronous_commit": "on", "statement_timeout": statementTimeout,
-		"idle_in_transaction_session_timeout": statementTimeout, "default_transaction_isolation": "read committed",
-	} {
-		if _, given := config.RuntimeParams[name]; !given || name == "synchronous_commit" && config.RuntimeParams[name] == "off" {
-			config.RuntimeParams[name] = value
-		}
+	if _, given := config.RuntimeParams["application_name"]; !given {
+		config.RuntimeParams["application_name"] = "imara"
 	}
+	settings := map[string]string{"synchronous_commit": "on", "statement_timeout": statementTimeout,
+		"idle_in_transaction_session_timeout": statementTimeout, "default_transaction_isolation": "read committed"}
+	patient := config.Copy() // an index over a long log takes longer than a statement may otherwise
+	setOnConnect(config, settings)
 	s := &Store{classify: classifyPostgres, present: func() error { return nil }, lock: " FOR UPDATE", patient: "SET LOCAL statement_timeout = 0",
 		lazily: `, set_config('synchronous_commit', 'off', true)`, primary: " AND NOT pg_is_in_recovery()", columns: postgresColumns}
 	s.write, s.read = s.pool(config, writers), s.pool(config, readers)
+	if err := checkSessions(ctx, s.write); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", config.Database, s.fail(err)), s.Close())
+	}
 	if err := s.answer(ctx); err != nil && !errors.Is(err, errNoSchema) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", config.Database, err), s.Close())
 	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
 	if err == nil {
-		// An index over a long log takes longer than a statement may otherwise.
-		patient := config.Copy()
-		patient.RuntimeParams["statement_timeout"], patient.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
+		delete(patient.RuntimeParams, "statement_timeout")
+		delete(patient.RuntimeParams, "idle_in_transaction_session_timeout")
+		settings["statement_timeout"], settings["idle_in_transaction_session_timeout"] = "0", "0"
+		setOnConnect(patient, settings)
 		db := stdlib.OpenDB(*patient)
 		err = errors.Join(s.migrate(ctx, db, goose.DialectPostgres, goose.WithSessionLocker(locker)), db.Close())
 	}
