@@ -198,7 +198,10 @@ func (s *Server) WaitReady(ctx context.Context) error {
 // stand where RFC 8414 and RFC 9728 put them, which for an issuer with a path is
 // outside of it.
 func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
+	mux := NewMux(func(w http.ResponseWriter, r *http.Request, u Unserved) {
+		answer := unserved(u)
+		s.fail(w, r, &answer)
+	})
 	base := IssuerPath(s.config.Issuer)
 	routes := map[string]func(http.ResponseWriter, *http.Request) error{
 		base + "/oauth2/token":                               s.token,

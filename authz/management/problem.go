@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -96,6 +97,7 @@ var problems = []struct {
 	{keys.ErrWaiting, http.StatusConflict, "receipt_waiting", "The receipt is not settled yet", "Ask again with Prefer: wait=60."},
 	{errPrecondition, http.StatusPreconditionRequired, "precondition_required", "If-Match is required", "Send the ETag of what you change as If-Match."},
 	{errMismatch, http.StatusUnprocessableEntity, "idempotency_mismatch", "The Idempotency-Key belongs to another request", "Use a new key for a new request."},
+	{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", "The path has other methods", "Use one of the methods in Allow."},
 	{errHeader, http.StatusBadRequest, "invalid_header", "A header cannot be read", ""},
 	{errCursor, http.StatusBadRequest, "invalid_cursor", "The cursor is not one of ours", "Begin again without a cursor."},
 	{os.ErrDeadlineExceeded, http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time", "Send it again. Nothing was changed."},
@@ -103,6 +105,17 @@ var problems = []struct {
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again. Nothing is half-done."},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again."},
 	{context.Canceled, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again."},
+}
+
+// errMethod: the path is there, with other methods.
+var errMethod = errors.New("another method")
+
+// unserved is the error of a request that no route has.
+func unserved(u authz.Unserved) error {
+	if u.Allow != "" {
+		return fmt.Errorf("%w: use %s", errMethod, u.Allow)
+	}
+	return keys.ErrNotFound
 }
 
 // These have no error of their own in the table.

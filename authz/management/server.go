@@ -54,7 +54,9 @@ func newServer(config Config) *server {
 }
 
 func (s *server) handler() http.Handler {
-	mux := http.NewServeMux()
+	mux := authz.NewMux(func(w http.ResponseWriter, r *http.Request, u authz.Unserved) {
+		s.fail(w, r, unserved(u))
+	})
 	s.api = humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -88,18 +90,17 @@ func (s *server) handler() http.Handler {
 	s.receiptRoutes()
 	s.webhookRoutes()
 	document := s.document()
-	public(mux, s.base+"/v1/openapi.json", "application/openapi+json", func(string) []byte { return document })
-	public(mux, s.base+"/v1/errors/{code}", "application/json", s.describeProblem)
-	mux.HandleFunc(s.base+"/v1/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, keys.ErrNotFound) })
+	s.public(mux, s.base+"/v1/openapi.json", "application/openapi+json", func(string) []byte { return document })
+	s.public(mux, s.base+"/v1/errors/{code}", "application/json", s.describeProblem)
 	return mux
 }
 
 // public serves what everybody may read.
-func public(mux *http.ServeMux, path, media string, body func(code string) []byte) {
+func (s *server) public(mux *authz.Mux, path, media string, body func(code string) []byte) {
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 		data := body(r.PathValue("code"))
 		if data == nil {
-			http.NotFound(w, r)
+			s.fail(w, r, keys.ErrNotFound)
 			return
 		}
 		w.Header().Set("Content-Type", media)

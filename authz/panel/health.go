@@ -120,7 +120,7 @@ func (p *panel) takeReport(w http.ResponseWriter, r *http.Request, _ *visitor) e
 	}
 	page := "" // its route: a path can be a link that signs somebody in
 	if u, err := url.Parse(body.Report.Page); err == nil {
-		_, page = p.pages.Handler(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: u.Path}})
+		page = p.pages.Route(http.MethodGet, u.Path)
 	}
 	p.reports.add(report{Directive: short(body.Report.Directive), Blocked: short(blocked), Page: short(page), Times: 1, Last: time.Now()})
 	w.WriteHeader(http.StatusNoContent)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
-	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -365,7 +364,7 @@ func (v *visitor) Sections() (list []section) {
 // a form cannot be asked for again; the page above it can.
 func (p *panel) back(at string) string {
 	for ; len(at) > len(p.base); at = path.Dir(at) {
-		if _, pattern := p.pages.Handler(&http.Request{Method: "GET", URL: &url.URL{Path: at}}); pattern != p.base+"/" {
+		if p.pages.Route(http.MethodGet, at) != "" {
 			return at
 		}
 	}

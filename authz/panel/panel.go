@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
@@ -41,7 +40,7 @@ type panel struct {
 	Config
 	base  string           // path of the panel, without a slash at the end
 	faces map[string]*face // by language
-	pages *http.ServeMux   // by method and path
+	pages *authz.Mux       // by method and path
 
 	providers []*provider
 	reports   reports
@@ -81,13 +80,14 @@ func (p *panel) routes() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
+	mux := authz.NewMux(p.unserved)
 	p.pages = mux
-	mux.Handle("GET "+p.base+"/assets/", http.StripPrefix(p.base+"/assets/", cached(http.FileServerFS(files))))
+	mux.Handle("GET "+p.base+"/assets/{file...}", p.asset(files))
 	for _, route := range []struct {
 		method, path string
 		handle       handle
 	}{
+		{"GET", "", p.signedIn(p.home)},
 		{"GET", "/{$}", p.signedIn(p.home)},
 		{"GET", "/sign-in", p.showSignIn},
 		{"POST", "/sign-in", p.signIn},
@@ -156,9 +156,8 @@ func (p *panel) routes() (http.Handler, error) {
 		{"POST", "/admin/verifiers", p.staff(p.change(p.endVerifier))},
 		{"GET", "/admin/health", p.staff(p.showHealth)},
 		{"POST", "/csp-report", p.takeReport},
-		{"", "/", func(http.ResponseWriter, *http.Request, *visitor) error { return keys.ErrNotFound }},
 	} {
-		mux.Handle(strings.TrimSpace(route.method+" "+p.base+route.path), p.handler(route.handle))
+		mux.Handle(route.method+" "+p.base+route.path, p.handler(route.handle))
 	}
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.fail(w, r, &visitor{taste: p.taste(r)}, errForeign) }))
@@ -183,16 +182,30 @@ func (p *panel) secure(next http.Handler) http.Handler {
 	})
 }
 
-// cached lets browsers keep the panel's files for a while.
-func cached(next http.Handler) http.Handler {
+// asset serves one of the panel's files, and lets browsers keep it for a while.
+func (p *panel) asset(files fs.FS) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "" || strings.HasSuffix(r.URL.Path, "/") { // no list of the files
-			http.NotFound(w, r)
+		name := r.PathValue("file")
+		if info, err := fs.Stat(files, name); err != nil || info.IsDir() {
+			p.unserved(w, r, authz.Unserved{})
 			return
 		}
 		w.Header().Set("Cache-Control", "public, max-age=300")
-		next.ServeHTTP(w, r)
+		http.ServeFileFS(w, r, files, name)
 	})
+}
+
+// errMethod: the page is there, for other methods.
+var errMethod = errors.New("another method")
+
+// unserved shows the page for what is not there.
+func (p *panel) unserved(w http.ResponseWriter, r *http.Request, u authz.Unserved) {
+	p.handler(func(http.ResponseWriter, *http.Request, *visitor) error {
+		if u.Allow != "" {
+			return errMethod
+		}
+		return keys.ErrNotFound
+	}).ServeHTTP(w, r)
 }
 
 // A visitor is who looks at a page.
@@ -360,6 +373,7 @@ var problems = []struct {
 	text   string // id in the catalogue
 }{
 	{keys.ErrNotFound, http.StatusNotFound, "error.not_found"},
+	{errMethod, http.StatusMethodNotAllowed, "error.not_found"},
 	{keys.ErrForbidden, http.StatusForbidden, "error.forbidden"},
 	{keys.ErrScope, http.StatusForbidden, "error.scope"},
 	{keys.ErrChanged, http.StatusConflict, "error.changed"},

@@ -173,9 +173,11 @@ func (d *demo) url() string      { return d.audience() + "/alerts" }
 // mount adds the protected API.
 func (d *demo) mount(rest http.Handler) http.Handler {
 	base := authz.IssuerPath(d.issuer)
-	mux := http.NewServeMux()
+	api := authz.NewMux(nil)
+	api.Handle("GET "+base+"/demo/alerts", d.verifier.Require("alerts:read")(http.HandlerFunc(alerts)))
+	mux := authz.NewMux(nil)
 	mux.Handle("/", rest)
-	mux.Handle("GET "+base+"/demo/alerts", d.verifier.Require("alerts:read")(http.HandlerFunc(alerts)))
+	mux.Handle(base+"/demo/", api)
 	mux.Handle("GET /.well-known/oauth-protected-resource"+base+"/demo", d.verifier.Metadata("Demo API", "alerts:read"))
 	return mux
 }

@@ -121,8 +121,15 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	running.Go(func() { f.announceReady(ctx, verifier, cmd.OutOrStdout(), here, logger) })
 	defer func() { cancel(); running.Wait() }()
 
-	mux := http.NewServeMux()
-	mux.Handle("/verify/", gateway.New(resources))
+	verify := gateway.New(resources)
+	mux := authz.NewMux(func(w http.ResponseWriter, r *http.Request, u authz.Unserved) {
+		if u.Allow != "" {
+			status(w, u.Status())
+			return
+		}
+		verify.ServeHTTP(w, r) // its answers to what is not there, and to ambiguous paths
+	})
+	mux.Handle("/verify/", verify)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { status(w, http.StatusOK) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if feed.Revocations().Fresh() != nil {

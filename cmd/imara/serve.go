@@ -471,7 +471,7 @@ func (p *program) announceFounding(ctx context.Context, to io.Writer) error {
 }
 
 func (p *program) handler() (http.Handler, error) {
-	mux := http.NewServeMux()
+	mux := authz.NewMux(nil)
 	mux.Handle("/", p.server.Handler())
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
 		CursorKey: p.master.derive("cursor v1"), Throttle: p.server.Throttle(), NameVerifiers: p.nameVerifiers, Logger: p.logger})

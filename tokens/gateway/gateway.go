@@ -9,8 +9,10 @@
 //
 // What a resource requires stands in the gateway's configuration and in the
 // path, never in the query: some proxies append the caller's query to ours, so
-// that a caller could choose the policy. Every answer, whatever its status, carries the
-// whole set of X-Auth-… headers, empty when there is nothing to say, because a proxy may
+// that a caller could choose the policy. A path that programs can read as two is 400,
+// because the one behind the proxy may read it as another than we do. Every answer,
+// whatever its status, carries the whole set of X-Auth-… headers, empty when there is
+// nothing to say, because a proxy may
 // otherwise let through the caller's own.
 package gateway
 
@@ -33,19 +35,20 @@ type Resource struct {
 }
 
 // New returns the handler of GET /verify/{resource} and of anything below, with
-// any method, for these resources by name. An unknown name is 404.
+// any method, for these resources by name. An unknown name is 404, and an ambiguous path
+// is 400; see [tokens.AmbiguousPath]. Nothing is redirected.
 func New(resources map[string]Resource) http.Handler {
 	verify := func(w http.ResponseWriter, r *http.Request) {
 		resource, ok := resources[r.PathValue("resource")]
 		if !ok {
-			http.NotFound(w, r)
+			missing(w, r)
 			return
 		}
 		// Proxies forward the caller's query as our own; it says nothing to us.
 		r.URL.RawQuery = ""
 		claims, err := resource.Verifier.Authorize(r, resource.Scopes...)
 		if err != nil {
-			problem(w, resource.Verifier.Refuse(err, resource.Scopes...))
+			refuse(w, resource.Verifier.Refuse(err, resource.Scopes...))
 			return
 		}
 		identify(w.Header(), claims)
@@ -54,10 +57,25 @@ func New(resources map[string]Resource) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/verify/{resource}", verify)
 	mux.HandleFunc("/verify/{resource}/{rest...}", verify)
+	mux.HandleFunc("/", missing)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		nobody(w.Header())
+		if tokens.AmbiguousPath(r.URL) { // before the mux, which would redirect
+			ambiguous(w)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+func missing(w http.ResponseWriter, _ *http.Request) {
+	write(w, problem{Status: http.StatusNotFound, Code: "not_found",
+		Detail: "There is no such API at this gateway. Use /verify/NAME of one of its resources."})
+}
+
+func ambiguous(w http.ResponseWriter) {
+	write(w, problem{Status: http.StatusBadRequest, Code: "ambiguous_path", Detail: "ambiguous path: " +
+		"write it without empty and dot segments, encoded slashes, backslashes and semicolons."})
 }
 
 // Headers are what an answer of the gateway says of a caller, always all of them. A proxy
@@ -102,15 +120,24 @@ func header(text string) string {
 	return extended + url.PathEscape(text)
 }
 
-// problem answers with an RFC 9457 document.
-func problem(w http.ResponseWriter, refusal tokens.Refusal) {
-	refusal.Headers(w.Header())
+// A problem is an RFC 9457 document.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code,omitempty"`
+	Detail string `json:"detail"`
+}
+
+// refuse answers a request that is not admitted.
+func refuse(w http.ResponseWriter, r tokens.Refusal) {
+	r.Headers(w.Header())
+	write(w, problem{Status: r.Status, Code: r.Code, Detail: r.Description})
+}
+
+func write(w http.ResponseWriter, p problem) {
+	p.Title = http.StatusText(p.Status)
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(refusal.Status)
-	json.NewEncoder(w).Encode(struct {
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Code   string `json:"code,omitempty"`
-		Detail string `json:"detail"`
-	}{http.StatusText(refusal.Status), refusal.Status, refusal.Code, refusal.Description})
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(p.Status)
+	json.NewEncoder(w).Encode(p)
 }

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -101,6 +102,31 @@ func TestGatewayDecidesByTokenAndName(t *testing.T) {
 				if got := w.Header().Get("X-Auth-Client-Id"); w.Code != status || status == 200 && got != tokenstest.ClientID || status != 200 && got != "" {
 					t.Errorf("%v, %q, %.10q: %d %v", headers, query, token, w.Code, w.Header())
 				}
+			}
+		}
+	}
+}
+
+// TestAmbiguousPathsAreRefused is R-094: the caller is judged by no path that the proxy
+// or the program behind it may read as another, and is never sent to another.
+func TestAmbiguousPathsAreRefused(t *testing.T) {
+	issuer := tokenstest.New(t)
+	handler := gateway.New(map[string]gateway.Resource{"alerts": {Verifier: issuer.Verifier(audience)}, "open": {Verifier: issuer.Verifier(audience)}})
+	good := issuer.Token(audience, "alerts:read")
+	for path, status := range map[string]int{
+		"/verify/alerts//x": 400, "/verify/alerts/v1/../admin": 400, "/verify/alerts/../open": 400, "/verify/alerts/./x": 400, "//verify/alerts": 400,
+		"/verify/alerts/%2e%2e/open": 400, "/verify/alerts/a%2fb": 400, "/verify/alerts/a%5cb": 400, "/verify/alerts/a;x=y": 400, "/verify/alerts/a%3bx": 400,
+		"/verify/alerts/a%00": 400, "/verify/alerts/%252e%252e/b": 400, "/verify/alerts/admin.": 400, "/verify/alerts/a%ff": 400,
+		"/verify/alerts/": 200, "/verify/alerts/v1/x/": 200, "/verify/alerts/a%20b": 200,
+		"/verify": 404, "/verify/": 404, "/": 404, "/verify/none": 404, "/verify/none/x": 404,
+	} {
+		for _, method := range []string{"GET", "POST", "HEAD", "OPTIONS"} {
+			r := httptest.NewRequest(method, path, nil)
+			r.Header.Set("Authorization", "Bearer "+good)
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			if w.Code != status || status != 200 && !json.Valid(w.Body.Bytes()) || status == 400 && !strings.Contains(w.Body.String(), "ambiguous path") {
+				t.Errorf("%s %s: %d %v %s", method, path, w.Code, w.Header(), w.Body)
 			}
 		}
 	}
