@@ -46,13 +46,27 @@ func (v *Verifier) Authorize(r *http.Request, scopes ...string) (*Claims, error)
 	if err != nil {
 		return nil, err
 	}
-	if !claims.HasScope(scopes...) {
-		return nil, ErrScope
+	if err := claims.Need(scopes...); err != nil {
+		return nil, err
 	}
 	if tokenInForm(r) {
 		return nil, ErrTwice
 	}
 	return claims, nil
+}
+
+// Need returns a [ScopeError] unless the token has all of scopes.
+func (c *Claims) Need(scopes ...string) error {
+	if c.HasScope(scopes...) {
+		return nil
+	}
+	e := &ScopeError{Granted: c.Scope}
+	for _, scope := range scopes {
+		if !c.HasScope(scope) {
+			e.Missing = append(e.Missing, scope)
+		}
+	}
+	return e
 }
 
 // bearer returns the token of the Authorization header (RFC 6750 §2.1),
@@ -76,55 +90,108 @@ func bearer(r *http.Request) (string, error) {
 	return raw, nil
 }
 
-// refusals is the RFC 6750 §3.1 face of the errors. Descriptions tell a
-// developer what to do next and nothing about the claims that failed.
+// refusals is the RFC 6750 §3.1 face of the errors. Descriptions tell a developer what is
+// wrong as far as the form alone shows it or the signature is good, and nothing of the
+// claims of a token that the issuer did not sign. %s is the token endpoint.
 var refusals = []struct {
 	err         error
 	status      int
 	code        string
 	description string
+	fix         string
 }{
-	{ErrMissing, http.StatusUnauthorized, "", "Send an access token in the Authorization header."},
-	{ErrTwice, http.StatusBadRequest, "invalid_request", "Send one access token, in the Authorization header."},
-	{ErrScope, http.StatusForbidden, "insufficient_scope", "The access token lacks a scope that this request needs."},
-	{ErrExpired, http.StatusUnauthorized, "invalid_token", "The access token expired."},
-	{ErrRevoked, http.StatusUnauthorized, "invalid_token", "The access token was revoked."},
-	{ErrStale, http.StatusServiceUnavailable, "temporarily_unavailable", "Revocations cannot be checked at the moment."},
+	{ErrMissing, http.StatusUnauthorized, "", "Send an access token in the Authorization header.", "Get one from %s, and send it as Bearer."},
+	{ErrTwice, http.StatusBadRequest, "invalid_request", "Send one access token, in the Authorization header.", "Leave out the other one."},
+	{ErrScope, http.StatusForbidden, "insufficient_scope", "The access token lacks a scope that this request needs.",
+		"Ask %s for it, or have it granted to the key."},
+	{ErrExpired, http.StatusUnauthorized, "invalid_token", "The access token expired.", "Get a new one from %s."},
+	{ErrRevoked, http.StatusUnauthorized, "invalid_token", "The access token was revoked.",
+		"Get a new one from %s; without one, the key was revoked too."},
+	{ErrStale, http.StatusServiceUnavailable, "temporarily_unavailable", "Revocations cannot be checked at the moment.", "Try again after Retry-After."},
+	{ErrSecret, http.StatusUnauthorized, "invalid_token", "This is a client ID or a client secret, not an access token.",
+		"Exchange it at %s, and send the access_token of the answer."},
+	{ErrMalformed, http.StatusUnauthorized, "invalid_token", "This is not an access token.",
+		"Send the access_token of an answer of %s as it is, with nothing around it."},
 }
 
-// A Refusal is the HTTP answer to a request that is not admitted.
+// A Refusal is the HTTP answer to a request that is not admitted. Its texts are ASCII
+// without quotes and backslashes.
 type Refusal struct {
 	Status      int    // 400, 401, 403 or 503
 	Code        string // of RFC 6750 §3.1; empty when no token was sent
-	Description string
+	Description string // what is wrong
+	Fix         string // what to do
 	Challenge   string // the WWW-Authenticate header; empty with 503
 }
 
 // Refuse returns the answer that err, of [Verifier.Authorize], asks for. What
 // it does not know is an invalid token.
 func (v *Verifier) Refuse(err error, scopes ...string) Refusal {
-	refusal := Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Description: "The access token is not valid here."}
+	endpoint := v.config.Issuer + "/oauth2/token"
+	refusal := Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Description: "The access token is not valid here.",
+		Fix: "Get one from " + endpoint + "."}
 	for _, known := range refusals {
 		if errors.Is(err, known.err) {
-			refusal = Refusal{Status: known.status, Code: known.code, Description: known.description}
+			refusal = Refusal{Status: known.status, Code: known.code, Description: known.description,
+				Fix: strings.Replace(known.fix, "%s", endpoint, 1)}
 			break
 		}
 	}
-	if refusal.Status == http.StatusServiceUnavailable {
-		return refusal
+	refusal.name(err, scopes)
+	if refusal.Status != http.StatusServiceUnavailable {
+		refusal.Challenge = v.challenge(refusal, scopes)
 	}
+	return refusal
+}
+
+// name says which audience or scope it is about, if the text of it can stand in a header.
+func (r *Refusal) name(err error, scopes []string) {
+	var audience *AudienceError
+	if errors.As(err, &audience) {
+		if printable(audience.For...) {
+			r.Description = "The access token is for " + strings.Join(audience.For, " and ") + ", and this is " + audience.Here + "."
+		}
+		r.Fix = "Ask the token endpoint for one with resource=" + audience.Here + "."
+	}
+	if !errors.Is(err, ErrScope) {
+		return
+	}
+	var scope *ScopeError
+	if errors.As(err, &scope) {
+		scopes = scope.Missing
+	}
+	if len(scopes) > 0 {
+		r.Description = "The access token lacks " + strings.Join(scopes, " ") + ", which this request needs."
+	}
+}
+
+// printable tells whether texts may stand in an error_description (RFC 6750 §3), and are
+// short.
+func printable(texts ...string) bool {
+	length := 0
+	for _, text := range texts {
+		length += len(text)
+		if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+			return false
+		}
+	}
+	return length <= 400
+}
+
+// challenge is the WWW-Authenticate header (RFC 6750 §3). It names the scopes of the
+// request also to who has no token yet, so that clients ask for the right ones.
+func (v *Verifier) challenge(r Refusal, scopes []string) string {
 	parameters := []string{`realm="` + v.config.Audience + `"`}
-	if refusal.Code != "" {
-		parameters = append(parameters, `error="`+refusal.Code+`"`, `error_description="`+refusal.Description+`"`)
+	if r.Code != "" {
+		parameters = append(parameters, `error="`+r.Code+`"`, `error_description="`+r.Description+" "+r.Fix+`"`)
 	}
-	if refusal.Status == http.StatusForbidden {
+	if len(scopes) > 0 && r.Status != http.StatusBadRequest {
 		parameters = append(parameters, `scope="`+strings.Join(scopes, " ")+`"`)
 	}
 	if v.config.ResourceMetadata != "" {
 		parameters = append(parameters, `resource_metadata="`+v.config.ResourceMetadata+`"`)
 	}
-	refusal.Challenge = "Bearer " + strings.Join(parameters, ", ")
-	return refusal
+	return "Bearer " + strings.Join(parameters, ", ")
 }
 
 // retryAfter is in seconds: a feed that is back renews the lease within one.
@@ -139,7 +206,7 @@ func (v *Verifier) Challenge(w http.ResponseWriter, err error, scopes ...string)
 	json.NewEncoder(w).Encode(struct {
 		Error       string `json:"error,omitempty"`
 		Description string `json:"error_description"`
-	}{refusal.Code, refusal.Description})
+	}{refusal.Code, refusal.Description + " " + refusal.Fix})
 }
 
 // Headers sets WWW-Authenticate or Retry-After, and forbids caching.

@@ -13,11 +13,12 @@ type Unverified struct {
 }
 
 // Inspect decodes a token without verifying anything, for tools and for people
-// who debug. It returns [ErrMalformed] for what is not one of our tokens.
+// who debug. It returns [ErrMalformed] for what is not one of our tokens, [ErrSecret] for
+// what is exchanged for one.
 func Inspect(raw string) (Unverified, error) {
 	var u Unverified
 	if !compact(raw) {
-		return u, ErrMalformed
+		return u, malformed(raw)
 	}
 	parts := strings.Split(raw, ".")
 	text, errHeader := unb64(parts[0], 0)

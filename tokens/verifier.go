@@ -99,13 +99,19 @@ func NewVerifier(config Config) (*Verifier, error) {
 }
 
 // WithAudience returns a verifier for another audience of the same issuer. It
-// shares keys, feed, cache and [Verifier.Run] with v.
+// shares keys, feed, cache and [Verifier.Run] with v. If v has a
+// [Config.ResourceMetadata], the other one's challenges name the document that belongs
+// to its audience (RFC 9728 §3.3), which stands where [MetadataURL] says.
 func (v *Verifier) WithAudience(audience string) (*Verifier, error) {
 	if err := checkAudience(audience); err != nil {
 		return nil, err
 	}
 	config := v.config
 	config.Audience = audience
+	if config.ResourceMetadata != "" && audience != v.config.Audience {
+		// None for an audience that is no URL.
+		config.ResourceMetadata, _ = MetadataURL(audience, "oauth-protected-resource")
+	}
 	return v.with(config)
 }
 
@@ -248,7 +254,7 @@ func (v *Verifier) good(raw string) (verified, error) {
 // seen before.
 func (v *Verifier) read(raw string) (verified, error) {
 	if !compact(raw) {
-		return verified{}, ErrMalformed
+		return verified{}, malformed(raw)
 	}
 	key := sha256.Sum256([]byte(raw))
 	seen, ok := v.cache.get(key)
@@ -291,6 +297,14 @@ func (v *Verifier) VerifySignature(raw string) (*Claims, error) {
 	return parsed.claims, nil
 }
 
+// malformed is the error of a text that is no compact JWS.
+func malformed(raw string) error {
+	if strings.HasPrefix(raw, "imara_cs_") || strings.HasPrefix(raw, "imara_ci_") {
+		return ErrSecret
+	}
+	return ErrMalformed
+}
+
 // compact is the form of a compact JWS: three parts of the base64url alphabet,
 // at most maxToken bytes. Decoders skip line breaks; one token must have one
 // spelling (RFC 8725 §3.11 and its successor).
@@ -319,7 +333,7 @@ func (v *Verifier) admit(t verified) error {
 	case c.Issuer != v.config.Issuer:
 		return fmt.Errorf("%w: iss", ErrNotForUs)
 	case !c.Audience.Has(v.config.Audience):
-		return fmt.Errorf("%w: aud", ErrNotForUs)
+		return &AudienceError{For: c.Audience, Here: v.config.Audience}
 	// A whole second is before a moment exactly when it is before the moment's second.
 	case now.Add(-leeway).Unix() >= c.ExpiresAt:
 		return ErrExpired

@@ -159,8 +159,8 @@ func tokenVerify() *cobra.Command {
 				return usage("no token on standard input")
 			}
 			claims, err := f.verify(cmd, raw, audience)
-			if err == nil && !claims.HasScope(scopes...) {
-				err = fmt.Errorf("%w: it has %s", tokens.ErrScope, claims.Scope)
+			if err == nil {
+				err = claims.Need(scopes...)
 			}
 			if asJSON {
 				verdict := map[string]any{"valid": err == nil}

@@ -126,12 +126,13 @@ type problem struct {
 	Status int    `json:"status"`
 	Code   string `json:"code,omitempty"`
 	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"`
 }
 
 // refuse answers a request that is not admitted.
 func refuse(w http.ResponseWriter, r tokens.Refusal) {
 	r.Headers(w.Header())
-	write(w, problem{Status: r.Status, Code: r.Code, Detail: r.Description})
+	write(w, problem{Status: r.Status, Code: r.Code, Detail: r.Description, Fix: r.Fix})
 }
 
 func write(w http.ResponseWriter, p problem) {
