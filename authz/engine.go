@@ -14,6 +14,7 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
+	"github.com/imara/apikeys/tokens/signing"
 )
 
 // The grant engine is go-oauth2, behind the front in token.go. What reaches it
@@ -123,6 +124,12 @@ func (m mint) Token(ctx context.Context, data *oauth2.GenerateBasic, _ bool) (ac
 		Position:     x.position,
 	}
 	access, err = m.server.config.Ring.Sign(x.grant.algorithm, x.claims)
+	if errors.Is(err, signing.ErrNoKey) {
+		// Another server has made it, for an API that this one has read of since.
+		if err = m.server.config.Ring.Ensure(ctx, x.grant.algorithm); err == nil {
+			access, err = m.server.config.Ring.Sign(x.grant.algorithm, x.claims)
+		}
+	}
 	return access, "", err
 }
 

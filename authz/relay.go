@@ -390,6 +390,35 @@ func (r *Relay) hurry(commit keys.Commit) {
 	}
 }
 
+// spread returns when the verifiers that follow have applied the log as it is now, and a
+// moment later, in which they fetch the signing keys that it tells of; after two seconds
+// it waits for nobody.
+func (r *Relay) spread(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	page, err := r.Log.Read(ctx, r.revocations.Watermark(), 1)
+	if err != nil {
+		return
+	}
+	r.wake()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for behind := true; behind; {
+		verifiers, err := r.Verifiers(ctx)
+		behind = err != nil || slices.ContainsFunc(verifiers, func(v Verifier) bool {
+			return v.EndedAt.IsZero() && v.Applied < page.Tip
+		})
+		if !behind && len(verifiers) < 2 {
+			return // nobody but this server
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // moved returns a channel that is closed when the log has been read on.
 func (r *Relay) moved() <-chan struct{} {
 	r.mu.Lock()

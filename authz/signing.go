@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens/signing"
@@ -35,10 +36,23 @@ func replaced(err error) error {
 	return err
 }
 
-// SigningRing lets a registry change the keys of a ring.
-func SigningRing(ring *signing.Ring) keys.SigningRing { return signingRing{ring} }
+// SigningRing lets a registry change the keys of a ring, of whose new ones the relay
+// tells; nil tells nobody.
+func SigningRing(ring *signing.Ring, relay *Relay) keys.SigningRing { return signingRing{ring, relay} }
 
-type signingRing struct{ ring *signing.Ring }
+type signingRing struct {
+	ring  *signing.Ring
+	relay *Relay
+}
+
+func (s signingRing) Ensure(ctx context.Context, algorithm string) error {
+	known := slices.ContainsFunc(s.ring.Keys(), func(k signing.KeyInfo) bool { return k.Algorithm == algorithm })
+	err := signingError(algorithm, s.ring.Ensure(ctx, algorithm))
+	if err == nil && !known && s.relay != nil {
+		s.relay.spread(ctx)
+	}
+	return err
+}
 
 // storing is what stores a plan.
 type storing = func(keys.SigningChange) error

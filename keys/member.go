@@ -119,6 +119,16 @@ func (r *Registry) Member(ctx context.Context, organizationID, id string) (Membe
 	return Member{}, err
 }
 
+// MemberAnywhere returns one that was not removed, of whatever organisation, or
+// [ErrNotFound]. It is for callers that may act on every organisation.
+func (r *Registry) MemberAnywhere(ctx context.Context, id string) (Member, error) {
+	m, err := r.config.Store.Member(ctx, id)
+	if err == nil && !m.RemovedAt.IsZero() {
+		return Member{}, ErrNotFound
+	}
+	return m, err
+}
+
 // EditMember lets edit change the name and role of a member. Errors: [ErrNotFound],
 // [ErrLastOwner], an [InputError].
 func (r *Registry) EditMember(ctx context.Context, by Actor, organizationID, id string, edit func(*Member)) (Member, error) {

@@ -141,6 +141,11 @@ func (r *Registry) PutResource(ctx context.Context, by Actor, res Resource) (Res
 	entry := by.did("resource.set", "", res.ID, tokens.Touch, tokens.Resource(res.ID))
 	entry.Changes = diff(old.fields(), res.fields())
 	gone := old.without(res)
+	if r.config.SigningRing != nil && !by.DryRun { // before the first token, so that none is refused
+		if err := r.config.SigningRing.Ensure(ctx, res.Algorithm); err != nil {
+			return Resource{}, err
+		}
+	}
 	at, err := r.config.Store.PutResource(ctx, res, entry, func(users []KeyUse) error {
 		return cmp.Or(losing(users, gone), by.trial())
 	})

@@ -54,6 +54,9 @@ func (c SigningChange) entry(by Actor, action Action, kind tokens.Kind) Entry {
 // with its plan, and again with another one when that returns [ErrExists]; without store it
 // only tries, and makes nothing.
 type SigningRing interface {
+	// Ensure makes the keys of an algorithm when it is first chosen, and then returns once
+	// the verifiers that follow the log can have them.
+	Ensure(ctx context.Context, algorithm string) error
 	// Rotate lets the next key of an algorithm sign, and makes another next one. It
 	// returns an error of its own while that is too young for every verifier to have it.
 	Rotate(ctx context.Context, algorithm string, store func(SigningChange) error) error

@@ -38,6 +38,8 @@ type Store interface {
 	AddMember(ctx context.Context, m Member, entry Entry) (Commit, error)
 	// Members returns those of an organisation, removed ones too, the oldest first.
 	Members(ctx context.Context, organizationID string) ([]Member, error)
+	// Member returns one of any organisation, a removed one too, or [ErrNotFound].
+	Member(ctx context.Context, id string) (Member, error)
 	// ChangeMember holds the organisation, runs change on the member as it stands,
 	// with all members and how many keys that are not revoked it owns, and stores
 	// what change left, with the entry. If it removes the member, these keys go to

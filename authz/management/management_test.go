@@ -45,7 +45,7 @@ func newAPI(t *testing.T, plan string) *api {
 		t.Fatal(err)
 	}
 	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
-		SigningRing: authz.SigningRing(ring)})
+		SigningRing: authz.SigningRing(ring, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestBadInput(t *testing.T) {
 		t.Errorf("%d keys were made, %v", active, err)
 	}
 	a.problem("no such route", a.call("GET", "/v1/nothing", me, ""), 404, "not_found")
-	a.problem("no such method", a.call("PUT", "/v1/orgs/org/keys", me, ""), 404, "not_found")
+	a.problem("no such method", a.call("PUT", "/v1/orgs/org/keys", me, ""), 405, "method_not_allowed")
 	good := a.call("POST", "/v1/orgs/org/keys", me, `{"name":"CI","scopes":["alerts:read"]}`)
 	if good.Code != 201 {
 		t.Fatal(good.Body)

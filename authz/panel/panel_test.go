@@ -100,7 +100,7 @@ func newSite(t *testing.T, providers ...Provider) *site {
 		t.Fatal(err)
 	}
 	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Limiter: limiter, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
-		SigningRing: authz.SigningRing(ring)})
+		SigningRing: authz.SigningRing(ring, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

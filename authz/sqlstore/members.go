@@ -46,6 +46,18 @@ func (s *Store) Members(ctx context.Context, organizationID string) ([]keys.Memb
 	return list, s.fail(err)
 }
 
+// Member implements keys.Store.
+func (s *Store) Member(ctx context.Context, id string) (keys.Member, error) {
+	list, err := selectMembers(ctx, s.read, `id = $1`, id)
+	if err == nil && len(list) == 0 {
+		return keys.Member{}, keys.ErrNotFound
+	}
+	if err != nil {
+		return keys.Member{}, s.fail(err)
+	}
+	return list[0], nil
+}
+
 func members(ctx context.Context, q querier, organizationID string) ([]keys.Member, error) {
 	return selectMembers(ctx, q, `organization_id = $1`, organizationID)
 }

@@ -352,8 +352,8 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 		return nil, err
 	}
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Limiter: p.limits, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
-		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1")), SigningRing: authz.SigningRing(p.ring),
-		WebhookNetworks: f.allowed})
+		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1")),
+		SigningRing:   authz.SigningRing(p.ring, p.relay), WebhookNetworks: f.allowed})
 	return p, err
 }
 

@@ -91,6 +91,18 @@ func (m *Memory) Members(_ context.Context, organizationID string) ([]keys.Membe
 	return m.membersOf(organizationID), nil
 }
 
+// Member implements keys.Store.
+func (m *Memory) Member(_ context.Context, id string) (keys.Member, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, member := range m.members {
+		if member.ID == id {
+			return member, nil
+		}
+	}
+	return keys.Member{}, keys.ErrNotFound
+}
+
 func (m *Memory) membersOf(organizationID string) (members []keys.Member) {
 	for _, member := range m.members {
 		if member.OrganizationID == organizationID {

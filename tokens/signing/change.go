@@ -27,8 +27,8 @@ type Change struct {
 const attempts = 5
 
 // Ensure makes what an algorithm lacks: a key that signs, and the next one. It is for
-// the start of a server: verifiers learn of a key that was not published ahead only
-// when they next ask.
+// the start of a server, and for an algorithm that is chosen: verifiers learn of a key
+// that was not published ahead from the log, or when they next ask.
 func (r *Ring) Ensure(ctx context.Context, algorithm string) error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -57,10 +57,17 @@ func (r *Ring) Ensure(ctx context.Context, algorithm string) error {
 }
 
 // Rotate lets the next key of an algorithm sign, and makes another next one. It
-// returns [ErrRotating] until that has been published for [Lead], and what store
+// returns [ErrUnknown] for an algorithm that has no keys, [ErrRotating] until the next one
+// has been published for [Lead], and what store
 // returns; of any number who call it at once, on any number of servers, one succeeds.
 // Without store it is a trial: nothing is made or stored.
 func (r *Ring) Rotate(ctx context.Context, algorithm string, store func(Change) error) error {
+	if err := r.Load(ctx); err != nil {
+		return err
+	}
+	if r.keys.Load().chains[algorithm] == nil {
+		return fmt.Errorf("%w: no API uses %s", ErrUnknown, algorithm)
+	}
 	if store != nil {
 		if err := r.Ensure(ctx, algorithm); err != nil {
 			return err

@@ -12,9 +12,11 @@
 // comes second reads again. The rejected option, a state column moved by a job, can
 // be left behind by a crash and disagrees between replicas.
 //
-// Every algorithm that a resource may choose has its keys from the first start on,
-// whether or not a resource has chosen it. Made for the first resource that does,
-// its first tokens would be refused by verifiers that do not have the key yet.
+// An algorithm has keys from when the first resource chooses it, and is published from
+// then on: some clients fail on a JWK Set with keys of a kind that they do not know. Keys
+// are made before the resource is stored, and the revocation log tells of them, so that
+// verifiers have fetched them before the first token is signed. The rejected option,
+// keys of every algorithm from the first start on, published them to everybody.
 //
 // A key is withdrawn by the terminal cut of its tokens in the revocation log, and by
 // nothing else: the store reads it from there, so that no ring can disagree with what
