@@ -62,6 +62,7 @@
 //
 // # Deviation
 //
-// RFC 8414 §2 requires response_types_supported and §3.2 forbids empty arrays. A
-// server without an authorization endpoint cannot satisfy both; the member is left out.
+// RFC 8414 §2 requires response_types_supported, and clients of MCP require
+// authorization_endpoint as well. A server without authorization requests has neither; it
+// names the response type none, and an endpoint that refuses every request.
 package authz

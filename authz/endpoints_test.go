@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -176,19 +180,24 @@ func TestMetadata(t *testing.T) {
 			t.Errorf("%s is empty", member)
 		}
 	}
-	if strings.Contains(a.body, "operator") {
-		t.Error("restricted scopes are published")
+	if scopes := fmt.Sprint(a.json["scopes_supported"]); strings.Contains(scopes, "operator") || !strings.Contains(scopes, "alerts:read") {
+		t.Errorf("scopes %s", scopes)
 	}
-	resource := s.get("/.well-known/oauth-protected-resource", "")
-	if resource.json["resource"] != ManagementAudience(s.issuer) {
+	if resources := fmt.Sprint(a.json["protected_resources"]); !strings.Contains(resources, demoAPI) || !strings.Contains(resources, ManagementAudience(s.issuer)) {
+		t.Errorf("resources %s", resources)
+	}
+	if types := fmt.Sprint(a.json["response_types_supported"]); types != "[none]" || a.json["authorization_endpoint"] != s.issuer+"/oauth2/authorize" {
+		t.Errorf("response types %s at %v", types, a.json["authorization_endpoint"])
+	}
+	if algorithms := fmt.Sprint(a.json["id_token_signing_alg_values_supported"]); algorithms != "[ES256 RS256 EdDSA Ed25519]" {
+		t.Errorf("algorithms %s", algorithms)
+	}
+	if root := s.get("/.well-known/oauth-protected-resource", ""); root.status != 404 || root.json["error"] != "not_found" {
+		t.Errorf("root: %d %s", root.status, root.body)
+	}
+	resource := s.get("/.well-known/oauth-protected-resource/v1", "")
+	if scopes, _ := resource.json["scopes_supported"].([]any); resource.json["resource"] != ManagementAudience(s.issuer) || len(scopes) != len(ManagementScopes()) {
 		t.Errorf("%s", resource.body)
-	}
-	if twin := s.get("/.well-known/oauth-protected-resource/v1", ""); twin.body != resource.body {
-		t.Errorf("%s", twin.body)
-	}
-	var set tokens.JWKSet
-	if err := json.Unmarshal([]byte(s.get("/.well-known/jwks.json", "").body), &set); err != nil || len(set.Keys) != 6 || set.Keys[0].Algorithm != tokens.ES256 {
-		t.Errorf("%+v, %v", set, err)
 	}
 	for _, path := range []string{"/livez", "/readyz"} {
 		if a := s.get(path, ""); a.status != 200 {
@@ -197,6 +206,133 @@ func TestMetadata(t *testing.T) {
 	}
 	if a := s.get("/nothing", ""); a.status != 404 {
 		t.Errorf("nothing: %d", a.status)
+	}
+}
+
+// TestAuthorizeAlwaysRefuses: with any method and parameters, and never by a redirect.
+func TestAuthorizeAlwaysRefuses(t *testing.T) {
+	s := newHouse(t).start(0)
+	for _, query := range []string{"", "?response_type=code&client_id=x&redirect_uri=https://x.example&state=s", "?response_type=none"} {
+		for _, a := range []answer{s.get("/oauth2/authorize"+query, ""), s.post("/oauth2/authorize"+query, "", "", "response_type", "token")} {
+			if a.status != 400 || a.json["error"] != "unsupported_response_type" || a.header.Get("Location") != "" {
+				t.Errorf("%s: %d %s", query, a.status, a.body)
+			}
+		}
+	}
+}
+
+// TestPublicDocumentsAreForEveryOrigin: those, and nothing that takes credentials.
+func TestPublicDocumentsAreForEveryOrigin(t *testing.T) {
+	s := newHouse(t).start(0)
+	ask := func(method, path string) answer {
+		r, err := http.NewRequest(method, s.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Origin", "https://page.example")
+		r.Header.Set("Access-Control-Request-Headers", "mcp-protocol-version")
+		return send(t, r)
+	}
+	for path, public := range map[string]bool{"/.well-known/oauth-authorization-server": true, "/.well-known/openid-configuration": true,
+		"/.well-known/jwks.json": true, "/.well-known/oauth-protected-resource/v1": true,
+		"/oauth2/token": false, "/oauth2/revoke": false, "/oauth2/introspect": false, "/oauth2/authorize": false, "/feed/sessions": false, "/nothing": false} {
+		for _, method := range []string{"GET", "OPTIONS", "POST"} {
+			a := ask(method, path)
+			if allowed := a.header.Get("Access-Control-Allow-Origin"); (allowed == "*") != public || !public && allowed != "" {
+				t.Errorf("%s %s: %d %v", method, path, a.status, a.header)
+			}
+		}
+		if a := ask("GET", path); public && (a.status != 200 || a.header.Get("ETag") == "") {
+			t.Errorf("%s: %d %v", path, a.status, a.header)
+		}
+	}
+}
+
+// TestJWKSetHasTheAlgorithmsThatAPIsUse: ES256 first, and no kind of key that no API has
+// chosen. The keys of an algorithm are there before its first token, which every verifier
+// accepts at once, at another server too.
+func TestJWKSetHasTheAlgorithmsThatAPIsUse(t *testing.T) {
+	h := newHouse(t)
+	s := h.start(0)
+	algorithms := func(of *running) string {
+		var set tokens.JWKSet
+		if err := json.Unmarshal([]byte(of.get("/.well-known/jwks.json", "").body), &set); err != nil {
+			t.Fatal(err)
+		}
+		text := ""
+		for _, key := range set.Keys {
+			text += key.Algorithm + " "
+		}
+		return text
+	}
+	if got := algorithms(s); got != "ES256 ES256 RS256 RS256 " {
+		t.Errorf("the JWK Set has %s", got)
+	}
+	replica, api := h.start(0), s.follow("api", 0)
+	if _, err := s.registry.PutResource(context.Background(), keys.Program("test"), keys.Resource{Audience: demoAPI, Name: "Demo",
+		Algorithm: tokens.EdDSA, Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}}}); err != nil {
+		t.Fatal(err)
+	}
+	raw := s.token(s.demoKey())
+	if u, err := tokens.Inspect(raw); err != nil || u.Header.Algorithm != tokens.EdDSA {
+		t.Errorf("the token is signed with %s, %v", u.Header.Algorithm, err)
+	}
+	eventually(t, "the verifier accepts it", func() bool {
+		_, err := api.Verify(raw)
+		if err != nil && !errors.Is(err, tokens.ErrStale) {
+			t.Fatalf("refused: %v", err)
+		}
+		return err == nil
+	})
+	if got := algorithms(s); got != "ES256 ES256 RS256 RS256 EdDSA EdDSA " {
+		t.Errorf("the JWK Set has %s", got)
+	}
+	eventually(t, "the replica publishes it", func() bool { return algorithms(replica) == algorithms(s) })
+}
+
+// TestAudienceOfTheTokenMayBeNamed: as servers that do not know RFC 8707 want it.
+func TestAudienceOfTheTokenMayBeNamed(t *testing.T) {
+	s := newHouse(t).start(0)
+	key := s.demoKey()
+	if raw := s.token(key, "audience", demoAPI); mustInspect(t, raw).Audience[0] != demoAPI {
+		t.Error("another audience")
+	}
+	s.token(key, "audience", demoAPI, "resource", demoAPI)
+	s.token(key, "audience", "")
+}
+
+// TestErrorsLeadToTheirPage: error_uri (RFC 6749 §5.2) is where the code is explained.
+func TestErrorsLeadToTheirPage(t *testing.T) {
+	s := newHouse(t).start(0)
+	for _, a := range []answer{s.post("/oauth2/token", "", ""), s.post("/oauth2/token", "x", "y", "grant_type", "client_credentials"), s.get("/nothing", ""), s.get("/oauth2/authorize", "")} {
+		if code, _ := a.json["error"].(string); code == "" || a.json["error_uri"] != ErrorURI(s.issuer, code) {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	for _, e := range clientErrors {
+		if s.errorURI(e.code) == "" {
+			t.Errorf("no page for %s", e.code)
+		}
+	}
+	for _, e := range serverErrors {
+		if s.errorURI(e.code) == "" {
+			t.Errorf("no page for %s", e.code)
+		}
+	}
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range sources {
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range regexp.MustCompile(`oauthError\{http\.Status\w+, "(\w+)"`).FindAllSubmatch(source, -1) {
+			if s.errorURI(string(match[1])) == "" {
+				t.Errorf("%s: no page for %s", name, match[1])
+			}
+		}
 	}
 }
 

@@ -130,13 +130,14 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if answer.status == http.StatusServiceUnavailable || answer.status == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
-	writeJSON(w, answer.status, errorBody{answer.code, answer.description})
+	writeJSON(w, answer.status, errorBody{answer.code, answer.description, s.errorURI(answer.code)})
 }
 
 // errorBody is an error answer (RFC 6749 §5.2).
 type errorBody struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
+	URI         string `json:"error_uri,omitempty"`
 }
 
 // LevelOf is how loud a failed request is logged. A client that went away cannot be

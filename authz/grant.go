@@ -85,11 +85,8 @@ func effective(catalogue keys.Catalogue, key *keys.Key) []string {
 
 func audienceOf(catalogue keys.Catalogue, key *keys.Key, scopes, resources []string) (tokens.Audience, error) {
 	for _, resource := range resources {
-		if !slices.Contains(key.Resources, resource) {
-			return nil, invalidTarget("Unknown resource.")
-		}
-		if _, ok := catalogue.Resource(resource); !ok {
-			return nil, invalidTarget("Unknown resource.")
+		if _, ok := catalogue.Resource(resource); !ok || !slices.Contains(key.Resources, resource) {
+			return nil, invalidTarget("Unknown resource. This key has " + strings.Join(key.Resources, " ") + ".")
 		}
 	}
 	if len(resources) > 0 {
@@ -114,6 +111,17 @@ func audienceOf(catalogue keys.Catalogue, key *keys.Key, scopes, resources []str
 		return nil, invalidTarget("This key was not given the resource of these scopes.")
 	}
 	return tokens.Audience{first.Audience}, nil
+}
+
+// meets refuses an audience parameter that asks for another token than this one: some
+// servers take it for resource (RFC 8707), and who comes from them would learn of it at
+// the API only.
+func (g grant) meets(audience string) error {
+	if audience == "" || len(g.audience) == 1 && g.audience[0] == audience {
+		return nil
+	}
+	return invalidTarget("The audience that was asked for is not that of the token, which would be for " +
+		strings.Join(g.audience, " ") + ". Name the API with resource, and leave audience out.")
 }
 
 // parseScope returns the distinct scopes in the order given.

@@ -107,13 +107,16 @@ func ManagementScopeNames() (names []string) {
 	return names
 }
 
-// New returns a server. At the first start it makes the signing keys of each
-// algorithm, so that none is ever missing, nor made for a request.
+// New returns a server. It makes the signing keys that are missing, of ES256 and of each
+// algorithm that an API has chosen: none is made for a request.
 func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, throttle: NewThrottle(config.Limits)}
-	var err error
-	for _, algorithm := range tokens.Algorithms() {
-		if err := config.Ring.Ensure(ctx, algorithm); err != nil {
+	catalogue, err := config.Registry.Catalogue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, resource := range append(catalogue, keys.Resource{Algorithm: tokens.ES256}) {
+		if err := config.Ring.Ensure(ctx, resource.Algorithm); err != nil {
 			return nil, err
 		}
 	}
@@ -204,25 +207,30 @@ func (s *Server) Handler() http.Handler {
 	})
 	base := IssuerPath(s.config.Issuer)
 	routes := map[string]func(http.ResponseWriter, *http.Request) error{
-		base + "/oauth2/token":                               s.token,
-		base + "/oauth2/revoke":                              s.revoke,
-		base + "/oauth2/introspect":                          s.introspect,
-		"GET /.well-known/oauth-authorization-server" + base: s.metadata,
-		"GET /.well-known/openid-configuration" + base:       s.metadata,
-		"GET " + base + "/.well-known/jwks.json":             s.jwks,
-		"GET " + base + "/livez":                             s.livez,
-		"GET " + base + "/readyz":                            s.readyz,
+		base + "/oauth2/token":      s.token,
+		base + "/oauth2/revoke":     s.revoke,
+		base + "/oauth2/introspect": s.introspect,
+		base + "/oauth2/authorize":  s.authorize,
+		"GET " + base + "/livez":    s.livez,
+		"GET " + base + "/readyz":   s.readyz,
+		// For everybody, with the methods of [tokens.ServePublic].
+		"/.well-known/oauth-authorization-server" + base: s.metadata,
+		"/.well-known/openid-configuration" + base:       s.metadata,
+		base + "/.well-known/jwks.json":                  s.jwks,
 	}
 	// Probes ask the server itself, whatever a proxy puts before its paths.
 	routes["GET /livez"], routes["GET /readyz"] = s.livez, s.readyz
 	// OpenID Connect Discovery appends where RFC 8414 inserts.
-	routes["GET "+base+"/.well-known/openid-configuration"] = s.metadata
+	routes[base+"/.well-known/openid-configuration"] = s.metadata
 	for pattern, handle := range routes {
 		mux.Handle(pattern, s.handler(handle))
 	}
-	resource := s.verifier.Metadata("Imara management API", "keys:read", "keys:write")
-	mux.Handle("GET /.well-known/oauth-protected-resource", resource)
-	mux.Handle("GET /.well-known/oauth-protected-resource"+base+"/v1", resource)
+	var scopes []string
+	for _, scope := range ManagementScopes() {
+		scopes = append(scopes, scope.Name)
+	}
+	// One document an API, at its path (RFC 9728 §3.1): there is none at the root.
+	mux.Handle("/.well-known/oauth-protected-resource"+base+"/v1", s.verifier.Metadata("Imara management API", scopes...))
 	mux.Handle("POST "+base+"/feed/sessions", s.guardFeed(s.handler(s.joinFeed)))
 	mux.Handle("GET "+base+"/feed/sessions/{session}", s.guardFeed(s.handler(s.pollFeed)))
 	mux.Handle("DELETE "+base+"/feed/sessions/{session}", s.guardFeed(s.handler(s.leaveFeed)))

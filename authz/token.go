@@ -37,6 +37,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	g, err := decide(catalogue, &p.record.Key, f.get("scope"), f["resource"])
+	if err == nil {
+		err = g.meets(f.get("audience"))
+	}
 	if err != nil {
 		s.clients.usage.refused(p.record.Key.ID, err, time.Now(), Address(r))
 		return err

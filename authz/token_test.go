@@ -107,11 +107,15 @@ func TestTokenEndpointRefusals(t *testing.T) {
 		{name: "scope with NUL", authorization: basic, body: grant + "&scope=a%00", status: 400, code: "invalid_scope"},
 		{name: "scope with an accent", authorization: basic, body: grant + "&scope=%C3%A9", status: 400, code: "invalid_scope"},
 		{name: "long scope", authorization: basic, body: grant + "&scope=" + strings.Repeat("a+", 2500), status: 400, code: "invalid_scope", description: "scope is longer than 4096 bytes."},
-		{name: "unknown resource", authorization: basic, body: grant + "&resource=https://nobody.example", status: 400, code: "invalid_target", description: "Unknown resource."},
-		{name: "resource of others", authorization: basic, body: grant + "&resource=" + billingAPI, status: 400, code: "invalid_target", description: "Unknown resource."},
-		{name: "relative resource", authorization: basic, body: grant + "&resource=/x", status: 400, code: "invalid_target", description: "Unknown resource."},
-		{name: "resource with a fragment", authorization: basic, body: grant + "&resource=" + url.QueryEscape(demoAPI+"#x"), status: 400, code: "invalid_target", description: "Unknown resource."},
-		{name: "one good and one bad resource", authorization: basic, body: grant + "&resource=" + demoAPI + "&resource=x", status: 400, code: "invalid_target", description: "Unknown resource."},
+		{name: "another audience", authorization: basic, body: grant + "&audience=https://nobody.example", status: 400, code: "invalid_target",
+			description: "The audience that was asked for is not that of the token, which would be for " + demoAPI + ". Name the API with resource, and leave audience out."},
+		{name: "another audience than the resource", authorization: basic, body: grant + "&resource=" + demoAPI + "&audience=" + billingAPI, status: 400, code: "invalid_target",
+			description: "The audience that was asked for is not that of the token, which would be for " + demoAPI + ". Name the API with resource, and leave audience out."},
+		{name: "unknown resource", authorization: basic, body: grant + "&resource=https://nobody.example", status: 400, code: "invalid_target", description: "Unknown resource. This key has " + demoAPI + "."},
+		{name: "resource of others", authorization: basic, body: grant + "&resource=" + billingAPI, status: 400, code: "invalid_target", description: "Unknown resource. This key has " + demoAPI + "."},
+		{name: "relative resource", authorization: basic, body: grant + "&resource=/x", status: 400, code: "invalid_target", description: "Unknown resource. This key has " + demoAPI + "."},
+		{name: "resource with a fragment", authorization: basic, body: grant + "&resource=" + url.QueryEscape(demoAPI+"#x"), status: 400, code: "invalid_target", description: "Unknown resource. This key has " + demoAPI + "."},
+		{name: "one good and one bad resource", authorization: basic, body: grant + "&resource=" + demoAPI + "&resource=x", status: 400, code: "invalid_target", description: "Unknown resource. This key has " + demoAPI + "."},
 	} {
 		method := row.method
 		if method == "" {

@@ -31,11 +31,13 @@ const (
 type bodyError struct {
 	status int
 	reason string
+	// pointer to the member that it is about, and what to do; may be empty.
+	pointer, fix string
 }
 
 func (e *bodyError) Error() string { return e.reason }
 
-func badBody(reason string) error { return &bodyError{http.StatusBadRequest, reason} }
+func badBody(reason string) error { return &bodyError{status: http.StatusBadRequest, reason: reason} }
 
 // checkBody reads the body and puts it back. It must be one JSON object with the
 // members of t, each once and in its own case; for a request without a body it is empty, or
@@ -58,10 +60,13 @@ func checkBody(w http.ResponseWriter, r *http.Request, t reflect.Type) (hash str
 		return "", badBody("This request takes no body.")
 	}
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/json" {
-		return "", &bodyError{http.StatusUnsupportedMediaType, "Use application/json."}
+		return "", &bodyError{status: http.StatusUnsupportedMediaType, reason: "Use application/json."}
 	}
 	if t.Kind() == reflect.Slice {
 		return hash, nil // raw: the handler reads it
+	}
+	if err := unknownMember(data, t); err != nil {
+		return "", err
 	}
 	if err := checkMembers(data); err != nil {
 		return "", err
@@ -146,11 +151,15 @@ func checkMembers(data []byte) error {
 
 // quoted is a name of the caller's, cut short.
 func quoted(name string) string {
+	text, _ := json.Marshal(short(name))
+	return string(text)
+}
+
+func short(name string) string {
 	if len(name) > 40 {
 		name = name[:40] + "…"
 	}
-	text, _ := json.Marshal(name)
-	return string(text)
+	return name
 }
 
 func marshal(w io.Writer, v any) error {

@@ -51,10 +51,11 @@ func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma
 			r.URL.RawQuery = bareOffset.ReplaceAllString(r.URL.RawQuery, "$1%2B$2$3")
 		}
 		var claims *tokens.Claims
-		if rt.scope != "" {
+		if !rt.open {
+			scopes := rt.scopes()
 			var err error
-			if claims, err = s.Verifier.Authorize(r, rt.scope); err != nil {
-				s.refuse(w, r, s.Verifier.Refuse(err, rt.scope))
+			if claims, err = s.Verifier.Authorize(r, scopes...); err != nil {
+				s.refuse(w, r, s.Verifier.Refuse(err, scopes...))
 				return
 			}
 		}
@@ -124,7 +125,7 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 		return c, keys.ErrNotFound
 	}
 	if member := r.Header.Get("Imara-Actor"); member != "" {
-		if err := s.actFor(r.Context(), &c, member); err != nil {
+		if err := s.actFor(r.Context(), &c, rt, member); err != nil {
 			return c, err
 		}
 		if len(matches) == 0 && r.Method != http.MethodPost && r.Method != http.MethodGet {
@@ -151,24 +152,32 @@ func (c *call) preferTrial(r *http.Request, rt route, said bool) error {
 }
 
 // actFor makes the call one of a member's: of the organisation of the path, or of
-// the caller's own, where the operator's staff is. The token's scopes still bound it.
-func (s *server) actFor(ctx context.Context, c *call, member string) error {
+// the caller's own, where the operator's staff is. The token's scopes still bound it. On a
+// route that names no organization and needs no scope, an operator's key may name the member
+// of any.
+func (s *server) actFor(ctx context.Context, c *call, rt route, member string) error {
 	if !c.claims.HasScope(keys.ActScope) {
 		return errActor
 	}
-	for _, organization := range []string{cmp.Or(c.organization, c.own), c.own} {
-		m, err := s.Registry.Member(ctx, organization, member)
-		if errors.Is(err, keys.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		c.by.MemberID, c.by.Role = m.ID, m.Role
-		c.by.Operator = c.by.Operator && m.Role == keys.Staff
-		return nil
+	m, err := s.Registry.Member(ctx, cmp.Or(c.organization, c.own), member)
+	if errors.Is(err, keys.ErrNotFound) {
+		m, err = s.Registry.Member(ctx, c.own, member)
 	}
-	return errActor
+	if errors.Is(err, keys.ErrNotFound) && rt.scope == "" && c.by.Operator {
+		m, err = s.Registry.MemberAnywhere(ctx, member)
+	}
+	switch {
+	case errors.Is(err, keys.ErrNotFound):
+		return errActor
+	case err != nil:
+		return err
+	}
+	if rt.scope == "" {
+		c.own = m.OrganizationID
+	}
+	c.by.MemberID, c.by.Role = m.ID, m.Role
+	c.by.Operator = c.by.Operator && m.Role == keys.Staff
+	return nil
 }
 
 // once carries a request out, unless one with its Idempotency-Key was before, or is

@@ -23,9 +23,9 @@ type LeakReport struct {
 }
 
 func (s *server) leakRoutes() {
-	register(s, route{id: "report-leak", cuts: true, method: "POST", path: "/leaks", action: "secret.leaked", summary: "Report a leaked secret, which ends it"}, s.reportLeak, nil)
+	register(s, route{id: "report-leak", open: true, cuts: true, method: "POST", path: "/leaks", action: "secret.leaked", summary: "Report a leaked secret, which ends it"}, s.reportLeak, nil)
 	if s.GitHubKeys != "" {
-		register(s, route{id: "report-github-leaks", method: "POST", path: "/leaks/github", action: "secret.leaked", summary: "Report of GitHub's secret scanning"}, s.gitHubLeaks, nil)
+		register(s, route{id: "report-github-leaks", open: true, method: "POST", path: "/leaks/github", action: "secret.leaked", summary: "Report of GitHub's secret scanning"}, s.gitHubLeaks, nil)
 	}
 }
 

@@ -32,6 +32,9 @@ func (n Null[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal(n.Value)
 }
 
+// of is the type of the value, for [unknownIn].
+func (Null[T]) of() reflect.Type { return reflect.TypeFor[T]() }
+
 // Schema implements huma.SchemaProvider.
 func (Null[T]) Schema(r huma.Registry) *huma.Schema {
 	schema := *huma.SchemaFromType(r, reflect.TypeFor[T]())

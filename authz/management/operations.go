@@ -69,7 +69,7 @@ func (s *server) operationRoutes() {
 	register(s, route{id: "list-verifiers", method: "GET", path: "/verifiers", scope: "operator", action: "verifier.read", summary: "List who must confirm a revocation"}, s.listVerifiers, nil)
 	register(s, route{id: "end-verifier", method: "DELETE", path: "/verifiers/{verifier}", scope: "operator", action: "verifier.end", summary: "End a verifier's session, so that revocations wait for it no longer than its lease", status: 204}, s.endVerifier, nil)
 	register(s, route{id: "create-account-link", method: "POST", path: "/account-links", scope: "operator", action: "account.link", summary: "Make a link with which a person chooses a password for the panel", status: 201}, s.createAccountLink, s.accountLinkMade)
-	register(s, route{id: "show-me", method: "GET", path: "/me", scope: "keys:read", action: "catalogue.read", summary: "Show for whom the token speaks"}, s.me, nil)
+	register(s, route{id: "show-me", method: "GET", path: "/me", action: "catalogue.read", summary: "Show for whom the token speaks"}, s.me, nil)
 	register(s, route{id: "inspect-token", method: "POST", path: "/tokens/inspect", scope: "keys:read", action: "catalogue.read", summary: "Verify a token, and say what it says"}, s.inspect, nil)
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -72,7 +73,7 @@ var problems = []struct {
 	fix    string
 }{
 	{errKID, http.StatusNotFound, "signing_key_not_found", "There is no signing key with this kid", "List the signing keys for their kids."},
-	{keys.ErrNotFound, http.StatusNotFound, "not_found", "There is no such thing here", ""},
+	{keys.ErrNotFound, http.StatusNotFound, "not_found", "There is no such thing here", "Check the path, the identifiers in it, and to which organisation they belong."},
 	{keys.ErrNameTaken, http.StatusConflict, "name_taken", "An active key has this name", "Choose another name, or revoke the other key."},
 	{keys.ErrExists, http.StatusConflict, "already_exists", "It is there already", "Choose another."},
 	{keys.ErrNoAPIAccess, http.StatusForbidden, "api_access_not_in_plan", "The plan does not include API access", "Move the organisation to a plan with API access."},
@@ -98,10 +99,10 @@ var problems = []struct {
 	{errPrecondition, http.StatusPreconditionRequired, "precondition_required", "If-Match is required", "Send the ETag of what you change as If-Match."},
 	{errMismatch, http.StatusUnprocessableEntity, "idempotency_mismatch", "The Idempotency-Key belongs to another request", "Use a new key for a new request."},
 	{errMethod, http.StatusMethodNotAllowed, "method_not_allowed", "The path has other methods", "Use one of the methods in Allow."},
-	{errHeader, http.StatusBadRequest, "invalid_header", "A header cannot be read", ""},
+	{errHeader, http.StatusBadRequest, "invalid_header", "A header cannot be read", "Send the header once, in the form that the detail names."},
 	{errCursor, http.StatusBadRequest, "invalid_cursor", "The cursor is not one of ours", "Begin again without a cursor."},
 	{os.ErrDeadlineExceeded, http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time", "Send it again. Nothing was changed."},
-	{errSignature, http.StatusUnauthorized, "invalid_signature", "The report is not signed as it must be", ""},
+	{errSignature, http.StatusUnauthorized, "invalid_signature", "The report is not signed as it must be", "Sign the body as GitHub's secret scanning does, with a key that GitHub publishes."},
 	{keys.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again. Nothing is half-done."},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again."},
 	{context.Canceled, http.StatusServiceUnavailable, "store_unavailable", "The store cannot answer at the moment", "Try again."},
@@ -118,7 +119,7 @@ func unserved(u authz.Unserved) error {
 	return keys.ErrNotFound
 }
 
-// These have no error of their own in the table.
+// The codes that have no error of their own in the table.
 const (
 	codeLimit  = "plan_limit_reached"
 	codeField  = "invalid_field"
@@ -129,6 +130,41 @@ const (
 	codeRate   = "rate_limited"
 	codeToken  = "token_required" // and the codes of RFC 6750
 )
+
+// plain explains them.
+var plain = []authz.ErrorPage{
+	{Code: codeLimit, Title: "The plan has no free slot", Fix: "Revoke a key that is not needed any more, or get a larger plan."},
+	{Code: codeField, Title: "A field cannot be accepted", Fix: "Change the field that errors names."},
+	{Code: codeBody, Title: "The body cannot be read", Fix: "Send one JSON object with the fields that the OpenAPI document names, each once."},
+	{Code: codeLarge, Title: "The body is too large", Fix: "Send less than 1 MiB."},
+	{Code: codeRate, Title: "Too many requests", Fix: "Wait as long as Retry-After says."},
+	{Code: codeMedia, Title: "The body has another media type", Fix: "Send the header Content-Type: application/json."},
+	{Code: codeToken, Title: "An access token is required",
+		Fix: "Get one from the token endpoint for this API, and send it in the Authorization header with Bearer."},
+}
+
+// pageOf explains a code, of this API first, then of OAuth.
+func pageOf(code string) (authz.ErrorPage, bool) {
+	for _, known := range problems {
+		if known.code == code {
+			return authz.ErrorPage{Code: code, Title: known.title, Fix: known.fix}, true
+		}
+	}
+	for _, page := range slices.Concat(plain, authz.ErrorPages()) {
+		if page.Code == code {
+			return page, true
+		}
+	}
+	return authz.ErrorPage{}, false
+}
+
+// complete fills in what the code says by itself.
+func (s *server) complete(p *Problem, requestID string) *Problem {
+	page, _ := pageOf(p.Code)
+	p.Title, p.Fix = cmp.Or(p.Title, page.Title), cmp.Or(p.Fix, page.Fix)
+	p.Type, p.RequestID = authz.ErrorURI(s.Issuer, p.Code), requestID
+	return p
+}
 
 // fail writes the problem for err where the library is not asked.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
@@ -154,9 +190,8 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, refused tokens.R
 			return
 		}
 	}
-	p := &Problem{Status: refused.Status, Code: cmp.Or(refused.Code, codeToken), Title: "The access token is not accepted", Detail: refused.Description,
-		RequestID: w.Header().Get("X-Request-Id")}
-	p.Type = authz.ManagementAudience(s.Issuer) + "/errors/" + p.Code
+	p := s.complete(&Problem{Status: refused.Status, Code: cmp.Or(refused.Code, codeToken), Detail: refused.Description, Fix: refused.Fix},
+		w.Header().Get("X-Request-Id"))
 	refused.Headers(w.Header())
 	authz.Observe(w, "outcome", p.Code)
 	w.Header().Set("Content-Type", p.ContentType(""))
@@ -177,8 +212,7 @@ func (s *server) problem(ctx context.Context, rt route, err error) error {
 
 // explain logs what nobody expected.
 func (s *server) explain(ctx context.Context, route, requestID string, err error) *Problem {
-	p := explain(err)
-	p.Type, p.RequestID = authz.ManagementAudience(s.Issuer)+"/errors/"+p.Code, requestID
+	p := s.complete(explain(err), requestID)
 	if p.Status >= http.StatusInternalServerError {
 		s.Logger.Log(ctx, authz.LevelOf(err), "request failed", "route", route, "request_id", requestID, "error", err)
 	}
@@ -197,15 +231,15 @@ func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
 	if !ok {
 		return v, nil
 	}
-	p := &Problem{Status: model.Status, Code: codeField, Title: "A field cannot be accepted", Detail: model.Detail}
+	p := &Problem{Status: model.Status, Code: codeField, Detail: model.Detail}
 	switch {
 	case model.Status == http.StatusRequestEntityTooLarge:
-		p.Code, p.Title = codeLarge, "The body is too large"
+		p.Code = codeLarge
 	case model.Status >= http.StatusInternalServerError:
-		p.Code, p.Title, p.Detail = codeServer, "The server failed", ""
+		p.Code, p.Detail = codeServer, ""
 		s.Logger.Error("request failed", "route", ctx.Operation().Path, "error", model.Detail)
 	case model.Status != http.StatusUnprocessableEntity:
-		p.Code, p.Title = codeBody, "The body cannot be read"
+		p.Code = codeBody
 	}
 	for _, e := range model.Errors {
 		location := strings.NewReplacer("body.", "/", "query.", "", "path.", "", "header.", "").Replace(e.Location)
@@ -215,12 +249,24 @@ func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
 		}
 		p.Errors = append(p.Errors, FieldError{location, reason})
 		p.Detail = location + ": " + reason
+		if strings.HasPrefix(e.Location, "query.") && e.Message == unknownParameter {
+			p.Fix = unknownFix(location, parametersOf(ctx.Operation()))
+		}
 	}
-	if c, ok := ctx.Context().Value(callKey{}).(call); ok {
-		p.RequestID = c.by.RequestID
+	c, _ := ctx.Context().Value(callKey{}).(call)
+	return s.complete(p, c.by.RequestID), nil
+}
+
+// unknownParameter is the library's message for a parameter that a route does not have.
+const unknownParameter = "unknown query parameter"
+
+func parametersOf(op *huma.Operation) (names []string) {
+	for _, parameter := range op.Parameters {
+		if parameter.In == "query" {
+			names = append(names, parameter.Name)
+		}
 	}
-	p.Type = authz.ManagementAudience(s.Issuer) + "/errors/" + p.Code
-	return p, nil
+	return names
 }
 
 // tried is an answer's body with dry_run before its members.
@@ -244,20 +290,22 @@ func explain(err error) *Problem {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):
-		return &Problem{Status: http.StatusConflict, Code: codeLimit, Title: "The plan has no free slot", Detail: limit.Error(),
-			Fix: "Revoke a key that is not needed any more, or get a larger plan.", Limit: &limit.Limit, Active: &limit.Active}
+		return &Problem{Status: http.StatusConflict, Code: codeLimit, Detail: limit.Error(), Limit: &limit.Limit, Active: &limit.Active}
 	case errors.As(err, &rate):
-		return &Problem{Status: http.StatusTooManyRequests, Code: codeRate, Title: "Too many requests", Detail: rate.Text(),
-			Fix: "Wait as long as Retry-After says.", rate: rate}
+		return &Problem{Status: http.StatusTooManyRequests, Code: codeRate, Detail: rate.Text(), rate: rate}
 	case errors.As(err, &input):
-		return &Problem{Status: http.StatusUnprocessableEntity, Code: codeField, Title: "A field cannot be accepted", Detail: input.Error(), Fix: "Change the field.",
+		return &Problem{Status: http.StatusUnprocessableEntity, Code: codeField, Detail: input.Error(),
 			Errors: []FieldError{{"/" + input.Field, input.Reason}}}
 	case errors.As(err, &tooLarge):
-		return &Problem{Status: http.StatusRequestEntityTooLarge, Code: codeLarge, Title: "The body is too large"}
+		return &Problem{Status: http.StatusRequestEntityTooLarge, Code: codeLarge}
 	case errors.As(err, &body) && body.status == http.StatusUnsupportedMediaType:
-		return &Problem{Status: body.status, Code: codeMedia, Title: "The body has another media type", Detail: body.reason}
+		return &Problem{Status: body.status, Code: codeMedia, Detail: body.reason}
 	case errors.As(err, &body):
-		return &Problem{Status: body.status, Code: codeBody, Title: "The body cannot be read", Detail: body.reason}
+		p := &Problem{Status: body.status, Code: codeBody, Detail: body.reason, Fix: body.fix}
+		if body.pointer != "" {
+			p.Errors = []FieldError{{body.pointer, body.reason}}
+		}
+		return p
 	}
 	for _, known := range problems {
 		if errors.Is(err, known.err) {
@@ -269,7 +317,7 @@ func explain(err error) *Problem {
 			return p
 		}
 	}
-	return &Problem{Status: http.StatusInternalServerError, Code: codeServer, Title: "The server failed",
+	return &Problem{Status: http.StatusInternalServerError, Code: codeServer,
 		Detail: "The request id finds the reason in the server's log."}
 }
 
@@ -283,23 +331,4 @@ func (p *Problem) inTheWay(err error) {
 	for _, k := range used.Named() {
 		p.Keys = append(p.Keys, k.ID)
 	}
-}
-
-// describeProblem is the page that a problem's type points to.
-func (s *server) describeProblem(code string) []byte {
-	page := map[string]string{codeLimit: "The plan has no free slot", codeField: "A field cannot be accepted", codeBody: "The body cannot be read",
-		codeLarge: "The body is too large", codeMedia: "The body has another media type", codeServer: "The server failed", codeRate: "Too many requests",
-		codeToken: "An access token is required", "invalid_token": "The access token is not accepted", "insufficient_scope": "The access token lacks a scope",
-		"invalid_request": "Send one access token, in the Authorization header", "temporarily_unavailable": "Revocations cannot be checked at the moment"}
-	fix := ""
-	for _, known := range problems {
-		if known.code == code {
-			page[code], fix = known.title, known.fix
-		}
-	}
-	if page[code] == "" {
-		return nil
-	}
-	data, _ := json.Marshal(map[string]string{"code": code, "title": page[code], "fix": fix})
-	return append(data, '\n')
 }

@@ -264,11 +264,6 @@ func TestDocumentIsWhatIsServed(t *testing.T) {
 	if strings.Contains(got.Body.String(), "ErrorModel") || strings.Contains(got.Body.String(), "$schema") {
 		t.Error("something of the library's own is in the document")
 	}
-	for _, known := range problems {
-		if page := w.call("GET", "/v1/errors/"+known.code, "", ""); page.Code != 200 || page.json["title"] != known.title {
-			t.Errorf("%s: %s", known.code, page.Body)
-		}
-	}
 	if page := w.call("GET", "/v1/errors/nothing", "", ""); page.Code != 404 {
 		t.Errorf("%s", page.Body)
 	}

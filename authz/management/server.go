@@ -90,23 +90,11 @@ func (s *server) handler() http.Handler {
 	s.receiptRoutes()
 	s.webhookRoutes()
 	document := s.document()
-	s.public(mux, s.base+"/v1/openapi.json", "application/openapi+json", func(string) []byte { return document })
-	s.public(mux, s.base+"/v1/errors/{code}", "application/json", s.describeProblem)
-	return mux
-}
-
-// public serves what everybody may read.
-func (s *server) public(mux *authz.Mux, path, media string, body func(code string) []byte) {
-	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-		data := body(r.PathValue("code"))
-		if data == nil {
-			s.fail(w, r, keys.ErrNotFound)
-			return
-		}
-		w.Header().Set("Content-Type", media)
-		w.Header().Set("Cache-Control", "public, max-age=300")
-		w.Write(data)
+	mux.HandleFunc(s.base+"/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) {
+		tokens.ServePublic(w, r, "application/openapi+json", document)
 	})
+	mux.HandleFunc("GET "+s.base+"/v1/errors/{code}", s.showError)
+	return mux
 }
 
 // A route is a row of the API.
@@ -114,8 +102,9 @@ type route struct {
 	// id of the operation: what clients that are generated from the document call it.
 	id           string
 	method, path string
-	// scope that the token must have; empty is a route for everybody.
+	// scope that the token must have; empty is any token of this API.
 	scope string
+	open  bool // for everybody, without a token
 	// action that is asked for.
 	action  keys.Action
 	summary string
@@ -127,6 +116,14 @@ type route struct {
 	repeats  bool // it knows what it did under an Idempotency-Key
 	cuts     bool // it may wait for a receipt, and answer 202
 	signs    bool // it answers with a JWS to who asks for application/jose
+}
+
+// scopes that the token must have.
+func (rt route) scopes() []string {
+	if rt.scope == "" {
+		return nil
+	}
+	return []string{rt.scope}
 }
 
 // An answer is what a handler returns.
@@ -208,8 +205,8 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 		Responses:       s.responses(rt),
 		Middlewares:     huma.Middlewares{s.guard(rt, bodyOf(reflect.TypeFor[I]()))},
 	}
-	if rt.scope != "" {
-		op.Security = []map[string][]string{{"token": {rt.scope}}}
+	if !rt.open {
+		op.Security = []map[string][]string{{"token": append([]string{}, rt.scopes()...)}}
 	}
 	schemas := s.api.OpenAPI().Components.Schemas
 	success := func(status, description string) {
