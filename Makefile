@@ -17,7 +17,8 @@ run: build
 
 # What the tests run beside Go: bash and curl for the README's snippets, git for
 # imara scan, a real Postgres, Redis and Chromium, Node for a verifier in another
-# language, and axe, which checks the panel for accessibility and comes with npm.
+# language, and from npm axe, which checks the panel for accessibility, and the SDK of
+# MCP, whose client gets a token.
 # Chromium without a window takes half the time where Debian has it as a package of its
 # own. Debian keeps Postgres off the PATH. Caddy, nginx, HAProxy and PgBouncer are put
 # between.
@@ -30,7 +31,8 @@ tools:
 	missing="$$missing $$(apt-cache show $$shell >/dev/null 2>&1 && echo $$shell || echo chromium)"; \
 	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing; } || \
 	{ echo "the tests need:$$missing. Install with: apt-get install$$missing"; exit 1; }
-	@[ -f .tools/node_modules/axe-core/axe.min.js ] || npm install --silent --no-audit --no-fund --no-save --prefix .tools axe-core@4.14.1
+	@[ -f .tools/node_modules/axe-core/axe.min.js ] && [ -f .tools/node_modules/@modelcontextprotocol/sdk/package.json ] || \
+	npm install --silent --no-audit --no-fund --no-save --prefix .tools axe-core@4.14.1 @modelcontextprotocol/sdk@1.32.2
 
 # The race detector needs cgo; nothing else here does. The translated C of SQLite and the
 # hash of passwords would take most of the time in it. No package may be added here that

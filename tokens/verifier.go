@@ -115,6 +115,9 @@ func (v *Verifier) WithAudience(audience string) (*Verifier, error) {
 	return v.with(config)
 }
 
+// Audience that the verifier accepts.
+func (v *Verifier) Audience() string { return v.config.Audience }
+
 // WithStale returns a verifier that does something else while its view is stale. It
 // shares everything else with v, whose [Verifier.Run] must not have begun.
 func (v *Verifier) WithStale(stale Stale) (*Verifier, error) {

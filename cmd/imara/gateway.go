@@ -83,8 +83,9 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	}
 	_, first, _ := strings.Cut(f.resources[0], "=")
 	first, _, _ = strings.Cut(first, ",") // which policy refuses
+	metadata, _ := tokens.MetadataURL(first, "oauth-protected-resource")
 	verifier, err := tokens.NewVerifier(tokens.Config{Issuer: f.issuer, Audience: first,
-		Feed: feed, InsecureHTTP: f.insecure, Logger: logger})
+		Feed: feed, InsecureHTTP: f.insecure, Logger: logger, ResourceMetadata: metadata})
 	if err != nil {
 		return usage("--resource NAME=AUDIENCE: %v", err)
 	}
@@ -130,6 +131,7 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 		verify.ServeHTTP(w, r) // its answers to what is not there, and to ambiguous paths
 	})
 	mux.Handle("/verify/", verify)
+	mux.Handle("/.well-known/oauth-protected-resource/", verify)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { status(w, http.StatusOK) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if feed.Revocations().Fresh() != nil {

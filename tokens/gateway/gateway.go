@@ -18,8 +18,10 @@ package gateway
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,7 +38,8 @@ type Resource struct {
 
 // New returns the handler of GET /verify/{resource} and of anything below, with
 // any method, for these resources by name. An unknown name is 404, and an ambiguous path
-// is 400; see [tokens.AmbiguousPath]. Nothing is redirected.
+// is 400; see [tokens.AmbiguousPath]. Nothing is redirected. It also serves the metadata
+// of each resource (RFC 9728) at its path, for a proxy that leads there what is asked of it.
 func New(resources map[string]Resource) http.Handler {
 	verify := func(w http.ResponseWriter, r *http.Request) {
 		resource, ok := resources[r.PathValue("resource")]
@@ -58,14 +61,36 @@ func New(resources map[string]Resource) http.Handler {
 	mux.HandleFunc("/verify/{resource}", verify)
 	mux.HandleFunc("/verify/{resource}/{rest...}", verify)
 	mux.HandleFunc("/", missing)
+	documents := metadata(resources)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		nobody(w.Header())
 		if tokens.AmbiguousPath(r.URL) { // before the mux, which would redirect
 			ambiguous(w)
 			return
 		}
+		if document := documents[r.URL.EscapedPath()]; document != nil {
+			document.ServeHTTP(w, r)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// metadata is the RFC 9728 documents by path. Of two resources that differ in their hosts
+// alone, the one that comes first by name has it.
+func metadata(resources map[string]Resource) map[string]http.Handler {
+	documents := make(map[string]http.Handler)
+	for _, name := range slices.Sorted(maps.Keys(resources)) {
+		r := resources[name]
+		location, err := tokens.MetadataURL(r.Verifier.Audience(), "oauth-protected-resource")
+		if err != nil {
+			continue // an audience that is no URL has none
+		}
+		if u, err := url.Parse(location); err == nil && documents[u.EscapedPath()] == nil {
+			documents[u.EscapedPath()] = r.Verifier.Metadata(name, r.Scopes...)
+		}
+	}
+	return documents
 }
 
 func missing(w http.ResponseWriter, _ *http.Request) {
