@@ -37,10 +37,15 @@ func (s *Server) Health(ctx context.Context) []Check {
 	return checks
 }
 
-// canSign tells whether a key of each algorithm signs now.
+// canSign tells whether a key of each algorithm that an API has chosen signs now.
 func (s *Server) canSign() (err error) {
-	all := s.config.Ring.Keys()
-	for _, algorithm := range tokens.Algorithms() {
+	all, algorithms := s.config.Ring.Keys(), []string{tokens.ES256}
+	for _, resource := range s.catalogue.Load().resources {
+		if !slices.Contains(algorithms, resource.Algorithm) {
+			algorithms = append(algorithms, resource.Algorithm)
+		}
+	}
+	for _, algorithm := range algorithms {
 		if !slices.ContainsFunc(all, func(k signing.KeyInfo) bool { return k.Algorithm == algorithm && k.State == signing.Current }) {
 			err = errors.Join(err, fmt.Errorf("no key signs with %s", algorithm))
 		}

@@ -258,7 +258,10 @@ func TestWithdrawalUnderTraffic(t *testing.T) {
 	}
 	traffic(20)
 	// The feeds' own tokens were of that key, too.
-	receipt = one.withdraw(one.signingKey(tokens.RS256, signing.Current))
+	if err := one.ring.Ensure(t.Context(), tokens.EdDSA); err != nil {
+		t.Fatal(err)
+	}
+	receipt = one.withdraw(one.signingKey(tokens.EdDSA, signing.Current))
 	if receipt.State != keys.Confirmed || receipt.Total != 7 {
 		t.Errorf("the next receipt: %+v", receipt)
 	}

@@ -39,7 +39,9 @@ func (p *panel) showSigningKeys(w http.ResponseWriter, r *http.Request, v *visit
 				a.MayRotate = a.MayRotate || may && ready
 			}
 		}
-		page.Algorithms = append(page.Algorithms, a)
+		if len(a.Keys) > 0 { // an API has chosen it
+			page.Algorithms = append(page.Algorithms, a)
+		}
 	}
 	p.show(w, v, "signing_keys", http.StatusOK, page)
 	return nil
