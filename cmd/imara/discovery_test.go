@@ -141,3 +141,30 @@ func TestGatewayAcceptsTheFirstTokenOfAnotherAlgorithm(t *testing.T) {
 		t.Errorf("%v", statuses)
 	}
 }
+
+// TestTokenVerifySaysWhatIsWrong: what was given for a token, and for whom it is.
+func TestTokenVerifySaysWhatIsWrong(t *testing.T) {
+	s := serveDemo(t, t.TempDir(), address(t))
+	raw := s.buy(s.env()["API_AUDIENCE"])
+	for _, row := range []struct {
+		input string
+		flags []string
+		want  string
+	}{
+		{s.env()["CLIENT_SECRET"], nil, "the token endpoint exchanges"},
+		{"garbage", nil, "malformed access token"},
+		{raw, []string{"--audience", s.env()["MANAGEMENT_URL"]}, "it is for " + s.env()["API_AUDIENCE"] + ", and this is " + s.env()["MANAGEMENT_URL"]},
+		{raw, []string{"--scope", "alerts:read"}, "lacks alerts:read"},
+	} {
+		code, _, talk := s.imara(row.input, append([]string{"token", "verify"}, row.flags...)...)
+		if code == 0 || !strings.Contains(talk, row.want) || strings.Contains(talk, s.env()["CLIENT_SECRET"]) {
+			t.Errorf("%v: %d %s, want %q", row.flags, code, talk, row.want)
+		}
+	}
+	if code, out, talk := s.imara("", "whoami"); code != 0 || !strings.Contains(out, s.env()["IMARA_CLIENT_ID"]) {
+		t.Errorf("whoami: %d %s%s", code, out, talk)
+	}
+	if code, _, talk := s.imara("", "token", "get", "--resource", "https://nobody.example"); code == 0 || !strings.Contains(talk, s.env()["API_AUDIENCE"]) {
+		t.Errorf("another resource: %d %s", code, talk)
+	}
+}

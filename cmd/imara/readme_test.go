@@ -86,7 +86,7 @@ func TestReadmeSnippetsRun(t *testing.T) {
 	serveDemo(t, filepath.Join(dir, "data"), listen)
 	out := sh(t, dir, strings.ReplaceAll(strings.Join(shell, "\n"), "127.0.0.1:8090", gate)+"\nkill %1; wait")
 	inOrder(t, out, `"title":"Disk 91 % full on db-2"`, "Revoked · slot free (0 of 20) · 1 of 1 verifiers confirmed in ",
-		`{"error":"invalid_token","error_description":"The access token was revoked."}`,
+		`{"error":"invalid_token","error_description":"The access token was revoked. `,
 		"Key created · uses 1 of 20", "written to trial.env", "200 OK", "X-Auth-Client-Id: imara_ci_",
 		"Key created · uses 2 of 20", "New secret", "CI/CD Pipeline", `"state":"confirmed"`, "not revoked", "2 of 2 verifiers confirmed",
 		"Dry run, nothing was changed", "Nothing to do.", "lines. Keep the last one elsewhere", "✓ ", `{"data":[`, "100 revocations in ", "accepted after the revocation had returned: 0")
