@@ -86,7 +86,8 @@ func effective(catalogue keys.Catalogue, key *keys.Key) []string {
 func audienceOf(catalogue keys.Catalogue, key *keys.Key, scopes, resources []string) (tokens.Audience, error) {
 	for _, resource := range resources {
 		if _, ok := catalogue.Resource(resource); !ok || !slices.Contains(key.Resources, resource) {
-			return nil, invalidTarget("Unknown resource. This key has " + strings.Join(key.Resources, " ") + ".")
+			return nil, invalidTarget("Unknown resource. This key has " +
+				strings.Join(key.Resources, " ") + ".")
 		}
 	}
 	if len(resources) > 0 {
@@ -120,8 +121,8 @@ func (g grant) meets(audience string) error {
 	if audience == "" || len(g.audience) == 1 && g.audience[0] == audience {
 		return nil
 	}
-	return invalidTarget("The audience that was asked for is not that of the token, which would be for " +
-		strings.Join(g.audience, " ") + ". Name the API with resource, and leave audience out.")
+	return invalidTarget("The audience that was asked for is not that of the token, which would be " +
+		"for " + strings.Join(g.audience, " ") + ". Name the API with resource, and leave audience out.")
 }
 
 // parseScope returns the distinct scopes in the order given.

@@ -53,7 +53,8 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) error {
 	}{
 		issuer, issuer + "/oauth2/authorize", issuer + "/oauth2/token", issuer + "/.well-known/jwks.json",
 		issuer + "/oauth2/revoke", issuer + "/oauth2/introspect",
-		[]string{"none"}, []string{"client_credentials"}, methods, methods, methods, scopes, audiences, []string{"public"}, algorithms,
+		[]string{"none"}, []string{"client_credentials"}, methods, methods, methods, scopes, audiences,
+		[]string{"public"}, algorithms,
 	})
 }
 

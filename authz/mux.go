@@ -122,7 +122,7 @@ func (m *Mux) missing(w http.ResponseWriter, r *http.Request) {
 func unserved(u Unserved) oauthError {
 	switch {
 	case u.Ambiguous:
-		return oauthError{u.Status(), "not_found", "There is nothing at this path, which can be read as another one."}
+		return oauthError{u.Status(), "not_found", "There is nothing at a path that can be read as another."}
 	case u.Allow != "":
 		return oauthError{u.Status(), "invalid_request", "Use " + u.Allow + "."}
 	}

@@ -38,7 +38,9 @@ func replaced(err error) error {
 
 // SigningRing lets a registry change the keys of a ring, of whose new ones the relay
 // tells; nil tells nobody.
-func SigningRing(ring *signing.Ring, relay *Relay) keys.SigningRing { return signingRing{ring, relay} }
+func SigningRing(ring *signing.Ring, relay *Relay) keys.SigningRing {
+	return signingRing{ring, relay}
+}
 
 type signingRing struct {
 	ring  *signing.Ring
@@ -46,7 +48,8 @@ type signingRing struct {
 }
 
 func (s signingRing) Ensure(ctx context.Context, algorithm string) error {
-	known := slices.ContainsFunc(s.ring.Keys(), func(k signing.KeyInfo) bool { return k.Algorithm == algorithm })
+	known := slices.ContainsFunc(s.ring.Keys(),
+		func(k signing.KeyInfo) bool { return k.Algorithm == algorithm })
 	err := signingError(algorithm, s.ring.Ensure(ctx, algorithm))
 	if err == nil && !known && s.relay != nil {
 		s.relay.spread(ctx)

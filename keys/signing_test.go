@@ -15,6 +15,8 @@ import (
 // oneKey is a ring with one key, which is not worth sealing.
 type oneKey struct{ store *keystest.Memory }
 
+func (oneKey) Ensure(context.Context, string) error { return nil }
+
 func (o oneKey) Rotate(_ context.Context, _ string, store func(keys.SigningChange) error) error {
 	if store == nil {
 		return nil

@@ -128,8 +128,8 @@ type Refusal struct {
 // it does not know is an invalid token.
 func (v *Verifier) Refuse(err error, scopes ...string) Refusal {
 	endpoint := v.config.Issuer + "/oauth2/token"
-	refusal := Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Description: "The access token is not valid here.",
-		Fix: "Get one from " + endpoint + "."}
+	refusal := Refusal{Status: http.StatusUnauthorized, Code: "invalid_token",
+		Description: "The access token is not valid here.", Fix: "Get one from " + endpoint + "."}
 	for _, known := range refusals {
 		if errors.Is(err, known.err) {
 			refusal = Refusal{Status: known.status, Code: known.code, Description: known.description,
@@ -149,7 +149,8 @@ func (r *Refusal) name(err error, scopes []string) {
 	var audience *AudienceError
 	if errors.As(err, &audience) {
 		if printable(audience.For...) {
-			r.Description = "The access token is for " + strings.Join(audience.For, " and ") + ", and this is " + audience.Here + "."
+			r.Description = "The access token is for " + strings.Join(audience.For, " and ") +
+				", and this is " + audience.Here + "."
 		}
 		r.Fix = "Ask the token endpoint for one with resource=" + audience.Here + "."
 	}
@@ -161,7 +162,8 @@ func (r *Refusal) name(err error, scopes []string) {
 		scopes = scope.Missing
 	}
 	if len(scopes) > 0 {
-		r.Description = "The access token lacks " + strings.Join(scopes, " ") + ", which this request needs."
+		r.Description = "The access token lacks " + strings.Join(scopes, " ") +
+			", which this request needs."
 	}
 }
 
@@ -171,8 +173,10 @@ func printable(texts ...string) bool {
 	length := 0
 	for _, text := range texts {
 		length += len(text)
-		if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
-			return false
+		for i := range len(text) {
+			if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+				return false
+			}
 		}
 	}
 	return length <= 400
@@ -183,7 +187,8 @@ func printable(texts ...string) bool {
 func (v *Verifier) challenge(r Refusal, scopes []string) string {
 	parameters := []string{`realm="` + v.config.Audience + `"`}
 	if r.Code != "" {
-		parameters = append(parameters, `error="`+r.Code+`"`, `error_description="`+r.Description+" "+r.Fix+`"`)
+		parameters = append(parameters, `error="`+r.Code+`"`,
+			`error_description="`+r.Description+" "+r.Fix+`"`)
 	}
 	if len(scopes) > 0 && r.Status != http.StatusBadRequest {
 		parameters = append(parameters, `scope="`+strings.Join(scopes, " ")+`"`)

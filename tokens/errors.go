@@ -18,7 +18,8 @@ var (
 	ErrMalformed = errors.New("malformed access token")
 	// ErrSecret: the text is the client secret or the client id of a key, which are
 	// exchanged for an access token. It wraps ErrMalformed.
-	ErrSecret = fmt.Errorf("%w: it is a client ID or a client secret, which the token endpoint exchanges for a token", ErrMalformed)
+	ErrSecret = fmt.Errorf("%w: it is a client ID or a client secret, "+
+		"which the token endpoint exchanges for a token", ErrMalformed)
 	// ErrUnknownKey: no published signing key has the token's kid and algorithm.
 	ErrUnknownKey = errors.New("unknown signing key")
 	// ErrSignature: the signature does not match.

@@ -37,7 +37,9 @@ type bodyError struct {
 
 func (e *bodyError) Error() string { return e.reason }
 
-func badBody(reason string) error { return &bodyError{status: http.StatusBadRequest, reason: reason} }
+func badBody(reason string) error {
+	return &bodyError{status: http.StatusBadRequest, reason: reason}
+}
 
 // checkBody reads the body and puts it back. It must be one JSON object with the
 // members of t, each once and in its own case; for a request without a body it is empty, or

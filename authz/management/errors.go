@@ -19,7 +19,7 @@ var errorPage = template.Must(template.New("error").Parse(`<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>{{.Code}}</title>
 <style>
-body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }
+body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto }
 :root { color-scheme: light dark }
 </style>
 <main>
@@ -41,7 +41,8 @@ func (s *server) showError(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Vary", "Accept")
 	if !prefersHTML(r.Header.Get("Accept")) {
-		data, err := json.Marshal(map[string]string{"code": page.Code, "title": page.Title, "cause": page.Title + ".", "fix": page.Fix})
+		data, err := json.Marshal(map[string]string{"code": page.Code, "title": page.Title,
+			"cause": page.Title + ".", "fix": page.Fix})
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -55,7 +56,8 @@ func (s *server) showError(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; "+
+		"frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	tokens.ServePublic(w, r, "text/html; charset=utf-8", b.Bytes())
 }

@@ -190,8 +190,8 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, refused tokens.R
 			return
 		}
 	}
-	p := s.complete(&Problem{Status: refused.Status, Code: cmp.Or(refused.Code, codeToken), Detail: refused.Description, Fix: refused.Fix},
-		w.Header().Get("X-Request-Id"))
+	p := s.complete(&Problem{Status: refused.Status, Code: cmp.Or(refused.Code, codeToken),
+		Detail: refused.Description, Fix: refused.Fix}, w.Header().Get("X-Request-Id"))
 	refused.Headers(w.Header())
 	authz.Observe(w, "outcome", p.Code)
 	w.Header().Set("Content-Type", p.ContentType(""))
@@ -290,7 +290,8 @@ func explain(err error) *Problem {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):
-		return &Problem{Status: http.StatusConflict, Code: codeLimit, Detail: limit.Error(), Limit: &limit.Limit, Active: &limit.Active}
+		return &Problem{Status: http.StatusConflict, Code: codeLimit, Detail: limit.Error(),
+			Limit: &limit.Limit, Active: &limit.Active}
 	case errors.As(err, &rate):
 		return &Problem{Status: http.StatusTooManyRequests, Code: codeRate, Detail: rate.Text(), rate: rate}
 	case errors.As(err, &input):

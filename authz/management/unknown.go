@@ -21,7 +21,8 @@ func unknownMember(data []byte, t reflect.Type) error {
 	if pointer == "" {
 		return nil
 	}
-	return &bodyError{status: http.StatusBadRequest, reason: "unknown field " + quoted(name), pointer: pointer, fix: unknownFix(name, known)}
+	return &bodyError{status: http.StatusBadRequest, reason: "unknown field " + quoted(name),
+		pointer: pointer, fix: unknownFix(name, known)}
 }
 
 // unknownIn returns the pointer and the name of the first unknown member of a value, and

@@ -178,7 +178,8 @@ func (d *demo) mount(rest http.Handler) http.Handler {
 	mux := authz.NewMux(nil)
 	mux.Handle("/", rest)
 	mux.Handle(base+"/demo/", api)
-	mux.Handle("/.well-known/oauth-protected-resource"+base+"/demo", d.verifier.Metadata("Demo API", "alerts:read"))
+	mux.Handle("/.well-known/oauth-protected-resource"+base+"/demo",
+		d.verifier.Metadata("Demo API", "alerts:read"))
 	return mux
 }
 

@@ -374,6 +374,11 @@ func members(t *testing.T, s *suite) {
 	s.must(err)
 	removed.Heir = ""
 	s.same(list[0], removed)
+	alone, err := s.Member(s.ctx, "mem_1")
+	s.must(err)
+	s.same(alone, removed)
+	_, err = s.Member(s.ctx, "nobody")
+	s.want(err, keys.ErrNotFound)
 	for id, owner := range map[string]string{k.ID: "mem_2", gone.ID: "mem_1"} {
 		stored, err := s.Key(s.ctx, "org_1", id)
 		s.must(err)

@@ -12,8 +12,7 @@
 // that a caller could choose the policy. A path that programs can read as two is 400,
 // because the one behind the proxy may read it as another than we do. Every answer,
 // whatever its status, carries the whole set of X-Auth-… headers, empty when there is
-// nothing to say, because a proxy may
-// otherwise let through the caller's own.
+// nothing to say, because a proxy may otherwise let through the caller's own.
 package gateway
 
 import (
@@ -99,8 +98,9 @@ func missing(w http.ResponseWriter, _ *http.Request) {
 }
 
 func ambiguous(w http.ResponseWriter) {
-	write(w, problem{Status: http.StatusBadRequest, Code: "ambiguous_path", Detail: "ambiguous path: " +
-		"write it without empty and dot segments, encoded slashes, backslashes and semicolons."})
+	write(w, problem{Status: http.StatusBadRequest, Code: "ambiguous_path",
+		Detail: "ambiguous path: it has an empty or a dot segment, an encoded slash, or the like.",
+		Fix:    "Write the path without them."})
 }
 
 // Headers are what an answer of the gateway says of a caller, always all of them. A proxy
