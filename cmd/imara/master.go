@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // masterKey is the one secret outside the database: 32 bytes, in a file as
