@@ -11,14 +11,12 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
-
-	"github.com/imara/apikeys/tokens"
 )
 
 // Accounts is the part of a [Store] that keeps who can sign in to the panel.
 type Accounts interface {
 	// Memberships returns the members with an address, of all organisations, that
-	// were not removed, the oldest first.
+	// were not removed, the oldest first, and those who are invited.
 	Memberships(ctx context.Context, email string) ([]Member, error)
 	// Account returns the one with an address.
 	Account(ctx context.Context, email string) (Account, error)
@@ -58,8 +56,13 @@ type Account struct {
 
 // A Link lets a person choose a password, once.
 type Link struct {
-	Hash      []byte // SHA-256 of what is in the URL
-	Email     string // empty: whoever has it becomes the first owner
+	Hash  []byte // SHA-256 of what is in the URL
+	Email string // empty: whoever has it becomes the first owner
+	// OrganizationID is for which it was made: its invitation is accepted with the link.
+	OrganizationID string
+	// Opens, unless empty, are the organisations that the operator knows to be opened by
+	// a link that replaces a password; the others are for accounts that have nothing yet.
+	Opens     []string
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
@@ -85,6 +88,7 @@ type Visitor struct {
 	Email       string
 	ProvedAt    time.Time // as of [WebSession]
 	Memberships []Member
+	Invitations []Member // not accepted yet
 }
 
 // How long sessions and links last.
@@ -99,44 +103,9 @@ func (s WebSession) Live(t time.Time) bool {
 	return t.Before(s.SeenAt.Add(SessionIdle)) && t.Before(s.CreatedAt.Add(SessionLife))
 }
 
-// NewLink makes a link with which the person with an address, a member of some
-// organisation, chooses a password, and returns its token. It works once, for
-// [LinkLife]. Whoever has it can be that person: only the operator makes links.
-func (r *Registry) NewLink(ctx context.Context, by Actor, email string) (token string, l Link, err error) {
-	if err := by.May("account.link"); err != nil {
-		return "", Link{}, err
-	}
-	email = canonical(email)
-	if err := checkText("email", email, 254); err != nil {
-		return "", Link{}, err
-	}
-	members, err := r.config.Store.Memberships(ctx, email)
-	if err != nil {
-		return "", Link{}, err
-	}
-	if len(members) == 0 {
-		return "", Link{}, invalid("email", "no member has it")
-	}
-	return r.addLink(ctx, by, email)
-}
-
-func (r *Registry) addLink(ctx context.Context, by Actor, email string) (token string, l Link, err error) {
-	l.Email = email
-	token, l.Hash = newToken()
-	l.CreatedAt = now()
-	l.ExpiresAt = l.CreatedAt.Add(LinkLife)
-	if by.DryRun {
-		return "", l, nil
-	}
-	commit, err := r.config.Store.AddLink(ctx, l, by.did("account.link", "", l.Email, tokens.Touch, tokens.Organization("")))
-	if err != nil {
-		return "", Link{}, err
-	}
-	_, err = r.settle(ctx, by, commit)
-	return token, l, err
-}
-
-// Link returns the one with a token while it works, or [ErrNotFound].
+// Link returns the one with a token while it works, or [ErrNotFound]; [ErrElsewhere] when a
+// provider speaks for its address by now, and an [AccountError] when it would open more
+// than when it was made.
 func (r *Registry) Link(ctx context.Context, token string) (Link, error) {
 	l, err := r.config.Store.Link(ctx, hashToken(token))
 	if err == nil && !now().Before(l.ExpiresAt) {
@@ -146,14 +115,17 @@ func (r *Registry) Link(ctx context.Context, token string) (Link, error) {
 		if err = r.unowned(ctx); errors.Is(err, ErrExists) {
 			err = ErrNotFound
 		}
+	} else if err == nil {
+		_, err = r.mayLink(ctx, l)
 	}
 	return l, err
 }
 
-// UseLink sets the password of a link's person and signs in. Every session that the
-// person had ends, and every other link. Without an error the password is set; the
-// session is empty if none could begin, and the person signs in with the password.
-// Errors: [ErrNotFound], an [InputError], [ErrBusy].
+// UseLink sets the password of a link's person, accepts the invitation that the link is
+// for, and signs in. Every session that the person had ends, and every other link. Without
+// an error the password is set; the session is empty if none could begin, and the person
+// signs in with the password, and accepts then what could not be accepted.
+// Errors: those of [Registry.Link], an [InputError], [ErrBusy].
 func (r *Registry) UseLink(ctx context.Context, by Actor, token, password string) (session string, err error) {
 	l, err := r.Link(ctx, token)
 	if err == nil && l.Email == "" {
@@ -166,12 +138,16 @@ func (r *Registry) UseLink(ctx context.Context, by Actor, token, password string
 	if err != nil {
 		return "", err
 	}
-	return r.setPassword(ctx, by, l, hash)
+	session, err = r.setPassword(ctx, by, l, hash)
+	if err == nil {
+		r.acceptFor(ctx, by, l)
+	}
+	return session, err
 }
 
 // setPassword sets the password of a link's person, as a hash, and signs in.
 func (r *Registry) setPassword(ctx context.Context, by Actor, l Link, hash string) (session string, err error) {
-	commit, err := r.config.Store.UseLink(ctx, l.Hash, Account{Email: l.Email, Password: hash}, by.did("account.password", "", l.Email, tokens.Touch, tokens.Organization("")))
+	commit, err := r.config.Store.UseLink(ctx, l.Hash, Account{Email: l.Email, Password: hash}, ofLink("account.password", by, l))
 	if err != nil {
 		return "", err
 	}
@@ -268,7 +244,7 @@ func (r *Registry) ChangePassword(ctx context.Context, by Actor, in, email, old,
 	if err != nil {
 		return "", err
 	}
-	_, l, err := r.addLink(ctx, by, account.Email)
+	_, l, err := r.addLink(ctx, by, Link{Email: account.Email})
 	if err != nil {
 		return "", err
 	}
@@ -321,8 +297,16 @@ func (r *Registry) Visitor(ctx context.Context, session string) (Visitor, error)
 	if err != nil {
 		return Visitor{}, err
 	}
+	v := Visitor{Email: s.Email, ProvedAt: s.ProvedAt}
 	members, err := r.config.Store.Memberships(ctx, s.Email)
-	return Visitor{Email: s.Email, ProvedAt: s.ProvedAt, Memberships: members}, err
+	for _, m := range members {
+		if m.Active() {
+			v.Memberships = append(v.Memberships, m)
+		} else {
+			v.Invitations = append(v.Invitations, m)
+		}
+	}
+	return v, err
 }
 
 // newToken returns a random token of 256 bits, and the hash that is stored of it.

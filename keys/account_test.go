@@ -15,10 +15,10 @@ const password = "correct horse battery staple"
 func people(t *testing.T) *keys.Registry {
 	t.Helper()
 	r, _ := newRegistry(t, "Professional")
-	if _, err := r.AddMember(t.Context(), keys.Program("test"), keys.Member{ID: "mem", OrganizationID: "org", Name: "Ann", Email: "ann@example.com", Role: keys.Owner}); err != nil {
+	if _, err := r.AddMember(t.Context(), keys.Program("test"), keys.Member{ID: "mem", OrganizationID: "org", Name: "Ann", Email: "ann@example.com", Role: keys.Owner, AcceptedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.AddMember(t.Context(), keys.Program("test"), keys.Member{ID: "bob", OrganizationID: "org", Name: "Bob", Email: "bob@example.com", Role: keys.Owner}); err != nil {
+	if _, err := r.AddMember(t.Context(), keys.Program("test"), keys.Member{ID: "bob", OrganizationID: "org", Name: "Bob", Email: "bob@example.com", Role: keys.Owner, AcceptedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -29,11 +29,11 @@ func people(t *testing.T) *keys.Registry {
 func TestSessionsAndLinksEndByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := people(t)
-		link, _, err := r.NewLink(t.Context(), keys.Program("test"), "ann@example.com")
+		link, _, err := r.NewLink(t.Context(), keys.Program("test"), "ann@example.com", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		late, _, err := r.NewLink(t.Context(), keys.Program("test"), "bob@example.com")
+		late, _, err := r.NewLink(t.Context(), keys.Program("test"), "bob@example.com", "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -151,8 +151,8 @@ func (r *Registry) checkNames(ctx context.Context, organizationID, name, descrip
 	if ownerID == "" {
 		return nil
 	}
-	_, err := r.Member(ctx, organizationID, ownerID)
-	if errors.Is(err, ErrNotFound) {
+	m, err := r.Member(ctx, organizationID, ownerID)
+	if errors.Is(err, ErrNotFound) || err == nil && !m.Active() {
 		return invalid("owner", "there is no member %q", ownerID)
 	}
 	return err

@@ -41,6 +41,12 @@ var (
 	ErrChanged = errors.New("it was changed meanwhile")
 	// ErrLastOwner: the organisation would have no Owner.
 	ErrLastOwner = errors.New("the last owner stays")
+	// ErrElsewhere: people with this address sign in with a provider of single sign-on,
+	// and have no password here.
+	ErrElsewhere = errors.New("signs in with a provider")
+	// ErrAccount: the link would open more than the organization that it is for; an
+	// [AccountError] says what.
+	ErrAccount = errors.New("the address has an account")
 	// ErrOwnsKeys: keys must go to another member first.
 	ErrOwnsKeys = errors.New("the member owns keys")
 	// ErrLifetime: the organisation's policy wants the key to end earlier.
@@ -60,6 +66,19 @@ var (
 	// or it is not known whether something was.
 	ErrUnavailable = errors.New("the store is not available")
 )
+
+// An AccountError refuses a link for an address that can sign in already, or is in other
+// organisations: whoever has the link would have all of that. It wraps [ErrAccount].
+type AccountError struct {
+	Email    string
+	Password bool     // there is one
+	Opens    []string // ids of all organisations that the address is in, or invited to
+}
+
+func (e *AccountError) Error() string {
+	return fmt.Sprintf("%v: a link would open %s", ErrAccount, strings.Join(e.Opens, ", "))
+}
+func (e *AccountError) Unwrap() error { return ErrAccount }
 
 // A LimitError refuses one more active key.
 type LimitError struct {

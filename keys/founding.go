@@ -36,7 +36,7 @@ func (r *Registry) NewFoundingLink(ctx context.Context, by Actor) (token string,
 	if err := r.unowned(ctx); err != nil {
 		return "", Link{}, err
 	}
-	return r.addLink(ctx, by, "")
+	return r.addLink(ctx, by, Link{})
 }
 
 // unowned returns [ErrExists] when the server has a customer.
@@ -80,7 +80,8 @@ func (r *Registry) Found(ctx context.Context, by Actor, token string, f Founding
 		of   Organization
 		role Role
 	}{{b.Organization, Owner}, {operator, Staff}} {
-		m := Member{ID: "mem_" + rand.Text(), OrganizationID: as.of.ID, Name: f.Name, Email: f.Email, Role: as.role, CreatedAt: b.Organization.CreatedAt}
+		m := Member{ID: "mem_" + rand.Text(), OrganizationID: as.of.ID, Name: f.Name, Email: f.Email, Role: as.role,
+			CreatedAt: b.Organization.CreatedAt, AcceptedAt: b.Organization.CreatedAt}
 		if err := m.check(as.of); err != nil {
 			return "", Created{}, err
 		}

@@ -21,7 +21,8 @@ type Identity struct {
 }
 
 // Enter begins a session of a person for whom a provider vouches, and makes the
-// memberships in the identity's organisations what it says; first those that it ends, so
+// memberships in the identity's organisations what it says, which accepts those to which
+// the person is invited; first those that it ends, so
 // that a mistake further on leaves nobody what they have no more. An organisation keeps
 // its last Owner, and the operator's its last Staff, whatever the provider says: kept are
 // those memberships. Keys of a membership that ends so stay, for the organisation's review
@@ -46,16 +47,22 @@ func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session st
 		switch {
 		case i < 0 && m.Role == "":
 		case i < 0:
-			_, err = r.AddMember(ctx, by, m)
+			m.AcceptedAt = now()
+			_, err = r.addMember(ctx, by, m)
 		case m.Role == "":
 			err = r.leave(ctx, by, members[i])
 		case m.Role != members[i].Role:
 			_, err = r.EditMember(ctx, by, organization, members[i].ID, func(edited *Member) { edited.Role = m.Role })
 		}
+		if i >= 0 && m.Role != "" && !members[i].Active() && err == nil {
+			_, err = r.Accept(ctx, by, email, members[i].ID)
+		}
 		switch {
 		case errors.Is(err, ErrLastOwner):
 			kept = append(kept, members[i])
-		case err != nil && !errors.Is(err, ErrExists): // who signs in twice at once is added once
+		case errors.Is(err, ErrExists), errors.Is(err, ErrNotFound) && i >= 0:
+			// Who signs in twice at once is added once.
+		case err != nil:
 			return "", nil, fmt.Errorf("organization %s: %w", organization, err)
 		}
 	}

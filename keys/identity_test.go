@@ -21,7 +21,7 @@ func TestAProviderSaysWhoIsAMemberOfWhat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.AddMember(t.Context(), program, keys.Member{OrganizationID: "another", Name: "Eve", Email: "eve@example.com", Role: keys.Admin}); err != nil {
+	if _, err := r.AddMember(t.Context(), program, keys.Member{OrganizationID: "another", Name: "Eve", Email: "eve@example.com", Role: keys.Admin, AcceptedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	var kept []keys.Member
@@ -88,7 +88,7 @@ func TestAProviderSaysWhoIsAMemberOfWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"eve", "olga"} {
-		if _, err := r.AddMember(t.Context(), program, keys.Member{OrganizationID: keys.OperatorOrganization, Name: name, Email: name + "@example.com", Role: keys.Staff}); err != nil {
+		if _, err := r.AddMember(t.Context(), program, keys.Member{OrganizationID: keys.OperatorOrganization, Name: name, Email: name + "@example.com", Role: keys.Staff, AcceptedAt: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}

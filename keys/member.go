@@ -12,7 +12,8 @@ import (
 	"github.com/imara/apikeys/tokens"
 )
 
-// A Member is a person in an organisation.
+// A Member is a person in an organisation, or one who is invited: without rights there
+// until the person accepts ([Registry.Accept]).
 type Member struct {
 	ID             string
 	OrganizationID string
@@ -20,7 +21,8 @@ type Member struct {
 	Email          string // in lower case
 	Role           Role
 	CreatedAt      time.Time
-	RemovedAt      time.Time // zero: a member
+	AcceptedAt     time.Time // zero: invited
+	RemovedAt      time.Time // zero: a member, or invited
 	// Heir took over so many keys of one that was removed. These are not stored.
 	Heir       string
 	HandedKeys int
@@ -28,6 +30,9 @@ type Member struct {
 
 func (m *Member) fields() map[string]string {
 	f := map[string]string{"name": m.Name, "email": m.Email, "role": string(m.Role)}
+	if !m.AcceptedAt.IsZero() {
+		f["accepted_at"] = stamp(m.AcceptedAt)
+	}
 	if !m.RemovedAt.IsZero() {
 		f["removed_at"] = stamp(m.RemovedAt)
 	}
@@ -36,6 +41,9 @@ func (m *Member) fields() map[string]string {
 	}
 	return f
 }
+
+// Active tells whether the person is a member now: accepted, and not removed.
+func (m *Member) Active() bool { return !m.AcceptedAt.IsZero() && m.RemovedAt.IsZero() }
 
 // Version changes whenever the member does.
 func (m *Member) Version() string { return version(m.fields()) }
@@ -59,9 +67,17 @@ func (m *Member) check(o Organization) error {
 	return nil
 }
 
-// AddMember stores a new member of an organisation. An empty ID is filled in.
-// Errors: [ErrExists] for its id or address, an [InputError], [ErrNotFound].
+// AddMember invites a person into an organisation. An empty ID is filled in. With
+// AcceptedAt there is no invitation: only the operator knows of people that they agree.
+// Errors: [ErrExists] for its id or address, an [InputError], [ErrNotFound], [ErrForbidden].
 func (r *Registry) AddMember(ctx context.Context, by Actor, m Member) (Member, error) {
+	if !m.AcceptedAt.IsZero() && !by.Operator {
+		return Member{}, fmt.Errorf("%w: the person accepts, not whoever invites", ErrForbidden)
+	}
+	return r.addMember(ctx, by, m)
+}
+
+func (r *Registry) addMember(ctx context.Context, by Actor, m Member) (Member, error) {
 	if err := by.May("member.add"); err != nil {
 		return Member{}, err
 	}
@@ -76,6 +92,9 @@ func (r *Registry) AddMember(ctx context.Context, by Actor, m Member) (Member, e
 		return Member{}, err
 	}
 	m.CreatedAt = now()
+	if !m.AcceptedAt.IsZero() {
+		m.AcceptedAt = m.CreatedAt
+	}
 	entry := by.did("member.add", o.ID, m.ID, tokens.Touch, tokens.Organization(o.ID))
 	entry.Changes = diff(nil, m.fields())
 	if by.DryRun {
@@ -100,12 +119,13 @@ func (r *Registry) isFree(ctx context.Context, m Member) error {
 	return err
 }
 
-// Members returns those of an organisation, the oldest first, and those that were removed.
+// Members returns those of an organisation, the oldest first, and who is invited or was
+// removed.
 func (r *Registry) Members(ctx context.Context, organizationID string) ([]Member, error) {
 	return r.config.Store.Members(ctx, organizationID)
 }
 
-// Member returns one that was not removed, or [ErrNotFound].
+// Member returns one that was not removed, or is invited; or [ErrNotFound].
 func (r *Registry) Member(ctx context.Context, organizationID, id string) (Member, error) {
 	members, err := r.config.Store.Members(ctx, organizationID)
 	for _, m := range members {
@@ -164,7 +184,7 @@ func (r *Registry) RemoveMember(ctx context.Context, by Actor, organizationID, i
 
 func isMember(all []Member, id string) bool {
 	for _, m := range all {
-		if m.ID == id && m.RemovedAt.IsZero() {
+		if m.ID == id && m.Active() {
 			return true
 		}
 	}
@@ -176,11 +196,11 @@ func keepOwner(all []Member, changed *Member) error {
 	for _, role := range []Role{Owner, Staff} {
 		had, has := false, false
 		for _, m := range all {
-			had = had || m.Role == role && m.RemovedAt.IsZero()
+			had = had || m.Role == role && m.Active()
 			if m.ID == changed.ID {
 				m = *changed
 			}
-			has = has || m.Role == role && m.RemovedAt.IsZero()
+			has = has || m.Role == role && m.Active()
 		}
 		if had && !has {
 			return ErrLastOwner

@@ -22,6 +22,9 @@ type Config struct {
 	Plans []Plan
 	// WebhookNetworks are those of the sender of webhooks.
 	WebhookNetworks WebhookNetworks
+	// ProviderDomains are those whose people sign in with a provider of single sign-on,
+	// in small letters. No link is made for them.
+	ProviderDomains []string
 	// CheckpointKey signs checkpoints of the audit log, and the secrets of webhooks
 	// are computed from it. It is not in the store.
 	CheckpointKey ed25519.PrivateKey

@@ -62,6 +62,9 @@ var permissions = map[Action][]Role{
 	"member.add":    {Owner, Staff}, // the first owner of a new customer
 	"member.edit":   {Owner},
 	"member.remove": {Owner},
+	// By whoever is invited.
+	"member.accept":  {Owner, Admin, Developer, Auditor, Billing, Support, Staff},
+	"member.decline": {Owner, Admin, Developer, Auditor, Billing, Support, Staff},
 
 	"key.read":    {Owner, Admin, Developer, Auditor, Support, Staff},
 	"key.create":  {Owner, Admin, Developer},
@@ -109,6 +112,7 @@ var permissions = map[Action][]Role{
 	"verifier.unproved": {},
 	"store.restored":    {}, // by who runs imara restored
 	"account.link":      {Staff},
+	"account.reset":     {Staff},
 
 	"signing.read":     {Support, Staff},
 	"signing.make":     {}, // by the program

@@ -15,7 +15,7 @@ import (
 // member adds one to org and acts for it.
 func member(t *testing.T, r *keys.Registry, id string, role keys.Role) keys.Actor {
 	t.Helper()
-	if _, err := r.AddMember(t.Context(), keys.Program("test"), keys.Member{ID: id, OrganizationID: "org", Name: id, Email: id + "@example.com", Role: role}); err != nil {
+	if _, err := r.AddMember(t.Context(), keys.Program("test"), keys.Member{ID: id, OrganizationID: "org", Name: id, Email: id + "@example.com", Role: role, AcceptedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	return keys.Actor{ClientID: "panel", MemberID: id, Role: role}
@@ -318,11 +318,11 @@ func TestMembersLeave(t *testing.T) {
 		t.Errorf("the key belongs to %s, %v", k.OwnerID, err)
 	}
 	for _, email := range []string{"a@x@y", "Ann <ann@example.com>", "", "ann", "ann@example.com ", "OWN@example.com", "own@EXAMPLE.com"} {
-		if m, err := r.AddMember(ctx, by, keys.Member{OrganizationID: "org", Name: "Ann", Email: email, Role: keys.Auditor}); !errors.As(err, &input) && !errors.Is(err, keys.ErrExists) {
+		if m, err := r.AddMember(ctx, by, keys.Member{OrganizationID: "org", Name: "Ann", Email: email, Role: keys.Auditor, AcceptedAt: time.Now()}); !errors.As(err, &input) && !errors.Is(err, keys.ErrExists) {
 			t.Errorf("%q became %q, %v", email, m.Email, err)
 		}
 	}
-	if _, err := r.AddMember(ctx, by, keys.Member{ID: "dev", OrganizationID: "org", Name: "x", Email: "x@example.com", Role: keys.Owner}); !errors.Is(err, keys.ErrExists) {
+	if _, err := r.AddMember(ctx, by, keys.Member{ID: "dev", OrganizationID: "org", Name: "x", Email: "x@example.com", Role: keys.Owner, AcceptedAt: time.Now()}); !errors.Is(err, keys.ErrExists) {
 		t.Errorf("a recycled id (R-071): %v", err)
 	}
 }

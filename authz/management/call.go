@@ -167,7 +167,7 @@ func (s *server) actFor(ctx context.Context, c *call, rt route, member string) e
 		m, err = s.Registry.MemberAnywhere(ctx, member)
 	}
 	switch {
-	case errors.Is(err, keys.ErrNotFound):
+	case errors.Is(err, keys.ErrNotFound), err == nil && !m.Active():
 		return errActor
 	case err != nil:
 		return err

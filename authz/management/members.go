@@ -9,12 +9,15 @@ import (
 
 // A Member as the API shows it.
 type Member struct {
-	ID        string     `json:"id"`
-	Name      string     `json:"name"`
-	Email     string     `json:"email"`
-	Role      string     `json:"role" enum:"owner,admin,developer,auditor,billing,support,operator"`
-	CreatedAt time.Time  `json:"created_at"`
-	RemovedAt *time.Time `json:"removed_at,omitempty"`
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Email     string    `json:"email"`
+	Role      string    `json:"role" enum:"owner,admin,developer,auditor,billing,support,operator"`
+	Status    string    `json:"status" enum:"invited,active,removed" doc:"Whoever is invited has no rights here before accepting, in the panel after a sign-in."`
+	CreatedAt time.Time `json:"created_at"`
+	// AcceptedAt is when the membership began.
+	AcceptedAt *time.Time `json:"accepted_at,omitempty"`
+	RemovedAt  *time.Time `json:"removed_at,omitempty"`
 }
 
 // AddMember is the request for a new member.
@@ -22,6 +25,8 @@ type AddMember struct {
 	Name  string `json:"name" maxLength:"80"`
 	Email string `json:"email"`
 	Role  string `json:"role"`
+	// Accepted is the operator's to say.
+	Accepted bool `json:"accepted,omitempty" doc:"There is no invitation: the person agreed elsewhere. For the operator alone."`
 }
 
 // EditMember is the request to change one. What is not there stays.
@@ -37,7 +42,7 @@ type MemberPath struct {
 
 func (s *server) memberRoutes() {
 	register(s, route{id: "list-members", method: "GET", path: "/orgs/{org}/members", scope: "org:read", action: "member.read", summary: "List members"}, s.listMembers, nil)
-	register(s, route{id: "add-member", method: "POST", path: "/orgs/{org}/members", scope: "org:write", action: "member.add", summary: "Add a member", status: 201}, s.addMember, s.memberAdded)
+	register(s, route{id: "add-member", method: "POST", path: "/orgs/{org}/members", scope: "org:write", action: "member.add", summary: "Invite a member", status: 201}, s.addMember, s.memberAdded)
 	register(s, route{id: "show-member", method: "GET", path: "/orgs/{org}/members/{member}", scope: "org:read", action: "member.read", summary: "Show a member"}, s.showMember, nil)
 	register(s, route{id: "edit-member", method: "PATCH", path: "/orgs/{org}/members/{member}", scope: "org:write", action: "member.edit", summary: "Change a member's name or role"}, s.editMember, nil)
 	register(s, route{id: "remove-member", method: "DELETE", path: "/orgs/{org}/members/{member}", scope: "org:write", action: "member.remove", summary: "Remove a member"}, s.removeMember, nil)
@@ -69,7 +74,11 @@ func (s *server) addMember(ctx context.Context, c call, in *struct {
 	Terms
 	Body AddMember
 }) (*answer[Member], error) {
-	return memberAnswer(s.Registry.AddMember(ctx, c.by, keys.Member{OrganizationID: c.organization, Name: in.Body.Name, Email: in.Body.Email, Role: keys.Role(in.Body.Role)}))
+	m := keys.Member{OrganizationID: c.organization, Name: in.Body.Name, Email: in.Body.Email, Role: keys.Role(in.Body.Role)}
+	if in.Body.Accepted {
+		m.AcceptedAt = time.Now()
+	}
+	return memberAnswer(s.Registry.AddMember(ctx, c.by, m))
 }
 
 func (s *server) memberAdded(ctx context.Context, c call, e keys.Event) (*answer[Member], error) {
@@ -112,5 +121,16 @@ func memberAnswer(m keys.Member, err error) (*answer[Member], error) {
 }
 
 func showMember(m keys.Member) Member {
-	return Member{ID: m.ID, Name: m.Name, Email: m.Email, Role: string(m.Role), CreatedAt: m.CreatedAt, RemovedAt: optional(m.RemovedAt)}
+	return Member{ID: m.ID, Name: m.Name, Email: m.Email, Role: string(m.Role), Status: memberStatus(m),
+		CreatedAt: m.CreatedAt, AcceptedAt: optional(m.AcceptedAt), RemovedAt: optional(m.RemovedAt)}
+}
+
+func memberStatus(m keys.Member) string {
+	switch {
+	case !m.RemovedAt.IsZero():
+		return "removed"
+	case m.AcceptedAt.IsZero():
+		return "invited"
+	}
+	return "active"
 }

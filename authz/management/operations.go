@@ -33,11 +33,14 @@ type Verifier struct {
 // AddAccountLink is the request for a link.
 type AddAccountLink struct {
 	Email string `json:"email"`
+	// Reset is for an account that is there already.
+	Reset []string `json:"reset,omitempty" maxItems:"1000" doc:"Replaces the password of an account: the ids of all organizations that the link opens, as the problem account_exists names them. It stands in the audit log of each."`
 }
 
 // AccountLink lets a person choose a password for the panel, once.
 type AccountLink struct {
 	Email     string    `json:"email"`
+	Opens     []string  `json:"opens,omitempty" doc:"The organizations that it opens, where it replaces a password."`
 	URL       string    `json:"url,omitempty" doc:"Whoever has it can be that person. It is in the answer to the request that made it, and nowhere else."`
 	ExpiresAt time.Time `json:"expires_at"`
 }
@@ -114,15 +117,23 @@ func (s *server) createAccountLink(ctx context.Context, c call, in *struct {
 	Terms
 	Body AddAccountLink
 }) (*answer[AccountLink], error) {
-	token, l, err := s.Registry.NewLink(ctx, c.by, in.Body.Email)
+	body := in.Body
+	var token string
+	var l keys.Link
+	var err error
+	if body.Reset == nil {
+		token, l, err = s.Registry.NewLink(ctx, c.by, body.Email, "")
+	} else {
+		token, l, err = s.Registry.NewResetLink(ctx, c.by, body.Email, body.Reset)
+	}
 	if err != nil {
 		return nil, err
 	}
-	body := AccountLink{Email: l.Email, ExpiresAt: l.ExpiresAt}
+	made := AccountLink{Email: l.Email, Opens: l.Opens, ExpiresAt: l.ExpiresAt}
 	if token != "" {
-		body.URL = authz.PanelLink(s.Issuer, token)
+		made.URL = authz.PanelLink(s.Issuer, token)
 	}
-	return &answer[AccountLink]{Body: body}, nil
+	return &answer[AccountLink]{Body: made}, nil
 }
 
 func (s *server) accountLinkMade(_ context.Context, _ call, e keys.Event) (*answer[AccountLink], error) {

@@ -30,6 +30,8 @@ type Problem struct {
 	Fix       string       `json:"fix,omitempty" doc:"What to do about it."`
 	RequestID string       `json:"request_id"`
 	Errors    []FieldError `json:"errors,omitempty"`
+	// Opens comes with account_exists.
+	Opens []string `json:"opens,omitempty" doc:"Ids of all organizations that the address is in or invited to."`
 	// Limit and Active come with plan_limit_reached.
 	Limit  *int `json:"limit,omitempty"`
 	Active *int `json:"active,omitempty"`
@@ -91,6 +93,8 @@ var problems = []struct {
 	{keys.ErrRotating, http.StatusConflict, "rotation_in_progress", "The key has two live secrets already", `Wait for the old one to end, or end both now with "old_ends": "now".`},
 	{signing.ErrRotating, http.StatusConflict, "signing_key_too_new", "The next signing key is not published for long enough",
 		"Rotate again when it is ready: then every verifier has it. A key that was stolen is withdrawn at once."},
+	{keys.ErrElsewhere, http.StatusConflict, "signs_in_elsewhere", "People with this address sign in with a provider of single sign-on",
+		"They need no link: they sign in there, and accept in the panel."},
 	{keys.ErrLastOwner, http.StatusConflict, "last_owner", "An organisation keeps an Owner", "Make another member Owner first."},
 	{keys.ErrOwnsKeys, http.StatusConflict, "member_owns_keys", "The member owns keys", `Name in "keys_go_to" who takes them over, or revoke them.`},
 	{keys.ErrInUse, http.StatusConflict, "in_use", "Active keys use it", "Revoke them, or take it from them first."},
@@ -134,6 +138,7 @@ const (
 // plain explains them.
 var plain = []authz.ErrorPage{
 	{Code: codeLimit, Title: "The plan has no free slot", Fix: "Revoke a key that is not needed any more, or get a larger plan."},
+	{Code: codeAccount, Title: titleAccount, Fix: fixAccount},
 	{Code: codeField, Title: "A field cannot be accepted", Fix: "Change the field that errors names."},
 	{Code: codeBody, Title: "The body cannot be read", Fix: "Send one JSON object with the fields that the OpenAPI document names, each once."},
 	{Code: codeLarge, Title: "The body is too large", Fix: "Send less than 1 MiB."},
@@ -165,6 +170,13 @@ func (s *server) complete(p *Problem, requestID string) *Problem {
 	p.Type, p.RequestID = authz.ErrorURI(s.Issuer, p.Code), requestID
 	return p
 }
+
+// What is said of an address that has an account.
+const (
+	codeAccount  = "account_exists"
+	titleAccount = "The address has a password, or is in other organizations: a link would open all of them"
+	fixAccount   = `They sign in with the password that they have, and accept there. Where an account must be reset, name in "reset" all that "opens" lists.`
+)
 
 // fail writes the problem for err where the library is not asked.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
@@ -288,7 +300,10 @@ func explain(err error) *Problem {
 	var input *keys.InputError
 	var body *bodyError
 	var tooLarge *http.MaxBytesError
+	var account *keys.AccountError
 	switch {
+	case errors.As(err, &account):
+		return &Problem{Status: http.StatusConflict, Code: codeAccount, Opens: account.Opens}
 	case errors.As(err, &limit):
 		return &Problem{Status: http.StatusConflict, Code: codeLimit, Detail: limit.Error(),
 			Limit: &limit.Limit, Active: &limit.Active}

@@ -79,7 +79,7 @@ func (w *world) member(org string, role keys.Role) {
 	w.t.Helper()
 	id := "mem_" + org + "_" + string(role)
 	if _, err := w.registry.AddMember(w.t.Context(), keys.Program("test"), keys.Member{ID: id, OrganizationID: org, Name: id, Email: id + "@example.com",
-		Role: keys.Role(strings.TrimSuffix(string(role), "2"))}); err != nil {
+		Role: keys.Role(strings.TrimSuffix(string(role), "2")), AcceptedAt: time.Now()}); err != nil {
 		w.t.Fatal(err)
 	}
 }

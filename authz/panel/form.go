@@ -338,7 +338,7 @@ func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key)
 		}
 	}
 	for _, m := range members {
-		if m.RemovedAt.IsZero() && (v.by.Role != keys.Developer || m.ID == v.by.MemberID || m.ID == f.Owner) {
+		if m.Active() && (v.by.Role != keys.Developer || m.ID == v.by.MemberID || m.ID == f.Owner) {
 			page.Owners = append(page.Owners, m)
 		}
 	}

@@ -100,7 +100,7 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 		}
 	}
 	for _, m := range members {
-		if m.RemovedAt.IsZero() && v.org.MayCreate(keys.Actor{MemberID: m.ID, Role: m.Role}) == nil {
+		if m.Active() && v.org.MayCreate(keys.Actor{MemberID: m.ID, Role: m.Role}) == nil {
 			page.Admins = append(page.Admins, m)
 		}
 	}

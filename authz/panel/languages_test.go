@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -172,7 +173,7 @@ func TestOtherLanguages(t *testing.T) {
 	s := newOperated(t)
 	k := s.key("acme", "CI/CD Pipeline", "mem_acme_ann")
 	s.memberOf("acme", "bob", keys.Developer)
-	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: keys.OperatorOrganization, Name: "ann", Email: "ann@example.com", Role: keys.Staff})
+	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: keys.OperatorOrganization, Name: "ann", Email: "ann@example.com", Role: keys.Staff, AcceptedAt: time.Now()})
 	s.must(err)
 	catalogue, err := s.registry.Catalogue(t.Context())
 	s.must(err)

@@ -114,7 +114,7 @@ func (p *panel) showRemove(w http.ResponseWriter, r *http.Request, v *visitor, p
 		return err
 	}
 	for _, m := range members {
-		if m.RemovedAt.IsZero() && m.ID != page.Removing.ID {
+		if m.Active() && m.ID != page.Removing.ID {
 			page.Heirs = append(page.Heirs, m)
 		}
 	}

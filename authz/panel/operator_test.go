@@ -411,7 +411,7 @@ func TestStaffReplacesTheOperatorsSecret(t *testing.T) {
 	first, err := s.registry.Create(t.Context(), tester, keys.OperatorOrganization, keys.NewKey{Name: "First operator", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 	s.must(err)
 	theirs := s.key("acme", "Exporter", "mem_acme_ann")
-	_, err = s.registry.AddMember(t.Context(), tester, keys.Member{ID: "mem_both", OrganizationID: "acme", Name: "olga", Email: "olga@example.com", Role: keys.Auditor})
+	_, err = s.registry.AddMember(t.Context(), tester, keys.Member{ID: "mem_both", OrganizationID: "acme", Name: "olga", Email: "olga@example.com", Role: keys.Auditor, AcceptedAt: time.Now()})
 	s.must(err)
 	for name, want := range map[string]int{"olga": 200, "sue": 403} {
 		answer := s.post("/panel/o/"+keys.OperatorOrganization+"/keys/"+first.Key.ID+"/rotate", s.session(name+"@example.com"), "same-origin", url.Values{"ends": {"now"}, "request": {strings.Repeat("A", 20) + strings.ToUpper(name)}})

@@ -199,19 +199,50 @@ type linkPage struct {
 	URL, Back string
 }
 
+// resetPage asks whether a link may open all that an account has.
+type resetPage struct {
+	keys.Member
+	Password bool // there is one
+	Opens    []keys.Organization
+	Back     string
+}
+
 // makeLink makes a link with which a member chooses a password, and answers with it.
 func (p *panel) makeLink(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	m, err := p.Registry.Member(r.Context(), r.PathValue("org"), r.PathValue("member"))
 	if err != nil {
 		return err
 	}
-	if p.providerOf(m.Email) != nil {
-		return p.organization(w, r, v, organizationPage{Problem: "org.provider"}, http.StatusUnprocessableEntity)
+	var token string
+	var l keys.Link
+	if opens := r.PostForm["opens"]; len(opens) > 0 {
+		token, l, err = p.Registry.NewResetLink(r.Context(), v.by, m.Email, opens)
+	} else {
+		token, l, err = p.Registry.NewLink(r.Context(), v.by, m.Email, m.OrganizationID)
 	}
-	token, l, err := p.Registry.NewLink(r.Context(), v.by, m.Email)
-	if err != nil {
+	back := p.base + operatorRoot + "/orgs/" + m.OrganizationID
+	var account *keys.AccountError
+	switch {
+	case errors.As(err, &account):
+		return p.askReset(w, r, v, resetPage{Member: m, Password: account.Password, Back: back}, account.Opens)
+	case errors.Is(err, keys.ErrElsewhere):
+		return p.organization(w, r, v, organizationPage{Problem: "org.provider"}, http.StatusUnprocessableEntity)
+	case err != nil:
 		return err
 	}
-	p.show(w, v, "link_made", http.StatusOK, linkPage{l, authz.PanelLink(p.Issuer, token), p.base + operatorRoot + "/orgs/" + m.OrganizationID})
+	p.show(w, v, "link_made", http.StatusOK, linkPage{l, authz.PanelLink(p.Issuer, token), back})
+	return nil
+}
+
+// askReset names every organisation that a link for a member would open, and asks again.
+func (p *panel) askReset(w http.ResponseWriter, r *http.Request, v *visitor, page resetPage, opens []string) error {
+	for _, id := range opens {
+		o, err := p.Registry.Organization(r.Context(), id)
+		if err != nil {
+			return err
+		}
+		page.Opens = append(page.Opens, o)
+	}
+	p.show(w, v, "link_reset", http.StatusConflict, page)
 	return nil
 }

@@ -89,6 +89,7 @@ func (p *panel) routes() (http.Handler, error) {
 	}{
 		{"GET", "", p.signedIn(p.home)},
 		{"GET", "/{$}", p.signedIn(p.home)},
+		{"POST", "/invitations/{member}", p.signedIn(p.change(p.answerInvitation))},
 		{"GET", "/sign-in", p.showSignIn},
 		{"POST", "/sign-in", p.signIn},
 		{"POST", "/sign-out", p.signOut},

@@ -100,7 +100,7 @@ func newSite(t *testing.T, providers ...Provider) *site {
 		t.Fatal(err)
 	}
 	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Limiter: limiter, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
-		SigningRing: authz.SigningRing(ring, nil)})
+		SigningRing: authz.SigningRing(ring, nil), ProviderDomains: domains(providers)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +123,13 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	_, err = registry.PutResource(t.Context(), tester, keys.Resource{Audience: "https://api.example.com", Name: "API", Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}}})
 	s.must(err)
 	return s
+}
+
+func domains(providers []Provider) (list []string) {
+	for _, q := range providers {
+		list = append(list, q.Domains...)
+	}
+	return list
 }
 
 // newAcme is a site with the organisation acme, whose owner is ann.
@@ -160,7 +167,8 @@ func (s *site) organization(id, plan string) {
 
 func (s *site) memberOf(org, name string, role keys.Role) keys.Member {
 	s.t.Helper()
-	m, err := s.registry.AddMember(s.t.Context(), tester, keys.Member{ID: "mem_" + org + "_" + name, OrganizationID: org, Name: name, Email: name + "@example.com", Role: role})
+	m, err := s.registry.AddMember(s.t.Context(), tester, keys.Member{ID: "mem_" + org + "_" + name, OrganizationID: org, Name: name, Email: name + "@example.com", Role: role,
+		AcceptedAt: time.Now()})
 	s.must(err)
 	return m
 }
@@ -174,7 +182,11 @@ func (s *site) key(org, name, owner string) keys.Key {
 
 func (s *site) link(email string) string {
 	s.t.Helper()
-	token, _, err := s.registry.NewLink(s.t.Context(), tester, email)
+	token, _, err := s.registry.NewLink(s.t.Context(), tester, email, "")
+	var account *keys.AccountError
+	if errors.As(err, &account) {
+		token, _, err = s.registry.NewResetLink(s.t.Context(), tester, email, account.Opens)
+	}
 	s.must(err)
 	return "/panel/link/" + token
 }
@@ -627,7 +639,7 @@ func TestStoredMarkupStaysText(t *testing.T) {
 		s.must(err)
 	}
 	for _, m := range []keys.Member{{ID: "mem", OrganizationID: "acme", Role: keys.Owner}, {ID: "op", OrganizationID: keys.OperatorOrganization, Role: keys.Staff}} {
-		m.Name, m.Email = markup, "ann@example.com"
+		m.Name, m.Email, m.AcceptedAt = markup, "ann@example.com", time.Now()
 		_, err := s.registry.AddMember(ctx, tester, m)
 		s.must(err)
 	}

@@ -27,9 +27,6 @@ type passwordProblem struct {
 // errDiffer: the password was not typed twice.
 var errDiffer = errors.New("the two passwords are not the same")
 
-// errElsewhere: a provider speaks for this address.
-var errElsewhere = errors.New("signs in with a provider")
-
 // passwordTrouble is the problem of an error, and the status of the page that shows it; 0
 // for an error that is none of a password.
 func passwordTrouble(w http.ResponseWriter, err error) (passwordProblem, int) {
@@ -45,7 +42,7 @@ func passwordTrouble(w http.ResponseWriter, err error) (passwordProblem, int) {
 	case errors.Is(err, keys.ErrBusy):
 		w.Header().Set("Retry-After", "1")
 		return passwordProblem{Text: "signin.busy"}, http.StatusServiceUnavailable
-	case errors.Is(err, errElsewhere):
+	case errors.Is(err, keys.ErrElsewhere):
 		return passwordProblem{Text: "sso.elsewhere"}, http.StatusForbidden
 	case errors.Is(err, errDiffer):
 		return passwordProblem{Text: "link.differ"}, http.StatusUnprocessableEntity
@@ -59,8 +56,11 @@ func passwordTrouble(w http.ResponseWriter, err error) (passwordProblem, int) {
 func (p *panel) again(w http.ResponseWriter, r *http.Request, v *visitor, page string, form passwordForm, err error) error {
 	var status int
 	form.Problem, status = passwordTrouble(w, err)
-	if errors.Is(err, keys.ErrNotFound) {
+	switch {
+	case errors.Is(err, keys.ErrNotFound):
 		page, status = "link_used", http.StatusNotFound
+	case errors.Is(err, keys.ErrAccount):
+		page, status = "link_account", http.StatusConflict
 	}
 	if status == 0 {
 		return err

@@ -39,13 +39,17 @@ type membership struct {
 // home leads to the keys of the visitor's organisation, or lets the visitor choose. Whose
 // only organisation is the operator's begins with the operator's pages.
 func (p *panel) home(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	var list []membership
-	for _, m := range v.Memberships {
-		o, err := p.Registry.Organization(r.Context(), m.OrganizationID)
-		if err != nil {
-			return err
-		}
-		list = append(list, membership{m, o.Name, keys.Actor{MemberID: m.ID, Role: m.Role}.May("key.read") == nil})
+	list, err := p.named(r, v.Memberships)
+	if err != nil {
+		return err
+	}
+	invitations, err := p.named(r, v.Invitations)
+	if err != nil {
+		return err
+	}
+	if len(invitations) > 0 {
+		p.show(w, v, "home", http.StatusOK, homePage{list, invitations})
+		return nil
 	}
 	others := slices.DeleteFunc(slices.Clone(list), func(m membership) bool { return isStaff(m.Member) })
 	switch {
@@ -60,7 +64,44 @@ func (p *panel) home(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		http.Redirect(w, r, p.base+operatorRoot+"/orgs", http.StatusSeeOther)
 		return nil
 	}
-	p.show(w, v, "home", http.StatusOK, list)
+	p.show(w, v, "home", http.StatusOK, homePage{Memberships: list})
+	return nil
+}
+
+// homePage is what the page of the visitor's organisations shows.
+type homePage struct {
+	Memberships, Invitations []membership
+}
+
+// named are memberships with the names of their organisations.
+func (p *panel) named(r *http.Request, members []keys.Member) (list []membership, err error) {
+	for _, m := range members {
+		o, err := p.Registry.Organization(r.Context(), m.OrganizationID)
+		if err != nil {
+			return nil, err
+		}
+		may := keys.Actor{MemberID: m.ID, Role: m.Role}.May("key.read") == nil
+		list = append(list, membership{m, o.Name, may})
+	}
+	return list, nil
+}
+
+// answerInvitation accepts an invitation of the visitor's, or declines it. One that is
+// there no more has been answered, or taken back: the page that follows shows which.
+func (p *panel) answerInvitation(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	answer := p.Registry.Decline
+	switch r.PostForm.Get("do") {
+	case "accept":
+		answer = p.Registry.Accept
+	case "decline":
+	default:
+		return errForm
+	}
+	_, err := answer(r.Context(), by(w, r), v.Email, r.PathValue("member"))
+	if err != nil && !errors.Is(err, keys.ErrNotFound) {
+		return err
+	}
+	http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
 	return nil
 }
 
@@ -79,7 +120,7 @@ func (p *panel) signIn(w http.ResponseWriter, r *http.Request, v *visitor) error
 	}
 	form := passwordForm{Email: r.PostForm.Get("email"), Providers: p.providers}
 	if q := p.providerOf(form.Email); q != nil {
-		return p.again(w, r, v, "signin", passwordForm{Email: form.Email, Providers: []*provider{q}}, errElsewhere)
+		return p.again(w, r, v, "signin", passwordForm{Email: form.Email, Providers: []*provider{q}}, keys.ErrElsewhere)
 	}
 	session, err := p.Registry.SignIn(r.Context(), by(w, r), form.Email, r.PostForm.Get("password"), deviceOf(r))
 	if err != nil {
@@ -122,14 +163,11 @@ func (p *panel) signOut(w http.ResponseWriter, r *http.Request, v *visitor) erro
 func (p *panel) showLink(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	l, err := p.Registry.Link(r.Context(), r.PathValue("token"))
 	if err != nil {
-		return p.again(w, r, v, "link", passwordForm{}, err)
+		return p.linkFailed(w, r, v, l, err)
 	}
 	if l.Email == "" {
 		p.show(w, v, "found", http.StatusOK, foundingForm{})
 		return nil
-	}
-	if q := p.providerOf(l.Email); q != nil {
-		return p.again(w, r, v, "signin", passwordForm{Email: l.Email, Providers: []*provider{q}}, errElsewhere)
 	}
 	p.show(w, v, "link", http.StatusOK, passwordForm{Email: l.Email})
 	return nil
@@ -143,12 +181,11 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	if err == nil && l.Email == "" {
 		return p.found(w, r, v)
 	}
-	if q := p.providerOf(l.Email); err == nil && q != nil {
-		return p.again(w, r, v, "signin", passwordForm{Email: l.Email, Providers: []*provider{q}}, errElsewhere)
+	if err != nil {
+		return p.linkFailed(w, r, v, l, err)
 	}
-	form := passwordForm{Email: l.Email}
 	password := r.PostForm.Get("password")
-	if err == nil && password != r.PostForm.Get("again") {
+	if password != r.PostForm.Get("again") {
 		err = errDiffer
 	}
 	var session string
@@ -156,8 +193,18 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 		session, err = p.Registry.UseLink(r.Context(), by(w, r), r.PathValue("token"), password)
 	}
 	if err != nil {
-		return p.again(w, r, v, "link", form, err)
+		return p.linkFailed(w, r, v, l, err)
 	}
 	p.remember(w, l.Email)
 	return p.begin(w, r, v, session)
+}
+
+// linkFailed says what is wrong with a link, or with the password that was chosen.
+func (p *panel) linkFailed(w http.ResponseWriter, r *http.Request, v *visitor, l keys.Link, err error) error {
+	form := passwordForm{Email: l.Email}
+	page := "link"
+	if q := p.providerOf(l.Email); errors.Is(err, keys.ErrElsewhere) && q != nil {
+		page, form.Providers = "signin", []*provider{q}
+	}
+	return p.again(w, r, v, page, form, err)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"maps"
@@ -314,22 +315,33 @@ func TestSingleSignOnTrustsOnlyItsProvider(t *testing.T) {
 func TestWhoHasAProviderHasNoPassword(t *testing.T) {
 	t.Parallel()
 	s := newSingleSignOn(t)
-	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "acme", Name: "Eve", Email: "eve@acme.example", Role: keys.Owner})
+	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "acme", Name: "Eve", Email: "eve@acme.example", Role: keys.Owner, AcceptedAt: time.Now()})
 	s.must(err)
-	token, _, err := s.registry.NewLink(t.Context(), tester, "eve@acme.example")
-	s.must(err)
-	_, err = s.registry.UseLink(t.Context(), tester, token, password)
-	s.must(err)
+	link := func(token string) string { // of before the provider spoke for her
+		hash := sha256.Sum256([]byte(token))
+		l := keys.Link{Hash: hash[:], Email: "eve@acme.example", CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
+		_, err := s.store.AddLink(t.Context(), l, keys.Entry{})
+		s.must(err)
+		return "/panel/link/" + token
+	}
+	_, _, err = s.registry.NewLink(t.Context(), tester, "Eve@acme.example", "acme")
+	if !errors.Is(err, keys.ErrElsewhere) {
+		t.Errorf("a link for a person of a provider: %v", err)
+	}
+	_, _, err = s.registry.NewResetLink(t.Context(), tester, "eve@acme.example", []string{"acme"})
+	if !errors.Is(err, keys.ErrElsewhere) {
+		t.Errorf("a reset of a person of a provider: %v", err)
+	}
 	answers := map[string]*http.Response{
 		"password": s.post("/panel/sign-in", "", "same-origin", url.Values{"email": {" Eve@ACME.example"}, "password": {password}}),
-		"link":     s.post(s.link("eve@acme.example"), "", "same-origin", url.Values{"password": {password}, "again": {password}}),
+		"link":     s.post(link("old"), "", "same-origin", url.Values{"password": {password}, "again": {password}}),
 	}
 	for name, answer := range answers {
 		if page := body(t, answer); answer.StatusCode != 403 || sessionOf(answer) != nil || !strings.Contains(page, "you sign in elsewhere") || !strings.Contains(page, "/panel/sign-in/acme") {
 			t.Errorf("%s: %d %s", name, answer.StatusCode, page)
 		}
 	}
-	if status, page := s.get(s.link("eve@acme.example"), ""); status != 403 || !strings.Contains(page, "you sign in elsewhere") {
+	if status, page := s.get(link("again"), ""); status != 403 || !strings.Contains(page, "you sign in elsewhere") {
 		t.Errorf("the page of a link: %d %s", status, page)
 	}
 	session := s.session("ann@example.com") // of another domain
@@ -384,7 +396,7 @@ func TestRolesFollowTheProvider(t *testing.T) {
 func TestAProviderTakesNoLastOwner(t *testing.T) {
 	t.Parallel()
 	s := newSingleSignOn(t)
-	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "another", Name: "Eve", Email: "eve@acme.example", Role: keys.Owner})
+	_, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "another", Name: "Eve", Email: "eve@acme.example", Role: keys.Owner, AcceptedAt: time.Now()})
 	s.must(err)
 	answer := s.through("Eve", "", "", nil) // whose groups give nothing there
 	if sessionOf(answer) == nil {
@@ -420,7 +432,7 @@ func TestNoLinkForWhoHasAProvider(t *testing.T) {
 	_, err := s.registry.CreateOrganization(t.Context(), tester, keys.Organization{ID: keys.OperatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true})
 	s.must(err)
 	s.memberOf(keys.OperatorOrganization, "olga", keys.Staff)
-	eve, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "acme", Name: "Eve", Email: "eve@acme.example", Role: keys.Admin})
+	eve, err := s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: "acme", Name: "Eve", Email: "eve@acme.example", Role: keys.Admin, AcceptedAt: time.Now()})
 	s.must(err)
 	answer := s.post("/panel/admin/orgs/acme/members/"+eve.ID+"/link", s.session("olga@example.com"), "same-origin", nil)
 	if page := body(t, answer); answer.StatusCode != 422 || !strings.Contains(page, "This person signs in with a provider") {

@@ -371,7 +371,7 @@ func TestStories(t *testing.T) {
 					s.memberOf("acme", "bob", keys.Developer)
 					_, err := s.registry.CreateOrganization(t.Context(), tester, keys.Organization{ID: keys.OperatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true})
 					s.must(err)
-					_, err = s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: keys.OperatorOrganization, Name: "ann", Email: "ann@example.com", Role: keys.Staff})
+					_, err = s.registry.AddMember(t.Context(), tester, keys.Member{OrganizationID: keys.OperatorOrganization, Name: "ann", Email: "ann@example.com", Role: keys.Staff, AcceptedAt: time.Now()})
 					s.must(err)
 					k := s.key("acme", "Bob's", "mem_acme_bob")
 					exporter := s.key("acme", "Exporter", "mem_acme_ann")

@@ -31,8 +31,9 @@ func (s *Store) AddLink(ctx context.Context, l keys.Link, entry keys.Entry) (key
 		if _, err := tx.ExecContext(ctx, `DELETE FROM links WHERE expires_at <= $1`, micros(l.CreatedAt)); err != nil {
 			return keys.Commit{}, err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO links (hash, email, created_at, expires_at) VALUES ($1, $2, $3, $4)`,
-			l.Hash, l.Email, micros(l.CreatedAt), micros(l.ExpiresAt)); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO links (hash, email, organization_id, opens, created_at, expires_at)
+			VALUES ($1, $2, $3, $4, $5, $6)`,
+			l.Hash, l.Email, l.OrganizationID, words(l.Opens), micros(l.CreatedAt), micros(l.ExpiresAt)); err != nil {
 			return keys.Commit{}, err
 		}
 		return appendEntry(ctx, tx, entry)
@@ -43,9 +44,14 @@ func (s *Store) AddLink(ctx context.Context, l keys.Link, entry keys.Entry) (key
 func (s *Store) Link(ctx context.Context, hash []byte) (keys.Link, error) {
 	l := keys.Link{Hash: hash}
 	var created, expires int64
-	if err := s.read.QueryRowContext(ctx, `SELECT email, created_at, expires_at FROM links WHERE hash = $1`, hash).Scan(&l.Email, &created, &expires); err != nil {
+	var opens string
+	err := s.read.QueryRowContext(ctx,
+		`SELECT email, organization_id, opens, created_at, expires_at FROM links WHERE hash = $1`, hash).
+		Scan(&l.Email, &l.OrganizationID, &opens, &created, &expires)
+	if err != nil {
 		return keys.Link{}, s.fail(err)
 	}
+	l.Opens = fields(opens)
 	l.CreatedAt, l.ExpiresAt = instant(created), instant(expires)
 	return l, nil
 }

@@ -25,8 +25,9 @@ func (s *Store) AddMember(ctx context.Context, m keys.Member, entry keys.Entry) 
 
 func insertMember(ctx context.Context, tx *sql.Tx, m keys.Member) error {
 	_, err := tx.ExecContext(ctx,
-		`INSERT INTO members (id, organization_id, name, email, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		m.ID, m.OrganizationID, m.Name, m.Email, string(m.Role), micros(m.CreatedAt))
+		`INSERT INTO members (id, organization_id, name, email, role, created_at, accepted_at)
+		 VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		m.ID, m.OrganizationID, m.Name, m.Email, string(m.Role), micros(m.CreatedAt), micros(m.AcceptedAt))
 	return err
 }
 
@@ -64,11 +65,12 @@ func members(ctx context.Context, q querier, organizationID string) ([]keys.Memb
 
 func selectMembers(ctx context.Context, q querier, where string, argument any) ([]keys.Member, error) {
 	rows, err := q.QueryContext(ctx,
-		`SELECT id, organization_id, name, email, role, created_at, removed_at FROM members WHERE `+where+` ORDER BY created_at, id`, argument)
+		`SELECT id, organization_id, name, email, role, created_at, accepted_at, removed_at
+		 FROM members WHERE `+where+` ORDER BY created_at, id`, argument)
 	return collect(rows, err, func(rows *sql.Rows) (m keys.Member, err error) {
-		var created, removed int64
-		err = rows.Scan(&m.ID, &m.OrganizationID, &m.Name, &m.Email, &m.Role, &created, &removed)
-		m.CreatedAt, m.RemovedAt = instant(created), instant(removed)
+		var created, accepted, removed int64
+		err = rows.Scan(&m.ID, &m.OrganizationID, &m.Name, &m.Email, &m.Role, &created, &accepted, &removed)
+		m.CreatedAt, m.AcceptedAt, m.RemovedAt = instant(created), instant(accepted), instant(removed)
 		return m, inRow("members", m.ID, err)
 	})
 }
@@ -101,8 +103,8 @@ func (s *Store) ChangeMember(ctx context.Context, organizationID, id string, cha
 		if err != nil {
 			return keys.Commit{}, err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE members SET name = $2, role = $3, removed_at = $4 WHERE id = $1`,
-			id, m.Name, string(m.Role), micros(m.RemovedAt)); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE members SET name = $2, role = $3, accepted_at = $4, removed_at = $5 WHERE id = $1`,
+			id, m.Name, string(m.Role), micros(m.AcceptedAt), micros(m.RemovedAt)); err != nil {
 			return keys.Commit{}, err
 		}
 		if !m.RemovedAt.IsZero() && m.Heir != "" {

@@ -17,7 +17,15 @@ import (
 func TestALinkLeadsIntoThePanel(t *testing.T) {
 	dir, listen := t.TempDir(), address(t)
 	server := serveDemo(t, dir, listen)
-	code, out, talk := server.imara("", "accounts", "link", "amal@acme.example", "--json")
+	code, out, talk := server.imara("", "accounts", "link", demoOwner)
+	if code != exitConflict || !strings.Contains(talk, "a link would open all of them") {
+		t.Errorf("a link for an account in two organizations: %d %s %s", code, out, talk)
+	}
+	code, out, talk = server.imara("", "accounts", "link", demoOwner, "--reset")
+	if code != exitUsage || !strings.Contains(talk, "all of org_demo, org_operator") {
+		t.Errorf("a reset that nobody confirmed: %d %s %s", code, out, talk)
+	}
+	code, out, talk = server.imara("", "accounts", "link", demoOwner, "--reset", "--yes", "--json")
 	var link management.AccountLink
 	if err := json.Unmarshal([]byte(out), &link); err != nil || code != 0 {
 		t.Fatalf("%d %s %s", code, out, talk)

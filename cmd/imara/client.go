@@ -214,6 +214,7 @@ type refusal struct {
 	Title    string          `json:"title"`
 	Detail   string          `json:"detail"`
 	Fix      string          `json:"fix"`
+	Opens    []string        `json:"opens"` // of account_exists
 	document json.RawMessage // as it came
 }
 

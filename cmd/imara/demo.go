@@ -20,7 +20,10 @@ import (
 // The demo: one customer, one operator, one API to call. Starting it again with
 // the same data finds what is there.
 
-const demoOrganization = "org_demo"
+const (
+	demoOrganization = "org_demo"
+	demoOwner        = "amal@acme.example"
+)
 
 // demoActor makes what the demo needs.
 var demoActor = keys.Program("demo")
@@ -74,10 +77,11 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 		}
 	}
 	for _, m := range []keys.Member{
-		{ID: "mem_demo_owner", OrganizationID: demoOrganization, Name: "Amal Ortiz", Email: "amal@acme.example", Role: keys.Owner},
-		{ID: "mem_demo_operator", OrganizationID: keys.OperatorOrganization, Name: "Amal Ortiz", Email: "amal@acme.example", Role: keys.Staff},
+		{ID: "mem_demo_owner", OrganizationID: demoOrganization, Name: "Amal Ortiz", Email: demoOwner, Role: keys.Owner},
+		{ID: "mem_demo_operator", OrganizationID: keys.OperatorOrganization, Name: "Amal Ortiz", Email: demoOwner, Role: keys.Staff},
 		{ID: "mem_demo_developer", OrganizationID: demoOrganization, Name: "Mika Sato", Email: "mika@acme.example", Role: keys.Developer},
 	} {
+		m.AcceptedAt = time.Now()
 		if _, err := p.registry.AddMember(ctx, demoActor, m); err != nil && !errors.Is(err, keys.ErrExists) {
 			return nil, err
 		}
@@ -93,9 +97,15 @@ func (p *program) startDemo(ctx context.Context, dir string) (*demo, error) {
 		}
 	}
 	var input *keys.InputError
-	switch token, _, err := p.registry.NewLink(ctx, demoActor, "amal@acme.example"); {
+	var account *keys.AccountError
+	token, _, err := p.registry.NewLink(ctx, demoActor, demoOwner, "")
+	if errors.As(err, &account) { // it is the demo's own
+		token, _, err = p.registry.NewResetLink(ctx, demoActor, demoOwner, account.Opens)
+	}
+	switch {
 	case err == nil:
 		d.link = authz.PanelLink(p.issuer, token)
+	case errors.Is(err, keys.ErrElsewhere): // --sso speaks for her
 	case !errors.As(err, &input): // she may have been removed
 		return nil, err
 	}

@@ -17,14 +17,14 @@ func membersCommand() *cobra.Command {
 	return cmd
 }
 
-const memberHeader = "ID\tNAME\tEMAIL\tROLE\tSINCE\tLEFT"
+const memberHeader = "ID\tNAME\tEMAIL\tROLE\tSTATUS\tSINCE\tLEFT"
 
 func memberRow(m management.Member) []string {
 	left := "-"
 	if m.RemovedAt != nil {
 		left = date(m.RemovedAt)
 	}
-	return []string{m.ID, m.Name, m.Email, m.Role, date(&m.CreatedAt), left}
+	return []string{m.ID, m.Name, m.Email, m.Role, m.Status, date(&m.CreatedAt), left}
 }
 
 func (f *remote) member(cmd *cobra.Command, org *api, method, path string, request any) error {
@@ -60,11 +60,13 @@ func membersList(f *remote) *cobra.Command {
 
 func membersAdd(f *remote) *cobra.Command {
 	var request management.AddMember
-	cmd := f.within("add", "Add a member", cobra.NoArgs, func(cmd *cobra.Command, org *api, _ []string) error {
+	cmd := f.within("add", "Invite a member", cobra.NoArgs, func(cmd *cobra.Command, org *api, _ []string) error {
 		return f.member(cmd, org, http.MethodPost, "/members", request)
 	})
 	cmd.Flags().StringVar(&request.Name, "name", "", "name (required)")
 	cmd.Flags().StringVar(&request.Email, "email", "", "address (required)")
+	cmd.Flags().BoolVar(&request.Accepted, "accepted", false,
+		"no invitation: the person agreed elsewhere (operators)")
 	cmd.Flags().StringVar(&request.Role, "role", "", "owner, admin, developer, auditor or billing; support or operator for staff (required)")
 	return cmd
 }

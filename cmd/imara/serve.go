@@ -45,6 +45,7 @@ type serveFlags struct {
 	lease                                                                time.Duration
 	tokensPerMinute                                                      int
 	tls                                                                  tlsFlags
+	providerDomains                                                      []string // of the file of --sso
 }
 
 func serveCommand() *cobra.Command {
@@ -291,6 +292,9 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (*program, err
 	if err != nil {
 		return nil, err
 	}
+	for _, q := range providers {
+		f.providerDomains = append(f.providerDomains, q.Domains...)
+	}
 	p, err := openParts(ctx, f, "server", logger)
 	if err != nil {
 		return nil, err
@@ -353,7 +357,8 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	}
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Limiter: p.limits, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
 		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1")),
-		SigningRing:   authz.SigningRing(p.ring, p.relay), WebhookNetworks: f.allowed})
+		SigningRing:   authz.SigningRing(p.ring, p.relay), WebhookNetworks: f.allowed,
+		ProviderDomains: f.providerDomains})
 	return p, err
 }
 

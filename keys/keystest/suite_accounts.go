@@ -40,7 +40,8 @@ func hash(text string) []byte {
 }
 
 func (s *suite) link(text, email string, made time.Time) keys.Link {
-	l := keys.Link{Hash: hash(text), Email: email, CreatedAt: made, ExpiresAt: made.Add(keys.LinkLife)}
+	l := keys.Link{Hash: hash(text), Email: email, CreatedAt: made, ExpiresAt: made.Add(keys.LinkLife),
+		OrganizationID: "org_of_" + text, Opens: []string{"one", "two"}}
 	s.mustCommit(s.AddLink(s.ctx, l, about(email)))
 	return l
 }
