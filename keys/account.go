@@ -31,8 +31,12 @@ type Accounts interface {
 	// Found stores what a server begins with, with the entry, and removes every link
 	// without an address; [ErrNotFound] unless one of those has hash.
 	Found(ctx context.Context, hash []byte, b Beginning, entry Entry) (Commit, error)
-	// AddAccount stores one without a password, unless the address has one.
-	AddAccount(ctx context.Context, email string) error
+	// BindAccount binds the account of an address, which it stores without a password if
+	// there is none, to a subject of an issuer; [ErrSubject] when it is bound to another.
+	BindAccount(ctx context.Context, email, issuer, subject string) error
+	// UnbindAccount takes that back, with the entry, and removes the sessions of the
+	// account; [ErrNotFound] when it is not bound.
+	UnbindAccount(ctx context.Context, email string, entry Entry) (Commit, error)
 	// AddWebSession stores one, and removes those that ended before it was made;
 	// [ErrNotFound] unless the account of its address still has this password.
 	AddWebSession(ctx context.Context, s WebSession, password string) error
@@ -52,6 +56,9 @@ type Accounts interface {
 type Account struct {
 	Email    string // in lower case
 	Password string // argon2id, as a PHC string
+	// Issuer and Subject are whom a provider of single sign-on said that it is, the first
+	// time; empty: none did. An address that is given to another person is no proof.
+	Issuer, Subject string
 }
 
 // A Link lets a person choose a password, once.
@@ -154,7 +161,7 @@ func (r *Registry) setPassword(ctx context.Context, by Actor, l Link, hash strin
 	if _, err := r.settle(ctx, by, commit); err != nil {
 		return "", err
 	}
-	if session, err = r.beginSession(ctx, by, Account{l.Email, hash}, now()); err != nil {
+	if session, err = r.beginSession(ctx, by, Account{Email: l.Email, Password: hash}, now()); err != nil {
 		return "", nil
 	}
 	return session, nil

@@ -44,6 +44,9 @@ var (
 	// ErrElsewhere: people with this address sign in with a provider of single sign-on,
 	// and have no password here.
 	ErrElsewhere = errors.New("signs in with a provider")
+	// ErrSubject: the address is bound to another person of the provider, or to another
+	// provider, until the operator unbinds it.
+	ErrSubject = errors.New("the address belongs to another person of the provider")
 	// ErrAccount: the link would open more than the organization that it is for; an
 	// [AccountError] says what.
 	ErrAccount = errors.New("the address has an account")

@@ -9,11 +9,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/imara/apikeys/tokens"
 )
 
 // An Identity is who a provider of single sign-on says that somebody is.
 type Identity struct {
-	Email, Name string
+	// Issuer and Subject are the person, for the provider; Email can be given to another.
+	Issuer, Subject string
+	Email, Name     string
 	// Roles are those that the provider gives, by organisation; empty where it gives none.
 	Roles map[string]Role
 	// ProvedAt is when the person last proved to be it; zero: not known.
@@ -26,13 +30,21 @@ type Identity struct {
 // that a mistake further on leaves nobody what they have no more. An organisation keeps
 // its last Owner, and the operator's its last Staff, whatever the provider says: kept are
 // those memberships. Keys of a membership that ends so stay, for the organisation's review
-// to find. Errors: [ErrForbidden] for who is a member of nothing then, an [InputError],
+// to find. The account is bound to the identity's subject when it first comes. Errors:
+// [ErrSubject], before anything is changed; [ErrForbidden] for who is a member of nothing then, an [InputError],
 // [ErrNotFound] for an organisation.
 func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session string, kept []Member, err error) {
 	email := strings.ToLower(strings.TrimSpace(id.Email))
 	name := strings.TrimSpace(id.Name)
 	if checkText("name", name, 80) != nil {
 		name = email[:min(len(email), 80)]
+	}
+	account, err := r.config.Store.Account(ctx, email)
+	switch {
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return "", nil, err
+	case account.Issuer != "" && (account.Issuer != id.Issuer || account.Subject != id.Subject):
+		return "", nil, ErrSubject
 	}
 	members, err := r.config.Store.Memberships(ctx, email)
 	if err != nil {
@@ -72,15 +84,37 @@ func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session st
 	if len(members) == 0 {
 		return "", nil, fmt.Errorf("%w: a member of no organisation", ErrForbidden)
 	}
-	if err := r.config.Store.AddAccount(ctx, email); err != nil {
+	if err := r.config.Store.BindAccount(ctx, email, id.Issuer, id.Subject); err != nil {
 		return "", nil, err
 	}
-	account, err := r.config.Store.Account(ctx, email)
+	account, err = r.config.Store.Account(ctx, email)
 	if err != nil {
 		return "", nil, err
 	}
 	session, err = r.beginSession(ctx, by, account, id.ProvedAt)
 	return session, kept, err
+}
+
+// Unbind lets the address of an account be another person of its provider, who is bound at
+// the next sign-in; sessions of the account end. Errors: [ErrNotFound] when it is not bound.
+func (r *Registry) Unbind(ctx context.Context, by Actor, email string) error {
+	if err := by.May("account.unbind"); err != nil {
+		return err
+	}
+	email = strings.ToLower(strings.TrimSpace(email))
+	if by.DryRun {
+		account, err := r.config.Store.Account(ctx, email)
+		if err == nil && account.Issuer == "" {
+			err = ErrNotFound
+		}
+		return err
+	}
+	entry := by.did("account.unbind", "", email, tokens.Touch, tokens.Organization(""))
+	commit, err := r.config.Store.UnbindAccount(ctx, email, entry)
+	if err == nil {
+		_, err = r.settle(ctx, by, commit)
+	}
+	return err
 }
 
 // leave ends a membership, whatever its keys.

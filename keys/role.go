@@ -113,6 +113,7 @@ var permissions = map[Action][]Role{
 	"store.restored":    {}, // by who runs imara restored
 	"account.link":      {Staff},
 	"account.reset":     {Staff},
+	"account.unbind":    {Staff},
 
 	"signing.read":     {Support, Staff},
 	"signing.make":     {}, // by the program

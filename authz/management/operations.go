@@ -72,6 +72,7 @@ func (s *server) operationRoutes() {
 	register(s, route{id: "list-verifiers", method: "GET", path: "/verifiers", scope: "operator", action: "verifier.read", summary: "List who must confirm a revocation"}, s.listVerifiers, nil)
 	register(s, route{id: "end-verifier", method: "DELETE", path: "/verifiers/{verifier}", scope: "operator", action: "verifier.end", summary: "End a verifier's session, so that revocations wait for it no longer than its lease", status: 204}, s.endVerifier, nil)
 	register(s, route{id: "create-account-link", method: "POST", path: "/account-links", scope: "operator", action: "account.link", summary: "Make a link with which a person chooses a password for the panel", status: 201}, s.createAccountLink, s.accountLinkMade)
+	register(s, route{id: "unbind-account", method: "DELETE", path: "/accounts/{email}/identity", scope: "operator", action: "account.unbind", summary: "Let another person of the provider have an address", status: 204}, s.unbindAccount, nil)
 	register(s, route{id: "show-me", method: "GET", path: "/me", action: "catalogue.read", summary: "Show for whom the token speaks"}, s.me, nil)
 	register(s, route{id: "inspect-token", method: "POST", path: "/tokens/inspect", scope: "keys:read", action: "catalogue.read", summary: "Verify a token, and say what it says"}, s.inspect, nil)
 }
@@ -138,6 +139,15 @@ func (s *server) createAccountLink(ctx context.Context, c call, in *struct {
 
 func (s *server) accountLinkMade(_ context.Context, _ call, e keys.Event) (*answer[AccountLink], error) {
 	return &answer[AccountLink]{Body: AccountLink{Email: e.Target, ExpiresAt: e.At.Add(keys.LinkLife)}}, nil
+}
+
+// unbindAccount is for an address that the provider gave to somebody else, or a provider
+// that has another issuer now.
+func (s *server) unbindAccount(ctx context.Context, c call, in *struct {
+	Email string `path:"email" maxLength:"254"`
+	Change
+}) (*nothing, error) {
+	return &nothing{}, s.Registry.Unbind(ctx, c.by, in.Email)
 }
 
 func (s *server) me(_ context.Context, c call, _ *struct{ Caller }) (*answer[Me], error) {

@@ -67,7 +67,11 @@ func newWorld(t *testing.T) *world {
 	if err := a.store.Join(ctx, session, nil); err != nil {
 		t.Fatal(err)
 	}
+	if err := a.store.BindAccount(ctx, "bound@example.com", "https://idp.example.com", "1"); err != nil {
+		t.Fatal(err)
+	}
 	for _, org := range []string{"org", "other"} {
+		w.ids[org]["email"] = "bound@example.com"
 		w.ids[org]["verifier"] = session.PublicID()
 		w.ids[org]["preset"], w.ids[org]["resource"] = preset.ID, res.ID
 		w.ids[org]["kid"] = a.signingKey(signing.Current)

@@ -3,8 +3,10 @@ package panel
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/imara/apikeys/authz"
@@ -41,9 +44,11 @@ type Provider struct {
 	NoAuthTime bool `json:"no_auth_time"`
 }
 
-// A Rule gives a role in an organisation to whoever has a value in a claim of the ID
-// token, a string or a list of them; to everybody, without a claim. Of an organisation's
-// rules the first that fits counts; who fits none is no member of it.
+// A Rule gives a role in an organisation to whoever has a value in a claim, a text or a
+// list of them, numbers and booleans by their text; to everybody, without a claim. A claim
+// within another has a path, such as realm_access.roles. Of an organisation's rules the
+// first that fits counts; who fits none is no member of it. Nobody signs in without a
+// claim that decides.
 type Rule struct {
 	Claim        string    `json:"claim"`
 	Value        string    `json:"value"`
@@ -71,11 +76,18 @@ func (q *Provider) check() error {
 	case len(q.Domains) == 0 || len(q.Rules) == 0:
 		return bad("it needs domains and rules")
 	}
+	for _, scope := range q.Scopes {
+		if scope == "" || strings.ContainsFunc(scope, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' }) {
+			return bad("%q is no scope (RFC 6749, section 3.3)", scope)
+		}
+	}
 	for _, d := range q.Domains {
 		if !providerDomain.MatchString(d) {
 			return bad("%q is no domain in small letters", d)
 		}
 	}
+	decided := map[string]bool{} // for everybody
+	seen := map[Rule]bool{}
 	for _, r := range q.Rules {
 		if r.Organization == "" || r.Role == "" || (r.Claim == "") != (r.Value == "") {
 			return bad("a rule needs an organization, a role, and both or neither of claim and value: %+v", r)
@@ -84,38 +96,31 @@ func (q *Provider) check() error {
 		if !r.Role.Of(keys.Organization{}) && !r.Role.Of(keys.Organization{Operator: true}) {
 			return bad("there is no role %q", r.Role)
 		}
+		if !r.Role.Of(keys.Organization{Operator: r.Organization == keys.OperatorOrganization}) {
+			return bad("there is no role %q in %s", r.Role, r.Organization)
+		}
+		if !claimPath(r.Claim) {
+			return bad("%q names no claim", r.Claim)
+		}
+		same := Rule{Claim: r.Claim, Value: r.Value, Organization: r.Organization}
+		if decided[r.Organization] || seen[same] {
+			return bad("a rule can never count, for another one before it does: %+v", r)
+		}
+		decided[r.Organization], seen[same] = r.Claim == "", true
 	}
 	return nil
+}
+
+// claimPath tells whether a claim can have a name, or a path.
+func claimPath(name string) bool {
+	return len(name) <= 200 && strings.TrimSpace(name) == name && keys.Printable(name) &&
+		!strings.HasPrefix(name, ".") && !strings.HasSuffix(name, ".") && !strings.Contains(name, "..")
 }
 
 // loopback tells whether a host is this machine: nothing listens in between.
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
-}
-
-// roles are what the rules give to claims, empty where they give nothing.
-func (q *Provider) roles(claims map[string]any) map[string]keys.Role {
-	roles := make(map[string]keys.Role)
-	for _, r := range q.Rules {
-		if roles[r.Organization] == "" {
-			roles[r.Organization] = ""
-			if r.Claim == "" || has(claims[r.Claim], r.Value) {
-				roles[r.Organization] = r.Role
-			}
-		}
-	}
-	return roles
-}
-
-func has(claim any, value string) bool {
-	switch claim := claim.(type) {
-	case string:
-		return claim == value
-	case []any:
-		return slices.Contains(claim, any(value))
-	}
-	return false
 }
 
 // provider is one with what it says of itself, which is read when it is first needed: the
@@ -126,7 +131,9 @@ type provider struct {
 	http     *http.Client
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier // nil: not read yet
-	failed   time.Time             // when it last could not be
+	keys     *keySet
+	userInfo string    // URL; empty: it has none
+	failed   time.Time // when it last could not be
 	problem  error
 }
 
@@ -177,14 +184,37 @@ func (q *provider) ready(ctx context.Context) (context.Context, error) {
 		return ctx, q.problem
 	}
 	// The next who comes needs it too, when this one goes away.
-	found, err := oidc.NewProvider(context.WithoutCancel(ctx), q.Issuer)
-	if err != nil {
-		q.failed, q.problem = time.Now(), &ssoError{"sso.away", http.StatusServiceUnavailable, err}
-		return ctx, q.problem
+	if err := q.discover(context.WithoutCancel(ctx)); err != nil {
+		q.failed, q.problem = time.Now(), err
+		return ctx, err
 	}
-	q.client.Endpoint = found.Endpoint()
-	q.verifier = found.Verifier(&oidc.Config{ClientID: q.ClientID})
 	return ctx, nil
+}
+
+func (q *provider) discover(ctx context.Context) error {
+	found, err := oidc.NewProvider(ctx, q.Issuer)
+	var another *oidc.IssuerMismatchError
+	if errors.As(err, &another) {
+		about := fmt.Sprintf("%.200q", another.Discovered)
+		return &ssoError{"sso.issuer", http.StatusServiceUnavailable, err, about}
+	}
+	var says struct {
+		Keys       string   `json:"jwks_uri"`
+		Algorithms []string `json:"id_token_signing_alg_values_supported"`
+	}
+	if err == nil {
+		err = found.Claims(&says)
+	}
+	if err != nil {
+		return &ssoError{"sso.away", http.StatusServiceUnavailable, err, ""}
+	}
+	algorithms := slices.DeleteFunc(says.Algorithms, func(name string) bool {
+		return !slices.Contains(signatures, jose.SignatureAlgorithm(name))
+	})
+	q.client.Endpoint, q.userInfo = found.Endpoint(), found.UserInfoEndpoint()
+	q.keys = &keySet{url: says.Keys, http: q.http}
+	q.verifier = oidc.NewVerifier(q.Issuer, q.keys, &oidc.Config{ClientID: q.ClientID, SupportedSigningAlgs: algorithms})
+	return nil
 }
 
 // An ssoError ends a sign-in with a provider.
@@ -192,6 +222,7 @@ type ssoError struct {
 	Text   string // id in the catalogue
 	status int
 	err    error
+	About  string // what the text is about: a claim, an issuer
 }
 
 func (e *ssoError) Error() string { return e.Text + ": " + e.err.Error() }
@@ -223,6 +254,7 @@ func setBegun(w http.ResponseWriter, value string, age time.Duration) {
 type ssoPage struct {
 	Provider *provider
 	Problem  string // id in the catalogue; empty: done
+	About    string // as of [ssoError]
 }
 
 // provider finds the one of the path.
@@ -237,7 +269,7 @@ func (p *panel) provider(next func(http.ResponseWriter, *http.Request, *visitor,
 		if errors.As(err, &failed) {
 			p.Logger.Warn("sign-in with a provider", "provider", p.providers[i].ID, "outcome", failed.Text, "error", failed.err)
 			authz.Observe(w, "outcome", failed.Text)
-			p.show(w, v, "sso", failed.status, ssoPage{p.providers[i], failed.Text})
+			p.show(w, v, "sso", failed.status, ssoPage{p.providers[i], failed.Text, failed.About})
 			return nil
 		}
 		return err
@@ -270,7 +302,7 @@ func (p *panel) answerProvider(w http.ResponseWriter, r *http.Request, v *visito
 	}
 	query := r.URL.Query()
 	if !ok || begun.provider != q.ID || subtle.ConstantTimeCompare([]byte(begun.state), []byte(query.Get("state"))) != 1 {
-		return &ssoError{"sso.expired", http.StatusBadRequest, errors.New("not begun in this browser")}
+		return &ssoError{"sso.expired", http.StatusBadRequest, errors.New("not begun in this browser"), ""}
 	}
 	setBegun(w, "", -time.Second)
 	identity, err := q.identity(r.Context(), query, begun)
@@ -280,14 +312,14 @@ func (p *panel) answerProvider(w http.ResponseWriter, r *http.Request, v *visito
 	again := begun.again != ""
 	switch {
 	case again && v.SignedIn() && !strings.EqualFold(v.Email, identity.Email):
-		return &ssoError{"sso.another", http.StatusForbidden, errors.New("another person")}
+		return &ssoError{"sso.another", http.StatusForbidden, errors.New("another person"), ""}
 	case again && time.Since(identity.ProvedAt) >= freshness:
-		return &ssoError{"sso.stale", http.StatusForbidden, errors.New("auth_time is missing or long ago")}
+		return &ssoError{"sso.stale", http.StatusForbidden, errors.New("auth_time is missing or long ago"), ""}
 	}
 	actor := by(w, r)
 	actor.ClientID = "provider " + q.ID
 	if !again && v.SignedIn() && !strings.EqualFold(v.Email, identity.Email) {
-		return &ssoError{"sso.signed_in", http.StatusConflict, errors.New("another person is signed in")}
+		return &ssoError{"sso.signed_in", http.StatusConflict, errors.New("another person is signed in"), ""}
 	}
 	session, kept, err := p.Registry.Enter(r.Context(), actor, identity)
 	for _, m := range kept {
@@ -295,10 +327,12 @@ func (p *panel) answerProvider(w http.ResponseWriter, r *http.Request, v *visito
 	}
 	var input *keys.InputError
 	switch {
+	case errors.Is(err, keys.ErrSubject):
+		return &ssoError{"sso.subject", http.StatusForbidden, err, identity.Email}
 	case errors.Is(err, keys.ErrForbidden):
-		return &ssoError{"sso.nothing", http.StatusForbidden, err}
+		return &ssoError{"sso.nothing", http.StatusForbidden, err, ""}
 	case errors.As(err, &input), errors.Is(err, keys.ErrNotFound):
-		return &ssoError{"sso.rules", http.StatusForbidden, err}
+		return &ssoError{"sso.rules", http.StatusForbidden, err, ""}
 	case err != nil:
 		return err
 	}
@@ -316,7 +350,7 @@ func (p *panel) answerProvider(w http.ResponseWriter, r *http.Request, v *visito
 // identity exchanges the code of an answer, and reads who the ID token says it is.
 func (q *provider) identity(ctx context.Context, answer url.Values, begun ssoBegun) (id keys.Identity, err error) {
 	refuse := func(text, format string, a ...any) (keys.Identity, error) {
-		return keys.Identity{}, &ssoError{text, http.StatusForbidden, fmt.Errorf(format, a...)}
+		return keys.Identity{}, &ssoError{text, http.StatusForbidden, fmt.Errorf(format, a...), ""}
 	}
 	ctx, err = q.ready(ctx)
 	if err != nil {
@@ -337,7 +371,7 @@ func (q *provider) identity(ctx context.Context, answer url.Values, begun ssoBeg
 	case told != nil:
 		return refuse("sso.invalid", "the token endpoint says %d", told.Response.StatusCode)
 	case err != nil:
-		return keys.Identity{}, &ssoError{"sso.away", http.StatusServiceUnavailable, err}
+		return keys.Identity{}, &ssoError{"sso.away", http.StatusServiceUnavailable, err, ""}
 	}
 	raw, _ := exchanged.Extra("id_token").(string)
 	token, err := q.verifier.Verify(ctx, raw)
@@ -347,27 +381,82 @@ func (q *provider) identity(ctx context.Context, answer url.Values, begun ssoBeg
 	if token.Nonce == "" || subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(begun.nonce)) != 1 {
 		return refuse("sso.invalid", "ID token: another nonce")
 	}
-	var claims map[string]any
-	if err := token.Claims(&claims); err != nil {
-		return refuse("sso.invalid", "ID token: %w", err)
+	said, err := q.claims(ctx, token, exchanged.AccessToken)
+	if err != nil {
+		return keys.Identity{}, err
 	}
-	id.Email, _ = claims["email"].(string)
-	id.Email = strings.ToLower(strings.TrimSpace(id.Email))
+	if absent := q.absent(said); absent != "" {
+		return keys.Identity{}, &ssoError{"sso.absent", http.StatusForbidden, fmt.Errorf("the claim %q is absent", absent), absent}
+	}
+	id.Email = strings.ToLower(strings.TrimSpace(said.text("email")))
 	_, domain, _ := strings.Cut(id.Email, "@")
+	verified, unsaid := said.verified(id.Email)
 	switch {
 	case !slices.Contains(q.Domains, domain):
 		return refuse("sso.address", "it does not speak for the domain %.100q", domain)
-	case claims["email_verified"] != true && !(q.TrustsEmail && claims["email_verified"] == nil):
+	case !verified && !(q.TrustsEmail && unsaid):
 		return refuse("sso.address", "the address is not verified")
 	}
-	id.Name, _ = claims["name"].(string)
-	id.Roles = q.roles(claims)
-	proved, dated := claims["auth_time"].(float64)
-	switch t, now := time.Unix(int64(proved), 0), time.Now(); {
-	case dated && t.Before(now):
-		id.ProvedAt = t
-	case dated && t.Before(now.Add(time.Minute)), !dated && q.NoAuthTime: // clocks differ
-		id.ProvedAt = now
-	}
+	id.Issuer, id.Subject, id.Name = token.Issuer, token.Subject, said.text("name")
+	id.Roles, _ = q.roles(said)
+	id.ProvedAt = q.proved(said[0])
 	return id, nil
+}
+
+// claims are those of an ID token, and of UserInfo where that token lacks one.
+func (q *provider) claims(ctx context.Context, token *oidc.IDToken, access string) (claims, error) {
+	invalid := func(format string, a ...any) (claims, error) {
+		return nil, &ssoError{"sso.invalid", http.StatusForbidden, fmt.Errorf(format, a...), ""}
+	}
+	var raw json.RawMessage
+	if err := token.Claims(&raw); err != nil {
+		return invalid("ID token: %w", err)
+	}
+	said, err := parseClaims(raw)
+	if err != nil {
+		return invalid("ID token: %w", err)
+	}
+	// Core 1.0, 3.1.3.7, steps 4 and 5.
+	azp, named := said["azp"]
+	switch {
+	case named && azp != q.ClientID:
+		return invalid("ID token: it was issued to another client (azp)")
+	case !named && len(token.Audience) > 1:
+		return invalid("ID token: it has several audiences and no azp")
+	case token.Subject == "" || len(token.Subject) > 255:
+		return invalid("ID token: no sub")
+	case q.userInfo == "" || q.absent(claims{said}) == "":
+		return claims{said}, nil
+	}
+	data, media, err := fetch(ctx, q.http, q.userInfo, access)
+	if err != nil {
+		return nil, &ssoError{"sso.away", http.StatusServiceUnavailable, fmt.Errorf("UserInfo: %w", err), ""}
+	}
+	if kind, _, err := mime.ParseMediaType(media); err == nil && kind == "application/jwt" {
+		if data, err = q.keys.VerifySignature(ctx, string(data)); err != nil {
+			return invalid("UserInfo: %w", err)
+		}
+	}
+	more, err := parseClaims(data)
+	if err != nil {
+		return invalid("UserInfo: %w", err)
+	}
+	if more["sub"] != token.Subject { // Core 1.0, 5.3.2
+		return invalid("UserInfo: another sub")
+	}
+	return claims{said, more}, nil
+}
+
+// proved is when the person proved who it is, as an ID token says; zero: not known.
+func (q *Provider) proved(idToken map[string]any) time.Time {
+	number, dated := idToken["auth_time"].(json.Number)
+	seconds, err := number.Float64()
+	dated = dated && err == nil
+	switch t, now := time.Unix(int64(seconds), 0), time.Now(); {
+	case dated && t.Before(now):
+		return t
+	case dated && t.Before(now.Add(time.Minute)), !dated && q.NoAuthTime: // clocks differ
+		return now
+	}
+	return time.Time{}
 }

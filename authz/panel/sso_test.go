@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -40,6 +41,9 @@ type idp struct {
 	codes  map[string]url.Values    // the request of each
 	asked  url.Values               // the last request
 	spoil  func(claims jwt.MapClaims, sign *ecdsa.PrivateKey) *ecdsa.PrivateKey
+	info   map[string]map[string]any // what UserInfo says, by name; nil: it is not offered
+	issuer string                    // in discovery, in place of its own
+	extra  []any                     // keys before its own
 }
 
 var asksWho = template.Must(template.New("").Parse(`<!doctype html><html lang="en"><title>Acme SSO</title><link rel="icon" href="data:,"><h1>Who are you?</h1>{{$q := .Query}}{{range .People}}
@@ -57,12 +61,24 @@ func newIDP(t *testing.T) *idp {
 		json.NewEncoder(w).Encode(v)
 	}
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, map[string]any{"issuer": i.URL, "authorization_endpoint": i.URL + "/authorize", "token_endpoint": i.URL + "/token", "jwks_uri": i.URL + "/jwks", "id_token_signing_alg_values_supported": []string{"ES256"}})
+		says := map[string]any{"issuer": cmp.Or(i.issuer, i.URL), "authorization_endpoint": i.URL + "/authorize", "token_endpoint": i.URL + "/token", "jwks_uri": i.URL + "/jwks", "id_token_signing_alg_values_supported": []string{"ES256"}}
+		if i.info != nil {
+			says["userinfo_endpoint"] = i.URL + "/userinfo"
+		}
+		answer(w, says)
+	})
+	mux.HandleFunc("GET /userinfo", func(w http.ResponseWriter, r *http.Request) {
+		who, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer access of ")
+		if i.info[who] == nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		answer(w, i.info[who])
 	})
 	mux.HandleFunc("GET /jwks", func(w http.ResponseWriter, r *http.Request) {
 		point, _ := key.PublicKey.Bytes()
 		text := base64.RawURLEncoding.EncodeToString
-		answer(w, map[string]any{"keys": []any{map[string]string{"kty": "EC", "crv": "P-256", "kid": "1", "use": "sig", "alg": "ES256", "x": text(point[1:33]), "y": text(point[33:])}}})
+		answer(w, map[string]any{"keys": append(slices.Clone(i.extra), map[string]string{"kty": "EC", "crv": "P-256", "kid": "1", "use": "sig", "alg": "ES256", "x": text(point[1:33]), "y": text(point[33:])})})
 	})
 	mux.HandleFunc("GET /authorize", func(w http.ResponseWriter, r *http.Request) {
 		i.asked = r.URL.Query()
@@ -104,7 +120,7 @@ func newIDP(t *testing.T) *idp {
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
-		answer(w, map[string]any{"access_token": rand.Text(), "token_type": "Bearer", "id_token": raw})
+		answer(w, map[string]any{"access_token": "access of " + request.Get("who"), "token_type": "Bearer", "id_token": raw})
 	})
 	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		i.mu.Lock()
@@ -261,21 +277,29 @@ func TestSingleSignOnTrustsOnlyItsProvider(t *testing.T) {
 		change func(*http.Request)
 		want   string
 	}{
-		"another key":         {"Eve", func() { s.idp.spoil = func(jwt.MapClaims, *ecdsa.PrivateKey) *ecdsa.PrivateKey { return other } }, nil, "cannot be trusted"},
-		"another issuer":      {"Eve", claim("iss", "https://evil.example"), nil, "cannot be trusted"},
-		"another client":      {"Eve", claim("aud", "another"), nil, "cannot be trusted"},
-		"expired":             {"Eve", claim("exp", time.Now().Add(-time.Hour).Unix()), nil, "cannot be trusted"},
-		"another nonce":       {"Eve", claim("nonce", "another"), nil, "cannot be trusted"},
-		"no nonce":            {"Eve", claim("nonce", nil), nil, "cannot be trusted"},
-		"unverified address":  {"Eve", claim("email_verified", false), nil, "does not vouch"},
-		"verified as a word":  {"Eve", claim("email_verified", "true"), nil, "does not vouch"},
-		"nothing about it":    {"Eve", claim("email_verified", nil), nil, "does not vouch"},
-		"another domain":      {"Eve", claim("email", "ann@example.com"), nil, "does not vouch"},
-		"two domains":         {"Eve", claim("email", "eve@example.com@acme.example"), nil, "does not vouch"},
-		"no address":          {"Eve", claim("email", nil), nil, "does not vouch"},
+		"another key":        {"Eve", func() { s.idp.spoil = func(jwt.MapClaims, *ecdsa.PrivateKey) *ecdsa.PrivateKey { return other } }, nil, "cannot be trusted"},
+		"another issuer":     {"Eve", claim("iss", "https://evil.example"), nil, "cannot be trusted"},
+		"another client":     {"Eve", claim("aud", "another"), nil, "cannot be trusted"},
+		"expired":            {"Eve", claim("exp", time.Now().Add(-time.Hour).Unix()), nil, "cannot be trusted"},
+		"another nonce":      {"Eve", claim("nonce", "another"), nil, "cannot be trusted"},
+		"no nonce":           {"Eve", claim("nonce", nil), nil, "cannot be trusted"},
+		"unverified address": {"Eve", claim("email_verified", false), nil, "does not vouch"},
+		"verified as a 1":    {"Eve", claim("email_verified", 1), nil, "does not vouch"},
+		"another word":       {"Eve", claim("email_verified", "yes"), nil, "does not vouch"},
+		"nothing about it":   {"Eve", claim("email_verified", nil), nil, "does not say “email_verified”"},
+		"azp of another":     {"Eve", claim("azp", "another"), nil, "cannot be trusted"},
+		"two, and no azp":    {"Eve", claim("aud", []string{"panel", "another"}), nil, "cannot be trusted"},
+		"no subject":         {"Eve", claim("sub", ""), nil, "cannot be trusted"},
+		"another domain":     {"Eve", claim("email", "ann@example.com"), nil, "does not vouch"},
+		"two domains":        {"Eve", claim("email", "eve@example.com@acme.example"), nil, "does not vouch"},
+		"no address":         {"Eve", claim("email", nil), nil, "does not say “email”"},
+		"null for an address": {"Eve", func() {
+			s.idp.spoil = func(c jwt.MapClaims, sign *ecdsa.PrivateKey) *ecdsa.PrivateKey { c["email"] = nil; return sign }
+		}, nil, "does not say “email”"},
 		"a list of addresses": {"Eve", claim("email", []string{"eve@acme.example"}), nil, "does not vouch"},
 		"in no group":         {"Eve", claim("groups", []string{"others"}), nil, "no organisation"},
-		"without groups":      {"Eve", claim("groups", nil), nil, "no organisation"},
+		"without groups":      {"Eve", claim("groups", nil), nil, "does not say “groups”"},
+		"groups elsewhere":    {"Eve", claim("groups", map[string]any{"$ref": "https://graph"}), nil, "does not say “groups”"},
 		"another state":       {"Eve", nil, query("state", "another"), "not begun in this browser"},
 		"without a state":     {"Eve", nil, query("state", ""), "not begun in this browser"},
 		"without a cookie":    {"Eve", nil, func(r *http.Request) { r.Header.Del("Cookie") }, "not begun in this browser"},
@@ -372,7 +396,9 @@ func TestRolesFollowTheProvider(t *testing.T) {
 	if role() != "developer" {
 		t.Error(role())
 	}
-	groups := func(list ...string) { s.idp.set(func() { s.idp.people["Bob"]["groups"] = list }) }
+	groups := func(list ...string) {
+		s.idp.set(func() { s.idp.people["Bob"]["groups"] = append([]string{}, list...) })
+	}
 	groups("admins", "buyers")
 	if answer := s.through("Bob", "", "", nil); role() != "admin" || sessionOf(answer) == nil {
 		t.Error(role())
@@ -519,16 +545,22 @@ func TestProvidersAreChecked(t *testing.T) {
 		t.Error(err)
 	}
 	for want, spoil := range map[string]func(*Provider){
-		"its id":             func(q *Provider) { q.ID = "Acme" },
-		"a name":             func(q *Provider) { q.Name = "" },
-		"a client secret":    func(q *Provider) { q.ClientSecret = "" },
-		"must be an https":   func(q *Provider) { q.Issuer = "http://login.acme.example" },
-		"domains and rules":  func(q *Provider) { q.Domains = nil },
-		"rules":              func(q *Provider) { q.Rules = nil },
-		"no domain in small": func(q *Provider) { q.Domains = []string{"@Acme.example"} },
-		"both or neither":    func(q *Provider) { q.Rules[0].Claim = "groups" },
-		"an organization":    func(q *Provider) { q.Rules[0].Organization = "" },
-		`no role "god"`:      func(q *Provider) { q.Rules[0].Role = "god" },
+		"no role \"owner\" in":    func(q *Provider) { q.Rules[0] = Rule{Organization: keys.OperatorOrganization, Role: keys.Owner} },
+		"no role \"operator\" in": func(q *Provider) { q.Rules[0].Role = keys.Staff },
+		"names no claim":          func(q *Provider) { q.Rules[0].Claim, q.Rules[0].Value = "realm_access..roles", "x" },
+		"can never count":         func(q *Provider) { q.Rules = append(q.Rules, Rule{"groups", "x", "acme", keys.Admin}) },
+		"another one before":      func(q *Provider) { q.Rules = []Rule{{"a", "x", "acme", keys.Admin}, {"a", "x", "acme", keys.Owner}} },
+		"is no scope":             func(q *Provider) { q.Scopes = []string{"groups roles"} },
+		"its id":                  func(q *Provider) { q.ID = "Acme" },
+		"a name":                  func(q *Provider) { q.Name = "" },
+		"a client secret":         func(q *Provider) { q.ClientSecret = "" },
+		"must be an https":        func(q *Provider) { q.Issuer = "http://login.acme.example" },
+		"domains and rules":       func(q *Provider) { q.Domains = nil },
+		"rules":                   func(q *Provider) { q.Rules = nil },
+		"no domain in small":      func(q *Provider) { q.Domains = []string{"@Acme.example"} },
+		"both or neither":         func(q *Provider) { q.Rules[0].Claim = "groups" },
+		"an organization":         func(q *Provider) { q.Rules[0].Organization = "" },
+		`no role "god"`:           func(q *Provider) { q.Rules[0].Role = "god" },
 	} {
 		q := good()
 		spoil(&q)

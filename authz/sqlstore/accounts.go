@@ -19,7 +19,9 @@ func (s *Store) Memberships(ctx context.Context, email string) ([]keys.Member, e
 // Account implements keys.Store.
 func (s *Store) Account(ctx context.Context, email string) (keys.Account, error) {
 	a := keys.Account{Email: email}
-	if err := s.read.QueryRowContext(ctx, `SELECT password FROM accounts WHERE email = $1`, email).Scan(&a.Password); err != nil {
+	err := s.read.QueryRowContext(ctx, `SELECT password, issuer, subject FROM accounts WHERE email = $1`, email).
+		Scan(&a.Password, &a.Issuer, &a.Subject)
+	if err != nil {
 		return keys.Account{}, s.fail(err)
 	}
 	return a, nil
@@ -115,12 +117,44 @@ func (s *Store) Found(ctx context.Context, hash []byte, b keys.Beginning, entry 
 	})
 }
 
-// AddAccount implements keys.Store.
-func (s *Store) AddAccount(ctx context.Context, email string) error {
+// BindAccount implements keys.Store. Of two who come at once, the statement that is second
+// finds what the first one has stored.
+func (s *Store) BindAccount(ctx context.Context, email, issuer, subject string) error {
 	return s.apart(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO accounts (email, password) VALUES ($1, '') ON CONFLICT (email) DO NOTHING`, email)
-		return err
+		if _, err := tx.ExecContext(ctx, `INSERT INTO accounts (email, password) VALUES ($1, '') ON CONFLICT (email) DO NOTHING`, email); err != nil {
+			return err
+		}
+		bound, err := tx.ExecContext(ctx,
+			`UPDATE accounts SET issuer = $2, subject = $3
+			 WHERE email = $1 AND (issuer = '' OR issuer = $2 AND subject = $3)`, email, issuer, subject)
+		return one(bound, err, keys.ErrSubject)
 	})
+}
+
+// UnbindAccount implements keys.Store.
+func (s *Store) UnbindAccount(ctx context.Context, email string, entry keys.Entry) (keys.Commit, error) {
+	return s.change(ctx, func(tx *sql.Tx) (keys.Commit, error) {
+		freed, err := tx.ExecContext(ctx, `UPDATE accounts SET issuer = '', subject = '' WHERE email = $1 AND issuer <> ''`, email)
+		if err := one(freed, err, keys.ErrNotFound); err != nil {
+			return keys.Commit{}, err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE email = $1`, email); err != nil {
+			return keys.Commit{}, err
+		}
+		return appendEntry(ctx, tx, entry)
+	})
+}
+
+// one returns none unless a statement changed a row.
+func one(changed sql.Result, err, none error) error {
+	if err != nil {
+		return err
+	}
+	n, err := changed.RowsAffected()
+	if err == nil && n == 0 {
+		err = none
+	}
+	return err
 }
 
 // AddWebSession implements keys.Store. It holds the account, so that a password that

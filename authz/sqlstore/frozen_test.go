@@ -27,6 +27,7 @@ func TestCommittedMigrationsStayAsTheyAre(t *testing.T) {
 		"migrations/00013_sessions.sql":     "683c2df26f071b2b38679be09d8c2556103c65249ba7a8bdddbdbbea6a1c0173",
 		"migrations/00014_quota.sql":        "f6c778fb9fb333e25da65385ecf17ed31eda57a9c8d6aab293d0bdeb7de9c9c2",
 		"migrations/00015_invitations.sql":  "78ad3e23dac6330d004b2f196509b06253454f99e08a4c828214e97cbaf36195",
+		"migrations/00016_subjects.sql":     "153b0682dbb10ab4116953f0d7f26431748c50347dac4b6e83bed88f1c4c0758",
 		"migration_00009.go":                "bd13e50e4802044c08a69a7d7176fb4c96e4db66eb7259e6d1215079984484ca",
 	}
 	files, err := filepath.Glob("migrations/*")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,6 +55,22 @@ signs in and accepts there. --reset makes a link that replaces the password all 
 same, for somebody who lost it. It names the organisations that the link opens and asks,
 and it stands in the audit log of each.`
 	link.Flags().BoolVar(&reset, "reset", false, "replace the password of an account that is there")
-	cmd.AddCommand(changing(link)...)
+	cmd.AddCommand(changing(link, f.unbindAccount())...)
+	return cmd
+}
+
+func (f *remote) unbindAccount() *cobra.Command {
+	cmd := f.command("unbind EMAIL", "Let another person of the provider have an address (operators)", cobra.ExactArgs(1),
+		func(cmd *cobra.Command, server *api, args []string) error {
+			question := "Whoever signs in next with " + args[0] + " has all that it has here. Unbind it?"
+			if err := f.confirm(cmd, question); err != nil {
+				return err
+			}
+			return server.do(cmd.Context(), http.MethodDelete, "/accounts/"+url.PathEscape(args[0])+"/identity", nil, nil)
+		})
+	cmd.Long = `An account of somebody who signs in with a provider is bound to that person, by the
+provider's issuer and subject, at the first sign-in: an address that is given to another
+person opens nothing. Unbind it when that is meant, or when the provider has another
+issuer. Its sessions end.`
 	return cmd
 }

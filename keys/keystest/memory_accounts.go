@@ -53,6 +53,7 @@ func (m *Memory) UseLink(_ context.Context, hash []byte, a keys.Account, entry k
 	if !slices.ContainsFunc(m.links, func(l keys.Link) bool { return bytes.Equal(l.Hash, hash) && l.Email == a.Email }) {
 		return keys.Commit{}, keys.ErrNotFound
 	}
+	a.Issuer, a.Subject = m.accounts[a.Email].Issuer, m.accounts[a.Email].Subject
 	m.accounts[a.Email] = a
 	m.links = slices.DeleteFunc(m.links, func(l keys.Link) bool { return l.Email == a.Email })
 	m.webSessions = slices.DeleteFunc(m.webSessions, func(w keys.WebSession) bool { return w.Email == a.Email })
@@ -72,13 +73,32 @@ func (m *Memory) Found(_ context.Context, hash []byte, b keys.Beginning, entry k
 	return m.append(entry), nil
 }
 
-func (m *Memory) AddAccount(_ context.Context, email string) error {
+func (m *Memory) BindAccount(_ context.Context, email, issuer, subject string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.accounts[email]; !ok {
-		m.accounts[email] = keys.Account{Email: email}
+	a := m.accounts[email]
+	if a.Issuer != "" && (a.Issuer != issuer || a.Subject != subject) {
+		return keys.ErrSubject
 	}
+	a.Email, a.Issuer, a.Subject = email, issuer, subject
+	m.accounts[email] = a
 	return nil
+}
+
+func (m *Memory) UnbindAccount(_ context.Context, email string, entry keys.Entry) (keys.Commit, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.accounts[email]
+	if a.Issuer == "" {
+		return keys.Commit{}, keys.ErrNotFound
+	}
+	if err := m.repeats(entry); err != nil {
+		return keys.Commit{}, err
+	}
+	a.Issuer, a.Subject = "", ""
+	m.accounts[email] = a
+	m.webSessions = slices.DeleteFunc(m.webSessions, func(w keys.WebSession) bool { return w.Email == email })
+	return m.append(entry), nil
 }
 
 func (m *Memory) AddWebSession(_ context.Context, w keys.WebSession, password string) error {

@@ -62,6 +62,7 @@ func Run(t *testing.T, open func(*testing.T) keys.Store) {
 		{"EndingKeysAreFound", ending},
 		{"MembershipsAreOfAllOrganizations", memberships},
 		{"LinksAreUsedOnce", links},
+		{"AnAccountIsOneSubjects", bindings},
 		{"OneFounds", foundings},
 		{"ANewPasswordEndsEverySession", webSessions},
 		{"SigningKeysAreAChain", signing},

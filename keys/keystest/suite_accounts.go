@@ -163,12 +163,12 @@ func webSessions(t *testing.T, s *suite) {
 	second := later
 	second.Hash, second.CreatedAt, second.ProvedAt = hash("second"), later.CreatedAt.Add(time.Second), time.Time{}
 	s.must(s.AddWebSession(s.ctx, second, "first"))
-	s.must(s.AddAccount(s.ctx, "bob@example.com"))
+	s.must(s.BindAccount(s.ctx, "bob@example.com", "https://idp", "bob"))
 	s.must(s.AddWebSession(s.ctx, keys.WebSession{Hash: hash("of another"), Email: "bob@example.com", CreatedAt: start, SeenAt: start}, ""))
 	list, err := s.WebSessions(s.ctx, "ann@example.com")
 	s.must(err)
 	s.same(list, []keys.WebSession{second, later})
-	s.must(s.AddAccount(s.ctx, "ann@example.com")) // there is one
+	s.must(s.BindAccount(s.ctx, "ann@example.com", "https://idp", "ann")) // there is one
 	account, err = s.Account(s.ctx, "ann@example.com")
 	s.must(err)
 	s.same(account.Password, "first")
@@ -193,4 +193,42 @@ func webSessions(t *testing.T, s *suite) {
 		_, err = s.WebSession(s.ctx, hash(name))
 		s.want(err, keys.ErrNotFound)
 	}
+}
+
+func bindings(t *testing.T, s *suite) {
+	var bound atomic.Int64
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			switch err := s.BindAccount(s.ctx, "ann@example.com", "https://idp", fmt.Sprint(i)); {
+			case err == nil:
+				bound.Add(1)
+			case !errors.Is(err, keys.ErrSubject):
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	s.same(bound.Load(), int64(1))
+	a, err := s.Account(s.ctx, "ann@example.com")
+	s.must(err)
+	s.must(s.BindAccount(s.ctx, "ann@example.com", a.Issuer, a.Subject))
+	s.want(s.BindAccount(s.ctx, "ann@example.com", "https://another", a.Subject), keys.ErrSubject)
+	w := keys.WebSession{Hash: hash("bound"), Email: "ann@example.com", CreatedAt: now(), SeenAt: now()}
+	s.must(s.AddWebSession(s.ctx, w, ""))
+	_, err = s.UnbindAccount(s.ctx, "bob@example.com", about("bob"))
+	s.want(err, keys.ErrNotFound)
+	s.mustCommit(s.UnbindAccount(s.ctx, "ann@example.com", about("ann")))
+	_, err = s.UnbindAccount(s.ctx, "ann@example.com", about("ann"))
+	s.want(err, keys.ErrNotFound)
+	_, err = s.WebSession(s.ctx, w.Hash)
+	s.want(err, keys.ErrNotFound)
+	s.must(s.BindAccount(s.ctx, "ann@example.com", "https://another", "ann"))
+
+	// A password of before stays what it is, and who chooses one stays bound.
+	l := s.link("of who is bound", "ann@example.com", now())
+	s.mustCommit(s.UseLink(s.ctx, l.Hash, keys.Account{Email: l.Email, Password: "first"}, about("ann")))
+	a, err = s.Account(s.ctx, "ann@example.com")
+	s.must(err)
+	s.same(a, keys.Account{Email: "ann@example.com", Password: "first", Issuer: "https://another", Subject: "ann"})
 }
