@@ -28,7 +28,8 @@ func requestID(r *http.Request) string {
 const maxRequestID = 128
 
 // Log returns middleware for everything that a server serves: a request id, one
-// line of log for each request, and an answer when a handler panics. The line
+// line of log for each request, with the address and the family of the program that it
+// came from, and an answer when a handler panics. The line
 // has the route, never the URL, and only what [Observe] was given besides.
 func Log(logger *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +49,8 @@ func Log(logger *slog.Logger, next http.Handler) http.Handler {
 			}
 			attrs := append([]slog.Attr{
 				slog.String("method", r.Method), slog.String("route", r.Pattern), slog.Int("status", o.status),
-				slog.Int64("latency_us", time.Since(begun).Microseconds()), slog.String("request_id", o.id)}, o.attrs...)
+				slog.Int64("latency_us", time.Since(begun).Microseconds()), slog.String("request_id", o.id),
+				slog.String("address", Address(r)), slog.String("agent", Agent(r))}, o.attrs...)
 			logger.LogAttrs(r.Context(), o.level, "request", attrs...)
 		}()
 		next.ServeHTTP(o, r)

@@ -82,6 +82,7 @@ type WebSession struct {
 	SeenAt    time.Time
 	ProvedAt  time.Time // when the person last proved to be it; zero: not known
 	Address   string    // from which it began
+	Agent     string    // family of the program that began it
 }
 
 // Of tells whether the session is the one with a token.
@@ -187,13 +188,15 @@ func (r *Registry) newPassword(ctx context.Context, by Actor, email, password st
 // or empty. Errors: [ErrCredentials], which never says whether there is such an account, a
 // [WaitError], and [ErrBusy].
 func (r *Registry) SignIn(ctx context.Context, by Actor, email, password, device string) (session string, err error) {
-	return r.signIn(ctx, by, r.device(device, canonical(email)), email, password)
+	session, err = r.signIn(ctx, by, r.device(device, canonical(email)), email, password)
+	return session, r.outcome(ctx, by, "account.sign_in", email, err)
 }
 
 // SignInAgain is [Registry.SignIn] for who is signed in, in a session: wrong passwords are
 // counted for it alone, so that nobody without one can be in the way.
 func (r *Registry) SignInAgain(ctx context.Context, by Actor, old, email, password string) (session string, err error) {
-	return r.signIn(ctx, by, old, email, password)
+	session, err = r.signIn(ctx, by, old, email, password)
+	return session, r.outcome(ctx, by, "account.step_up", email, err)
 }
 
 func (r *Registry) signIn(ctx context.Context, by Actor, known, email, password string) (session string, err error) {
@@ -244,7 +247,7 @@ func (r *Registry) proven(ctx context.Context, by Actor, known, email, password 
 // [Registry.SignInAgain] and [Registry.UseLink].
 func (r *Registry) ChangePassword(ctx context.Context, by Actor, in, email, old, password string) (session string, err error) {
 	account, err := r.proven(ctx, by, in, email, old)
-	if err != nil {
+	if err := r.outcome(ctx, by, "account.step_up", email, err); err != nil {
 		return "", err
 	}
 	hash, err := r.newPassword(ctx, by, account.Email, password)
@@ -261,7 +264,8 @@ func (r *Registry) ChangePassword(ctx context.Context, by Actor, in, email, old,
 func (r *Registry) beginSession(ctx context.Context, by Actor, a Account, proved time.Time) (string, error) {
 	token, hash := newToken()
 	made := now()
-	s := WebSession{Hash: hash, Email: a.Email, CreatedAt: made, SeenAt: made, ProvedAt: proved, Address: by.Address}
+	s := WebSession{Hash: hash, Email: a.Email, CreatedAt: made, SeenAt: made, ProvedAt: proved,
+		Address: by.Address, Agent: by.Agent}
 	return token, r.config.Store.AddWebSession(ctx, s, a.Password)
 }
 
@@ -273,18 +277,31 @@ func (r *Registry) Sessions(ctx context.Context, v Visitor) ([]WebSession, error
 }
 
 // EndSessions ends those sessions of a visitor that are meant.
-func (r *Registry) EndSessions(ctx context.Context, v Visitor, meant func(WebSession) bool) error {
+func (r *Registry) EndSessions(ctx context.Context, by Actor, v Visitor, meant func(WebSession) bool) error {
 	list, err := r.config.Store.WebSessions(ctx, v.Email)
+	ended := false
 	for _, s := range list {
 		if meant(s) {
+			ended = true
 			err = errors.Join(err, r.config.Store.EndWebSession(ctx, s.Hash))
 		}
+	}
+	if ended && err == nil {
+		err = r.signedIn(ctx, by, "account.sign_out", v.Email)
 	}
 	return err
 }
 
-// SignOut ends a session.
-func (r *Registry) SignOut(ctx context.Context, session string) error {
+// SignOut ends the session of who leaves.
+func (r *Registry) SignOut(ctx context.Context, by Actor, v Visitor, session string) error {
+	if err := r.EndSession(ctx, session); err != nil || v.Email == "" {
+		return err
+	}
+	return r.signedIn(ctx, by, "account.sign_out", v.Email)
+}
+
+// EndSession ends a session in whose place another one is.
+func (r *Registry) EndSession(ctx context.Context, session string) error {
 	return r.config.Store.EndWebSession(ctx, hashToken(session))
 }
 

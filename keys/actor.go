@@ -31,6 +31,8 @@ type Actor struct {
 	// RequestID and Address are those of the request, for the log.
 	RequestID string
 	Address   string
+	// Agent is the family of the program that asks, such as Firefox.
+	Agent string
 	// IdempotencyKey, unless empty, is what a repetition of the request has too, and
 	// RequestHash tells whether it is the same request.
 	IdempotencyKey string

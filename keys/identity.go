@@ -20,6 +20,8 @@ type Identity struct {
 	Email, Name     string
 	// Roles are those that the provider gives, by organisation; empty where it gives none.
 	Roles map[string]Role
+	// Again: the person is signed in, and proves once more to be it.
+	Again bool
 	// ProvedAt is when the person last proved to be it; zero: not known.
 	ProvedAt time.Time
 }
@@ -91,8 +93,14 @@ func (r *Registry) Enter(ctx context.Context, by Actor, id Identity) (session st
 	if err != nil {
 		return "", nil, err
 	}
-	session, err = r.beginSession(ctx, by, account, id.ProvedAt)
-	return session, kept, err
+	if session, err = r.beginSession(ctx, by, account, id.ProvedAt); err != nil {
+		return "", nil, err
+	}
+	action := Action("account.sign_in")
+	if id.Again {
+		action = "account.step_up"
+	}
+	return session, kept, r.signedIn(ctx, by, action, email)
 }
 
 // Unbind lets the address of an account be another person of its provider, who is bound at

@@ -121,7 +121,7 @@ func TestAProviderSaysWhoIsAMemberOfWhat(t *testing.T) {
 	if err != nil || len(sessions) != 6 || sessions[0].Address != "203.0.113.9" {
 		t.Errorf("%+v %v", sessions, err)
 	}
-	if err := r.EndSessions(t.Context(), v, func(s keys.WebSession) bool { return !s.Of(session) }); err != nil {
+	if err := r.EndSessions(t.Context(), program, v, func(s keys.WebSession) bool { return !s.Of(session) }); err != nil {
 		t.Fatal(err)
 	}
 	if sessions, err = r.Sessions(t.Context(), v); err != nil || len(sessions) != 1 {

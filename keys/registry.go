@@ -35,6 +35,7 @@ type Registry struct {
 	config    Config
 	plans     map[string]Plan
 	passwords *passwords
+	signIns   signIns
 }
 
 // New checks config.

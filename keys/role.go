@@ -87,6 +87,11 @@ var permissions = map[Action][]Role{
 	"key.expired":      {},
 	// By whoever has a link.
 	"account.password": {},
+	// By whoever signs in, or tries to.
+	"account.sign_in":        {},
+	"account.sign_in_failed": {},
+	"account.sign_out":       {},
+	"account.step_up":        {},
 
 	"usage.read": {Owner, Admin, Developer, Auditor, Support, Staff},
 

@@ -39,7 +39,7 @@ func (p *panel) account(w http.ResponseWriter, r *http.Request, v *visitor, prob
 // endSessions ends one of the visitor's other sessions, or all of them.
 func (p *panel) endSessions(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	id := r.PostForm.Get("session")
-	err := p.Registry.EndSessions(r.Context(), v.Visitor, func(s keys.WebSession) bool {
+	err := p.Registry.EndSessions(r.Context(), by(w, r), v.Visitor, func(s keys.WebSession) bool {
 		return !s.Of(v.session) && (id == "" || id == s.ID())
 	})
 	if err != nil {

@@ -36,7 +36,7 @@ func TestASessionThatEndsSaysSo(t *testing.T) {
 	b.accessible("session-ending")
 	b.do(chromedp.Click(".ending button"), chromedp.WaitNotVisible(".ending button"), chromedp.WaitVisible(".ending button"))
 	session := b.cookie()
-	s.must(s.registry.SignOut(t.Context(), session))
+	s.must(s.registry.EndSession(t.Context(), session))
 	if status := b.goes(chromedp.Click(".ending button")); status != 200 {
 		t.Errorf("%d", status)
 	}

@@ -25,6 +25,16 @@ type auditPage struct {
 	Export                             string // address of the same events as a file; empty: the role does not allow it
 	Verdict                            *verdict
 	OtherActor                         string // the actor, where it is no member
+	Operator, Server                   bool   // it is the operator's log; the server's own
+}
+
+// logOf is whose log a request is about: the organisation's, or on the operator's page the
+// server's own, which is about no organisation.
+func logOf(r *http.Request, v *visitor) string {
+	if v.org.Operator && r.URL.Query().Has("server") {
+		return ""
+	}
+	return v.org.ID
 }
 
 // A verdict is what became of checking the chain.
@@ -85,7 +95,8 @@ func (p *panel) audit(w http.ResponseWriter, r *http.Request, v *visitor, verdic
 	page.Verdict = verdict
 	wanted.Limit, wanted.Newest = eventsPerPage+1, true
 	wanted.Before, _ = strconv.ParseUint(r.URL.Query().Get("before"), 10, 64)
-	events, err := p.Registry.Events(ctx, v.org.ID, wanted)
+	page.Operator, page.Server = v.org.Operator, logOf(r, v) == ""
+	events, err := p.Registry.Events(ctx, logOf(r, v), wanted)
 	if err != nil {
 		return err
 	}
@@ -133,7 +144,7 @@ func (p *panel) exportAudit(w http.ResponseWriter, r *http.Request, v *visitor) 
 	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Disposition", `attachment; filename="audit.`+format+`"`)
-	if err := authz.ExportEvents(r.Context(), p.Registry, w, v.org.ID, wanted, format == "csv"); err != nil {
+	if err := authz.ExportEvents(r.Context(), p.Registry, w, logOf(r, v), wanted, format == "csv"); err != nil {
 		p.Logger.Error("export broke off", "request_id", v.by.RequestID, "error", err)
 		panic(http.ErrAbortHandler) // a body that just ends would look whole
 	}

@@ -90,3 +90,28 @@ func TestTheOperatorIsAskedAgainBeforeAReset(t *testing.T) {
 		}
 	}
 }
+
+// TestTheOperatorSeesWhoSignsIn: the page of the operator's audit log leads to the
+// server's own, with sign-ins and failures; a customer's page has no such log.
+func TestTheOperatorSeesWhoSignsIn(t *testing.T) {
+	t.Parallel()
+	s := newOperated(t)
+	operator, ann := s.session("olga@example.com"), s.session("ann@example.com")
+	wrong := url.Values{"email": {"ann@example.com"}, "password": {"wrong"}}
+	s.post("/panel/sign-in", "", "same-origin", wrong)
+	s.post("/panel/sign-in", "", "same-origin", url.Values{"email": {"ann@example.com"}, "password": {password}})
+	s.must(s.registry.FlushSignIns(t.Context()))
+	path := "/panel/o/" + keys.OperatorOrganization + "/audit"
+	if _, page := s.get(path, operator); !strings.Contains(page, `href="audit?server"`) || strings.Contains(page, "signed in</summary>") {
+		t.Errorf("%s", page)
+	}
+	_, page := s.get(path+"?server", operator)
+	for _, want := range []string{"account.sign_in<", "account.sign_in_failed<", "ann@example.com", "127.0.0.1", "Go"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in %s", want, page)
+		}
+	}
+	if _, page := s.get("/panel/o/acme/audit?server", ann); strings.Contains(page, "account.sign_in<") || strings.Contains(page, `href="audit?server"`) {
+		t.Errorf("a customer sees the server's log: %s", page)
+	}
+}

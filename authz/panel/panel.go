@@ -318,7 +318,7 @@ func (p *panel) change(next handle) handle {
 
 // by is who acts where no member does yet.
 func by(w http.ResponseWriter, r *http.Request) keys.Actor {
-	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r), Wait: authz.ReceiptWait}
+	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r), Agent: authz.Agent(r), Wait: authz.ReceiptWait}
 }
 
 // begin gives the browser its session and sends it on. Without one, the person signs in.
@@ -357,7 +357,7 @@ func (p *panel) cutAt(w http.ResponseWriter, r *http.Request, v *visitor, path s
 // replace gives the browser a session in place of the one that it had.
 func (p *panel) replace(w http.ResponseWriter, r *http.Request, v *visitor, session string) error {
 	if v.SignedIn() {
-		if err := p.Registry.SignOut(r.Context(), v.session); err != nil {
+		if err := p.Registry.EndSession(r.Context(), v.session); err != nil {
 			return err
 		}
 	}

@@ -151,7 +151,7 @@ func deviceOf(r *http.Request) string {
 
 func (p *panel) signOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if v.SignedIn() {
-		if err := p.Registry.SignOut(r.Context(), v.session); err != nil {
+		if err := p.Registry.SignOut(r.Context(), by(w, r), v.Visitor, v.session); err != nil {
 			return err
 		}
 	}

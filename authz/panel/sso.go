@@ -267,6 +267,11 @@ func (p *panel) provider(next func(http.ResponseWriter, *http.Request, *visitor,
 		err := next(w, r, v, p.providers[i])
 		var failed *ssoError
 		if errors.As(err, &failed) {
+			if failed.status == http.StatusForbidden {
+				actor := by(w, r)
+				actor.ClientID = "provider " + p.providers[i].ID
+				p.Registry.SignInFailed(actor, "")
+			}
 			p.Logger.Warn("sign-in with a provider", "provider", p.providers[i].ID, "outcome", failed.Text, "error", failed.err)
 			authz.Observe(w, "outcome", failed.Text)
 			p.show(w, v, "sso", failed.status, ssoPage{p.providers[i], failed.Text, failed.About})
@@ -321,6 +326,7 @@ func (p *panel) answerProvider(w http.ResponseWriter, r *http.Request, v *visito
 	if !again && v.SignedIn() && !strings.EqualFold(v.Email, identity.Email) {
 		return &ssoError{"sso.signed_in", http.StatusConflict, errors.New("another person is signed in"), ""}
 	}
+	identity.Again = again
 	session, kept, err := p.Registry.Enter(r.Context(), actor, identity)
 	for _, m := range kept {
 		p.Logger.Warn("a provider would take the last owner away; the role stays", "provider", q.ID, "organization", m.OrganizationID, "member", m.ID)

@@ -168,8 +168,9 @@ func (s *Store) AddWebSession(ctx context.Context, w keys.WebSession, password s
 			micros(w.CreatedAt.Add(-keys.SessionIdle)), micros(w.CreatedAt.Add(-keys.SessionLife))); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO web_sessions (hash, email, created_at, seen_at, proved_at, address) VALUES ($1, $2, $3, $4, $5, $6)`,
-			w.Hash, w.Email, micros(w.CreatedAt), micros(w.SeenAt), micros(w.ProvedAt), w.Address)
+		_, err := tx.ExecContext(ctx, `INSERT INTO web_sessions (hash, email, created_at, seen_at, proved_at, address, agent)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			w.Hash, w.Email, micros(w.CreatedAt), micros(w.SeenAt), micros(w.ProvedAt), w.Address, w.Agent)
 		return err
 	})
 }
@@ -193,10 +194,10 @@ func (s *Store) WebSessions(ctx context.Context, email string) ([]keys.WebSessio
 
 func (s *Store) webSessions(ctx context.Context, where string, argument any) ([]keys.WebSession, error) {
 	rows, err := s.read.QueryContext(ctx,
-		`SELECT hash, email, created_at, seen_at, proved_at, address FROM web_sessions WHERE `+where+` ORDER BY created_at DESC, hash`, argument)
+		`SELECT hash, email, created_at, seen_at, proved_at, address, agent FROM web_sessions WHERE `+where+` ORDER BY created_at DESC, hash`, argument)
 	list, err := collect(rows, err, func(rows *sql.Rows) (w keys.WebSession, err error) {
 		var created, seen, proved int64
-		err = rows.Scan(&w.Hash, &w.Email, &created, &seen, &proved, &w.Address)
+		err = rows.Scan(&w.Hash, &w.Email, &created, &seen, &proved, &w.Address, &w.Agent)
 		w.CreatedAt, w.SeenAt, w.ProvedAt = instant(created), instant(seen), instant(proved)
 		return w, err
 	})

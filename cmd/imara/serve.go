@@ -142,6 +142,9 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	running.Go(func() {
 		webhooks.New(webhooks.Config{Registry: p.registry, Logger: logger, Allow: f.allowed}).Run(background)
 	})
+	running.Go(func() {
+		p.registry.RecordSignIns(background, func(err error) { logger.Error("sign-ins not recorded", "error", err) })
+	})
 	defer func() {
 		stop()
 		running.Wait()

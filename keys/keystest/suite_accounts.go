@@ -142,7 +142,8 @@ func webSessions(t *testing.T, s *suite) {
 	account, err := s.Account(s.ctx, "ann@example.com")
 	s.must(err)
 	s.same(account, keys.Account{Email: "ann@example.com", Password: "first"})
-	w := keys.WebSession{Hash: hash("session"), Email: "ann@example.com", CreatedAt: start, SeenAt: start, ProvedAt: start.Add(-time.Hour), Address: "203.0.113.9"}
+	w := keys.WebSession{Hash: hash("session"), Email: "ann@example.com", CreatedAt: start, SeenAt: start, ProvedAt: start.Add(-time.Hour),
+		Address: "203.0.113.9", Agent: "Firefox"}
 	s.want(s.AddWebSession(s.ctx, w, "another"), keys.ErrNotFound)
 	s.must(s.AddWebSession(s.ctx, w, "first"))
 	got, err := s.WebSession(s.ctx, w.Hash)
