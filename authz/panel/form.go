@@ -113,6 +113,16 @@ var spans = []span{{"30d", 30}, {"90d", 90}, {"1y", 365}}
 
 const day = 24 * time.Hour
 
+// endOf is the end of a day, UTC. On the last day that a limit from now allows it is the
+// limit's end: so many days are allowed with their last.
+func endOf(date, now time.Time, limit time.Duration) time.Time {
+	end, last := date.Add(day-time.Second), now.Add(limit).UTC()
+	if limit > 0 && end.After(last) && date.Before(last) {
+		return last
+	}
+	return end
+}
+
 // access is what the form asks for, and what of it cannot be read. Old is the end that
 // the key has, and longest how long the policy lets keys live.
 func (f *keyForm) access(now, old time.Time, longest time.Duration) (a keys.Access) {
@@ -128,7 +138,7 @@ func (f *keyForm) access(now, old time.Time, longest time.Duration) (a keys.Acce
 		if err != nil {
 			f.Problems = append(f.Problems, problem{"expires_at", "form.date_bad", f.Date})
 		}
-		a.ExpiresAt = date.Add(day - time.Second) // with that day
+		a.ExpiresAt = endOf(date, now, longest)
 	default:
 		i := slices.IndexFunc(spans, func(s span) bool { return s.Value == f.Expires })
 		if i < 0 {

@@ -144,7 +144,8 @@ func (p *panel) rotate(w http.ResponseWriter, r *http.Request, v *visitor) error
 		if err != nil {
 			f.Problem = "rotate.date"
 		}
-		overlap = keys.Overlap{Max: time.Until(date.Add(day - time.Second))}
+		now := time.Now()
+		overlap = keys.Overlap{Max: endOf(date, now, keys.MaxOverlap).Sub(now)}
 	default:
 		return errForm
 	}

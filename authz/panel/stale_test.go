@@ -294,3 +294,55 @@ func (s *site) catalogue() keys.Catalogue {
 	s.must(err)
 	return catalogue
 }
+
+// TestADateMayBeTheLastDayOfALimit: that day ends with the limit, every other one at
+// 23:59:59 UTC, and the day after it is left to the domain to refuse.
+func TestADateMayBeTheLastDayOfALimit(t *testing.T) {
+	now := time.Date(2026, 11, 27, 15, 30, 0, 0, time.FixedZone("", -8*3600)) // 23:30 UTC
+	const limit = 90 * day
+	for date, want := range map[string]string{
+		"2027-02-24": "2027-02-24T23:59:59Z", "2027-02-25": "2027-02-25T23:30:00Z", "2027-02-26": "2027-02-26T23:59:59Z",
+	} {
+		f := keyForm{Expires: "date", Date: date}
+		if got := f.access(now, time.Time{}, limit).ExpiresAt.Format(time.RFC3339); got != want {
+			t.Errorf("%s ends at %s, want %s", date, got, want)
+		}
+	}
+	f := keyForm{Expires: "date", Date: "2027-02-25"}
+	if got := f.access(now, time.Time{}, 0).ExpiresAt.Format(time.RFC3339); got != "2027-02-25T23:59:59Z" {
+		t.Errorf("without a limit: %s", got)
+	}
+}
+
+// TestTheLastDaysAreTaken: by the form of a key and by that of a new secret; the key's
+// page says when it ends, and in which zone.
+func TestTheLastDaysAreTaken(t *testing.T) {
+	t.Parallel()
+	s := newAcme(t)
+	ann := s.session("ann@example.com")
+	_, err := s.registry.EditPolicy(t.Context(), tester, "acme", func(p *keys.Policy) { p.MaxLifetime = 90 * day })
+	s.must(err)
+	last := func(days int) string { return time.Now().UTC().Add(time.Duration(days) * day).Format(time.DateOnly) }
+	make := func(name string, days int) int {
+		return s.post("/panel/o/acme/keys/new", ann, "same-origin", url.Values{"name": {name}, "scope": {"alerts:read"}, "expires": {"date"},
+			"date": {last(days)}, "request": {strings.Repeat("A", 24)}}).StatusCode
+	}
+	if late := make("Late", 91); late != 422 {
+		t.Errorf("a day too late: %d", late)
+	}
+	if status := make("Last day", 90); status != 200 {
+		t.Fatalf("the last day: %d", status)
+	}
+	list, err := s.registry.Keys(t.Context(), "acme", keys.Page{})
+	s.must(err)
+	if _, page := s.get("/panel/o/acme/keys/"+list[0].ID, ann); !strings.Contains(page, date(list[0].ExpiresAt)) {
+		t.Errorf("no time in %s", page)
+	}
+	if _, page := s.get("/panel/o/acme/keys/new", ann); !strings.Contains(page, "23:59 UTC") {
+		t.Errorf("the form does not say when a day ends: %s", page)
+	}
+	rotated := s.post("/panel/o/acme/keys/"+list[0].ID+"/rotate", ann, "same-origin", url.Values{"ends": {"date"}, "date": {last(30)}, "request": {strings.Repeat("B", 24)}})
+	if rotated.StatusCode != 200 {
+		t.Errorf("the last day of an old secret: %d %s", rotated.StatusCode, body(t, rotated))
+	}
+}
