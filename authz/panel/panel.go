@@ -264,8 +264,7 @@ func (p *panel) visitor(r *http.Request) (*visitor, error) {
 func (p *panel) signedIn(next handle) handle {
 	return func(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		if !v.SignedIn() {
-			http.Redirect(w, r, p.base+"/sign-in", http.StatusSeeOther)
-			return nil
+			return p.askSignIn(w, r, v)
 		}
 		return next(w, r, v)
 	}
@@ -321,13 +320,13 @@ func by(w http.ResponseWriter, r *http.Request) keys.Actor {
 	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r), Agent: authz.Agent(r), Wait: authz.ReceiptWait}
 }
 
-// begin gives the browser its session and sends it on. Without one, the person signs in.
-func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, session string) error {
+// begin gives the browser its session and leads it on, as [panel.arrive] does. Without one,
+// the person signs in.
+func (p *panel) begin(w http.ResponseWriter, r *http.Request, v *visitor, session, next, form string) error {
 	if err := p.replace(w, r, v, session); err != nil {
 		return err
 	}
-	http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
-	return nil
+	return p.arrive(w, r, v, session, next, form)
 }
 
 // notes are what a page can say of the change that led to it.

@@ -16,6 +16,11 @@ type passwordForm struct {
 	Email     string
 	Problem   passwordProblem
 	Providers []*provider // with which one can sign in instead
+	Next      string      // where it leads
+	Form      string      // packed, of one that waits
+	Ended     bool        // the session, when a form was sent
+	Lost      bool        // that form is too large to be kept
+	LostAside bool        // too large to be kept on the way over a provider
 }
 
 // A passwordProblem is why a password does not do.

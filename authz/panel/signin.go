@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"mime"
@@ -106,11 +107,12 @@ func (p *panel) answerInvitation(w http.ResponseWriter, r *http.Request, v *visi
 }
 
 func (p *panel) showSignIn(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	next := p.local(http.MethodGet, r.URL.Query().Get("next"))
 	if v.SignedIn() {
-		http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
+		http.Redirect(w, r, cmp.Or(next, p.base+"/"), http.StatusSeeOther)
 		return nil
 	}
-	p.show(w, v, "signin", http.StatusOK, passwordForm{Providers: p.providers})
+	p.show(w, v, "signin", http.StatusOK, passwordForm{Providers: p.providers, Next: next})
 	return nil
 }
 
@@ -118,16 +120,21 @@ func (p *panel) signIn(w http.ResponseWriter, r *http.Request, v *visitor) error
 	if err := parseForm(w, r); err != nil {
 		return err
 	}
-	form := passwordForm{Email: r.PostForm.Get("email"), Providers: p.providers}
+	form := passwordForm{Email: r.PostForm.Get("email"), Providers: p.providers,
+		Next: p.local(http.MethodGet, r.PostForm.Get("next"))}
+	if _, ok := p.parseTyped(r.PostForm.Get("form")); ok {
+		form.Form = r.PostForm.Get("form")
+	}
 	if q := p.providerOf(form.Email); q != nil {
-		return p.again(w, r, v, "signin", passwordForm{Email: form.Email, Providers: []*provider{q}}, keys.ErrElsewhere)
+		form.Providers = []*provider{q}
+		return p.again(w, r, v, "signin", form, keys.ErrElsewhere)
 	}
 	session, err := p.Registry.SignIn(r.Context(), by(w, r), form.Email, r.PostForm.Get("password"), deviceOf(r))
 	if err != nil {
 		return p.again(w, r, v, "signin", form, err)
 	}
 	p.remember(w, form.Email)
-	return p.begin(w, r, v, session)
+	return p.begin(w, r, v, session, form.Next, form.Form)
 }
 
 const (
@@ -196,7 +203,7 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 		return p.linkFailed(w, r, v, l, err)
 	}
 	p.remember(w, l.Email)
-	return p.begin(w, r, v, session)
+	return p.begin(w, r, v, session, "", "")
 }
 
 // linkFailed says what is wrong with a link, or with the password that was chosen.

@@ -3,6 +3,7 @@ package panel
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -232,18 +233,20 @@ func (e *ssoError) Unwrap() error { return e.err }
 const ssoCookie = "__Host-imara-sso"
 
 // ssoBegun is what the cookie says.
-type ssoBegun struct{ provider, state, nonce, verifier, again string }
+type ssoBegun struct{ provider, state, nonce, verifier, again, next string }
 
 func (s ssoBegun) String() string {
-	return strings.Join([]string{s.provider, s.state, s.nonce, s.verifier, s.again}, ".")
+	next := base64.RawURLEncoding.EncodeToString([]byte(s.next))
+	return strings.Join([]string{s.provider, s.state, s.nonce, s.verifier, s.again, next}, ".")
 }
 
 func parseBegun(text string) (s ssoBegun, ok bool) {
 	parts := strings.Split(text, ".")
-	if len(parts) != 5 {
+	if len(parts) != 6 {
 		return s, false
 	}
-	return ssoBegun{parts[0], parts[1], parts[2], parts[3], parts[4]}, true
+	next, err := base64.RawURLEncoding.DecodeString(parts[5])
+	return ssoBegun{parts[0], parts[1], parts[2], parts[3], parts[4], string(next)}, err == nil
 }
 
 func setBegun(w http.ResponseWriter, value string, age time.Duration) {
@@ -255,6 +258,7 @@ type ssoPage struct {
 	Provider *provider
 	Problem  string // id in the catalogue; empty: done
 	About    string // as of [ssoError]
+	Next     string // where the next try leads
 }
 
 // provider finds the one of the path.
@@ -274,11 +278,21 @@ func (p *panel) provider(next func(http.ResponseWriter, *http.Request, *visitor,
 			}
 			p.Logger.Warn("sign-in with a provider", "provider", p.providers[i].ID, "outcome", failed.Text, "error", failed.err)
 			authz.Observe(w, "outcome", failed.Text)
-			p.show(w, v, "sso", failed.status, ssoPage{p.providers[i], failed.Text, failed.About})
+			p.show(w, v, "sso", failed.status, ssoPage{p.providers[i], failed.Text, failed.About, p.nextOf(r)})
 			return nil
 		}
 		return err
 	}
+}
+
+// nextOf is where a sign-in leads that a request begins, or ends.
+func (p *panel) nextOf(r *http.Request) string {
+	next := r.URL.Query().Get("next")
+	if cookie, err := r.Cookie(ssoCookie); err == nil && next == "" {
+		begun, _ := parseBegun(cookie.Value)
+		next = begun.next
+	}
+	return p.local(http.MethodGet, next)
 }
 
 // askProvider sends the browser to a provider. With ?again, the person must prove there
@@ -287,7 +301,8 @@ func (p *panel) askProvider(w http.ResponseWriter, r *http.Request, v *visitor, 
 	if _, err := q.ready(r.Context()); err != nil {
 		return err
 	}
-	begun := ssoBegun{q.ID, oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), ""}
+	begun := ssoBegun{q.ID, oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), "",
+		p.local(http.MethodGet, r.URL.Query().Get("next"))}
 	options := []oauth2.AuthCodeOption{oidc.Nonce(begun.nonce), oauth2.S256ChallengeOption(begun.verifier)}
 	if r.URL.Query().Has("again") {
 		begun.again = "again"
@@ -349,8 +364,7 @@ func (p *panel) answerProvider(w http.ResponseWriter, r *http.Request, v *visito
 		p.show(w, v, "sso", http.StatusOK, ssoPage{Provider: q})
 		return nil
 	}
-	http.Redirect(w, r, p.base+"/", http.StatusSeeOther)
-	return nil
+	return p.arrive(w, r, v, session, begun.next, typedAside(r))
 }
 
 // identity exchanges the code of an answer, and reads who the ID token says it is.
