@@ -40,7 +40,7 @@ func TestASessionThatEndsSaysSo(t *testing.T) {
 	if status := b.goes(chromedp.Click(".ending button")); status != 200 {
 		t.Errorf("%d", status)
 	}
-	if at := b.at(); at != "/panel/sign-in" {
+	if at := b.at(); at != "/panel/sign-in?next=%2Fpanel%2Faccount" {
 		t.Errorf("a session that had ended: %s", at)
 	}
 }
