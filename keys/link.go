@@ -18,6 +18,9 @@ import (
 // Rejected: a link that adds an organisation to an account after a sign-in. Who can sign
 // in is shown the invitation there.
 
+// maxOpens is how many organisations a reset can name.
+const maxOpens = 500
+
 // NewLink makes a link with which the person with an address chooses the first password
 // and accepts the invitation of an organisation; empty is the only one that there is. It
 // returns the link's token, which works once, for [LinkLife]. Whoever has it can be that
@@ -34,8 +37,8 @@ func (r *Registry) NewLink(ctx context.Context, by Actor, email, organizationID 
 // invited to; with another list it is an [AccountError], which has the right one.
 func (r *Registry) NewResetLink(ctx context.Context, by Actor, email string, opens []string) (token string,
 	l Link, err error) {
-	if len(opens) == 0 {
-		return "", Link{}, invalid("reset", "name every organisation that the link opens")
+	if len(opens) == 0 || len(opens) > maxOpens {
+		return "", Link{}, invalid("reset", "name every organisation that the link opens: 1 to %d", maxOpens)
 	}
 	return r.newLink(ctx, by, "account.reset", Link{Email: email, Opens: opens})
 }

@@ -34,7 +34,7 @@ type Verifier struct {
 type AddAccountLink struct {
 	Email string `json:"email"`
 	// Reset is for an account that is there already.
-	Reset []string `json:"reset,omitempty" maxItems:"1000" doc:"Replaces the password of an account: the ids of all organizations that the link opens, as the problem account_exists names them. It stands in the audit log of each."`
+	Reset []string `json:"reset,omitempty" maxItems:"500" doc:"Replaces the password of an account: the ids of all organizations that the link opens, as the problem account_exists names them. It stands in the audit log of each."`
 }
 
 // AccountLink lets a person choose a password for the panel, once.
