@@ -245,7 +245,7 @@ func FuzzFindSecrets(f *testing.F) {
 				t.Fatalf("%q: not found: %v", data, p)
 			}
 		}
-		text = string(bytes.ReplaceAll(data, []byte{0}, []byte{1}))
+		text := string(bytes.ReplaceAll(data, []byte{0}, []byte{1}))
 		want = expected(text)
 		for bigEndian := range 2 {
 			got, _ := find(t, wide(text, "", bigEndian))

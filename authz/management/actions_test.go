@@ -92,7 +92,7 @@ func TestEveryActIsLoggedAsWhatItDid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, _, err := w.registry.NewLink(ctx, keys.Program("test"), "mem_org_owner@example.com")
+	link, _, err := w.registry.NewLink(ctx, keys.Program("test"), "mem_org_owner@example.com", "org")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func FuzzProviderAnswer(f *testing.F) {
 			return
 		}
 		q.http = &http.Client{Transport: endpoint(strings.ReplaceAll(answer, "ID", raw))}
-		id, err := q.identity(t.Context(), values, ssoBegun{"acme", "s", "n", "v", ""})
+		id, err := q.identity(t.Context(), values, ssoBegun{provider: "acme", state: "s", nonce: "n", verifier: "v"})
 		var readable *ssoError
 		if err != nil {
 			if !errors.As(err, &readable) || readable.Text == "" || readable.status < 400 {

@@ -48,8 +48,7 @@ func (p *panel) local(method, to string) string {
 	if u.Path != p.base+"/" && !slices.ContainsFunc(behind, func(root string) bool { return strings.HasPrefix(u.Path, root) }) {
 		return ""
 	}
-	r := &http.Request{Method: method, URL: &url.URL{Path: u.Path}}
-	if _, pattern := p.pages.Handler(r); !strings.HasPrefix(pattern, method+" ") {
+	if !strings.HasPrefix(p.pages.Route(method, u.Path), method+" ") {
 		return ""
 	}
 	return u.RequestURI()
