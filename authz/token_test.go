@@ -5,9 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -501,4 +503,41 @@ func FuzzBasic(f *testing.F) {
 			t.Fatalf("%q: %+v, again %+v, %v", header, c, again, err)
 		}
 	})
+}
+
+// TestDocumentedSizesAreTrue: what the run book says of the largest requests is what is
+// refused beyond it.
+func TestDocumentedSizesAreTrue(t *testing.T) {
+	text, err := os.ReadFile("../deploy/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("| body at `/oauth2/token` | %d KiB, %d parameters, a scope of %d KiB with %d names |",
+			maxBody>>10, maxParameters, maxScope>>10, maxParameters),
+		fmt.Sprintf("| body at `/oauth2/revoke` and `introspect` | %d KiB, a token of %d KiB |", maxTokenBody>>10, 8),
+		fmt.Sprintf("| %d at once, %d a second | a client from a network |", clientFailures.Burst, time.Second/clientFailures.Every),
+		fmt.Sprintf("| %d at once, %d a second | a network |", networkFailures.Burst, time.Second/networkFailures.Every),
+		fmt.Sprintf("| %d at once, %d a second | a key |", cutsAtOnce, cutsPerSecond),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	s := newHouse(t).start(0)
+	c := s.demoKey()
+	names := func(n int) string { return strings.TrimSpace(strings.Repeat("a ", n)) }
+	for name, row := range map[string]struct {
+		parameter, value, want string
+	}{
+		"a hundred names":         {"scope", names(maxParameters), "Not granted"},
+		"a hundred and one":       {"scope", names(maxParameters + 1), "More than 100 scopes."},
+		"a scope that is as long": {"scope", strings.Repeat("a", maxScope), "not a list of scopes"},
+		"one that is longer":      {"scope", strings.Repeat("a", maxScope+1), "scope is longer than 4096 bytes."},
+	} {
+		a := s.post("/oauth2/token", c.Key.ClientID, c.Secret.Reveal(), "grant_type", "client_credentials", row.parameter, row.value)
+		if got, _ := a.json["error_description"].(string); a.status != 400 || !strings.Contains(got, row.want) {
+			t.Errorf("%s: %d %s", name, a.status, got)
+		}
+	}
 }

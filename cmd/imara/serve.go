@@ -355,7 +355,7 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	}
 	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
 		Name: what + " " + f.name, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
-	if p.limits, err = openLimits(f.redisURL, p.issuer, p.master.derive("limits v1"), logger); err != nil {
+	if p.limits, err = openLimits(f, p.issuer, p.master.derive("limits v1"), logger); err != nil {
 		return nil, err
 	}
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Limiter: p.limits, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
@@ -424,12 +424,13 @@ func openRedis(
 }
 
 // openLimits returns limits that are shared over a Redis, if there is a URL.
-func openLimits(url, issuer string, secret []byte, logger *slog.Logger) (*limits.Limiter, error) {
+func openLimits(f serveFlags, issuer string, secret []byte, logger *slog.Logger) (*limits.Limiter, error) {
 	config := limits.Config{Issuer: issuer, Secret: secret, Logger: logger}
-	if url != "" {
+	if f.redisURL != "" {
 		var err error
-		if config.Redis, err = redisfeed.ParseURL(url); err != nil {
-			return nil, usage("%v", err)
+		config.Redis, err = parseRedis(settingName("redis-url", f.redisURL), f.redisURL, f.insecure)
+		if err != nil {
+			return nil, err
 		}
 	}
 	return limits.New(config)
