@@ -64,6 +64,9 @@ func reaches(record *keys.Record, from string) bool {
 func (c *clients) authenticate(ctx context.Context, id, secret, from string) (*principal, error) {
 	parsed, err := keys.ParseSecret(secret)
 	if err != nil || !keys.ValidClientID(id) {
+		if record, cached := c.records.GetIfPresent(id); cached {
+			c.usage.refused(record.Key.ID, keys.ErrCredentials, time.Now(), from)
+		}
 		return nil, keys.ErrCredentials
 	}
 	if err := c.relay.revocations.Fresh(); err != nil {

@@ -344,7 +344,7 @@ func TestIssuerWithAPath(t *testing.T) {
 	for path, want := range map[string]int{
 		"/.well-known/oauth-authorization-server/t1": 200, "/.well-known/oauth-authorization-server": 404,
 		"/.well-known/openid-configuration/t1": 200, "/t1/.well-known/openid-configuration": 200,
-		"/t1/.well-known/jwks.json": 200, "/t1/livez": 200, "/livez": 404, "/.well-known/oauth-protected-resource/t1/v1": 200,
+		"/t1/.well-known/jwks.json": 200, "/t1/livez": 200, "/livez": 200, "/.well-known/oauth-protected-resource/t1/v1": 200,
 	} {
 		if a := s.get(path, ""); a.status != want {
 			t.Errorf("%s: %d, want %d", path, a.status, want)

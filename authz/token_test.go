@@ -416,7 +416,7 @@ func TestTokenIdsAreUnique(t *testing.T) {
 func TestTokenHasDocumentedClaimsOnly(t *testing.T) {
 	s := newHouse(t).start(0)
 	parts := strings.Split(s.token(s.demoKey(), "client_name", "x", "sub", "x", "claims", "{}", "org", "x"), ".")
-	for i, want := range []string{"alg kid typ", "aud client_id crd exp iat iss jti org rv scope sub"} {
+	for i, want := range []string{"alg kid typ", "aud client_id client_name crd exp iat iss jti org rv scope sub"} {
 		text, err := base64.RawURLEncoding.DecodeString(parts[i])
 		if err != nil {
 			t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -97,9 +96,9 @@ func (r *running) thief(kid string) func(audience, scope string, change func(*to
 // forgeries are what a thief can write to be accepted for longer.
 var forgeries = map[string]func(*tokens.Claims){
 	"as it is":              func(*tokens.Claims) {},
-	"the greatest rv":       func(c *tokens.Claims) { c.Position = math.MaxUint64 },
+	"the greatest rv":       func(c *tokens.Claims) { c.Position = 1<<53 - 1 },
 	"made in the future":    func(c *tokens.Claims) { c.IssuedAt += 4 },
-	"good for ever":         func(c *tokens.Claims) { c.ExpiresAt = math.MaxInt64 / 4 },
+	"good for ever":         func(c *tokens.Claims) { c.ExpiresAt = 1<<53 - 1 },
 	"of nobody":             func(c *tokens.Claims) { c.ClientID, c.Organization = "nobody", "none" },
 	"of the operator's own": func(c *tokens.Claims) { c.ClientID = "command" },
 }

@@ -166,6 +166,11 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 // found by ss, and ss by ß.
 func SearchKey(text string) string { return strings.ReplaceAll(NameKey(text), "ß", "ss") }
 
+// SearchesClients tells whether a text may be a part of a client id: less finds almost all.
+func SearchesClients(text string) bool {
+	return len(text) >= 4 && !strings.Contains(clientPrefix, text)
+}
+
 // NameKey is equal for names that are the same to a reader: case, width and
 // runs of spaces do not matter (RFC 8266).
 func NameKey(name string) string {

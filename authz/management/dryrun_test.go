@@ -161,7 +161,7 @@ func TestTryingToRotateMakesNoSigningKey(t *testing.T) {
 	w := newWorld(t)
 	before := w.rows()
 	got := w.call("POST", "/v1/signing-keys?dry_run=true", w.token("staff", "operator"), `{"algorithm":"`+tokens.RS256+`"}`)
-	w.problem("an algorithm without keys", got, 409, "signing_key_too_new")
+	w.problem("an algorithm without keys", got, 404, "not_found")
 	if w.rows() != before {
 		t.Error("a key was made")
 	}

@@ -236,8 +236,11 @@ func (s *Store) Keys(ctx context.Context, organizationID string, page keys.Page)
 		add(` AND k.owner_id = ?`, page.OwnerID)
 	}
 	if page.Text != "" {
-		add(` AND (`+holds(`REPLACE(k.name_key, 'ß', 'ss')`, `?`)+` OR `+holds(`k.client_id`, `?`)+`)`,
-			keys.SearchKey(page.Text), page.Text)
+		if names := holds(`REPLACE(k.name_key, 'ß', 'ss')`, `?`); keys.SearchesClients(page.Text) {
+			add(` AND (`+names+` OR `+holds(`k.client_id`, `?`)+`)`, keys.SearchKey(page.Text), page.Text)
+		} else {
+			add(` AND `+names, keys.SearchKey(page.Text))
+		}
 	}
 	if !page.UnusedSince.IsZero() {
 		add(` AND `+orders[keys.ByUse]+` < ?`, micros(page.UnusedSince))

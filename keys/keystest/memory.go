@@ -136,7 +136,7 @@ func (m *Memory) Keys(_ context.Context, organizationID string, page keys.Page) 
 			page.Counting && !k.Counts(time.Now()) ||
 			page.Scope != "" && !slices.Contains(k.Scopes, page.Scope) ||
 			page.OwnerID != "" && k.OwnerID != page.OwnerID ||
-			page.Text != "" && !strings.Contains(keys.SearchKey(k.Name), keys.SearchKey(page.Text)) && !strings.Contains(k.ClientID, page.Text) ||
+			page.Text != "" && !strings.Contains(keys.SearchKey(k.Name), keys.SearchKey(page.Text)) && !(keys.SearchesClients(page.Text) && strings.Contains(k.ClientID, page.Text)) ||
 			!page.UnusedSince.IsZero() && !k.LastUsedAt().Before(page.UnusedSince) ||
 			page.After != nil && compare(k.Mark(page.Order), *page.After) <= 0 {
 			continue

@@ -16,8 +16,8 @@ import (
 // errToken: the server does not accept the access token.
 var errToken = errors.New("access token refused")
 
-// ErrCredentials: the token endpoint knows the credentials and refuses them, or their scope.
-// Asking again changes nothing.
+// ErrCredentials: the token endpoint knows the credentials and refuses them, or their scope,
+// from the first time on. Asking again changes nothing.
 var ErrCredentials = errors.New("the feed's credentials are refused")
 
 // final tells whether an answer of the token endpoint is its last word (RFC 6749 §5.2): not
@@ -39,6 +39,7 @@ type accessToken struct {
 	mu   sync.Mutex
 	text string
 	ends time.Time
+	ever bool // there was one
 }
 
 func (t *accessToken) get() string {
@@ -53,7 +54,14 @@ func (t *accessToken) get() string {
 func (t *accessToken) set(text string, ends time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.text, t.ends = text, ends
+	t.text, t.ends, t.ever = text, ends, t.ever || text != ""
+}
+
+// granted tells whether there ever was one.
+func (t *accessToken) granted() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ever
 }
 
 func (t *accessToken) drop() { t.set("", time.Time{}) }
@@ -88,7 +96,8 @@ func (f *Feed) authorize(ctx context.Context) (string, error) {
 	if response.StatusCode != http.StatusOK || answer.AccessToken == "" {
 		err := fmt.Errorf("token endpoint: status %d: %.100q %.200q",
 			response.StatusCode, answer.Error, answer.Description)
-		if final(response.StatusCode, answer.Error) {
+		// Credentials that were right may be so again: a suspended key is resumed.
+		if final(response.StatusCode, answer.Error) && !f.token.granted() {
 			err = fmt.Errorf("%w: %w", ErrCredentials, err)
 		}
 		return "", err
