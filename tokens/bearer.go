@@ -37,7 +37,14 @@ func (v *Verifier) guard(scopes []string, serve func(http.ResponseWriter, *http.
 
 // Authorize verifies the bearer token of r and that it has all of scopes. A form in the body
 // that carries another token is refused; the handler reads the body as if nobody had.
+// [Verifier.Decisions] counts what it decided.
 func (v *Verifier) Authorize(r *http.Request, scopes ...string) (*Claims, error) {
+	claims, err := v.authorize(r, scopes)
+	v.decided.count(err)
+	return claims, err
+}
+
+func (v *Verifier) authorize(r *http.Request, scopes []string) (*Claims, error) {
 	raw, err := bearer(r)
 	if err != nil {
 		return nil, err

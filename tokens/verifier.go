@@ -52,7 +52,9 @@ type Verifier struct {
 	// checked needs no second look.
 	header *atomic.Pointer[header]
 	stale  *staleness
-	ended  *ended
+	// decided is of this audience.
+	decided *decisions
+	ended   *ended
 }
 
 // MaxLeeway is how much later than its end some verifier may still accept a token.
@@ -90,7 +92,7 @@ func NewVerifier(config Config) (*Verifier, error) {
 		return nil, err
 	}
 	v := &Verifier{config: config, keys: config.Keys, cache: newCache(config.CacheSize), header: new(atomic.Pointer[header]),
-		stale: stale, ended: &ended{done: make(chan struct{})}}
+		stale: stale, decided: new(decisions), ended: &ended{done: make(chan struct{})}}
 	if v.keys == nil {
 		v.remote = newRemoteKeySet(config, &config.Feed.Revocations().signing)
 		v.keys = v.remote
@@ -136,7 +138,7 @@ func (v *Verifier) with(config Config) (*Verifier, error) {
 		return nil, err
 	}
 	other := *v
-	other.config, other.stale = config, stale
+	other.config, other.stale, other.decided = config, stale, new(decisions)
 	return &other, nil
 }
 

@@ -31,12 +31,16 @@ var (
 	staleDecisions = prometheus.NewDesc("imara_stale_decisions_total",
 		"Decisions while the view was older than the lease: refused with 503, introspected, or accepted under a waiver.",
 		[]string{"resource", "decision"}, nil)
+	decisions = prometheus.NewDesc("imara_decisions_total",
+		"Requests that the gateway decided: accepted, or refused for a reason.",
+		[]string{"resource", "decision", "reason"}, nil)
 )
 
 func (m *gatewayMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- viewAge
 	ch <- viewPosition
 	ch <- staleDecisions
+	ch <- decisions
 }
 
 func (m *gatewayMetrics) Collect(ch chan<- prometheus.Metric) {
@@ -48,6 +52,13 @@ func (m *gatewayMetrics) Collect(ch chan<- prometheus.Metric) {
 		counts := resource.Verifier.Counts()
 		for decision, n := range map[string]uint64{"refused": counts.Refused, "introspected": counts.Introspected, "accepted": counts.Accepted} {
 			ch <- prometheus.MustNewConstMetric(staleDecisions, prometheus.CounterValue, float64(n), name, decision)
+		}
+		for reason, n := range resource.Verifier.Decisions() {
+			decision := "refused"
+			if reason == "accepted" {
+				decision, reason = reason, ""
+			}
+			ch <- prometheus.MustNewConstMetric(decisions, prometheus.CounterValue, float64(n), name, decision, reason)
 		}
 	}
 }
