@@ -120,9 +120,12 @@ func (f *proveFlags) start(ctx context.Context, name, audience string, credentia
 	}
 	v.cmd = exec.CommandContext(ctx, program, args...)
 	ours := func(setting string) bool { return strings.HasPrefix(setting, "IMARA_") }
-	v.cmd.Env = append(slices.DeleteFunc(os.Environ(), ours), "IMARA_ISSUER="+f.issuer, "IMARA_URL="+f.url, "IMARA_REDIS_URL="+redisURL,
+	v.cmd.Env = append(slices.DeleteFunc(os.Environ(), ours), "IMARA_ISSUER="+f.issuer, "IMARA_URL="+f.url,
 		"IMARA_CLIENT_ID="+credentials.ClientID, "IMARA_CLIENT_SECRET="+credentials.ClientSecret,
 		"IMARA_INSECURE_HTTP="+strconv.FormatBool(f.insecure))
+	if redisURL != "" {
+		v.cmd.Env = append(v.cmd.Env, "IMARA_REDIS_URL="+redisURL)
+	}
 	var talk bytes.Buffer
 	v.cmd.Stderr = &talk
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is for us; we end it

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // fences finds the fenced blocks of a Markdown file: language and text.
@@ -54,6 +55,7 @@ func sh(t *testing.T, dir, script string) string {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = 5 * time.Second // for what it left in the background, when it failed
 	err := cmd.Run()
 	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what the snippet left in the background
 	if err != nil {
