@@ -82,7 +82,7 @@ func (c *child) choose(algorithm string) {
 		c.t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if answer, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusCreated {
+	if answer, err := io.ReadAll(response.Body); err != nil || response.StatusCode >= 300 {
 		c.t.Fatalf("%d %s %v", response.StatusCode, answer, err)
 	}
 }

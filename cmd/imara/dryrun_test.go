@@ -94,6 +94,7 @@ func TestDryRunOfEveryCommandChangesNothing(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &deliveries); err != nil || len(deliveries.Data) == 0 {
 		t.Fatal(out, err)
 	}
+	imara("", "members", "add", "--name", "Fay", "--email", "fay@acme.example", "--role", "auditor")
 	imara("", "presets", "add", "--name", "CI", "--scope", "alerts:read")
 	imara("", "orgs", "request-limit", "--keys", "30", "--reason", "more")
 	imara(`{"audience":"https://new.example.com","name":"New"}`, "resources", "set", "-")
@@ -108,7 +109,8 @@ func TestDryRunOfEveryCommandChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := map[string][]string{
-		"accounts link":         {"amal@acme.example"},
+		"accounts link":         {"fay@acme.example"},
+		"verifiers add":         {"gateway-2"},
 		"keys create":           {"--name", "Two", "--scope", "alerts:read"},
 		"keys edit":             {"One", "--name", "Other"},
 		"keys rotate":           {"Demo integration"},
@@ -138,8 +140,8 @@ func TestDryRunOfEveryCommandChangesNothing(t *testing.T) {
 		"webhooks redeliver":    {hook.ID, deliveries.Data[0].ID},
 	}
 	// These need a state that one world does not have: a key that waits or is suspended, a
-	// member who may go, a next signing key that is old enough.
-	elsewhere := []string{"keys approve", "keys resume", "members remove", "signing-keys rotate"}
+	// member who may go, an account that is bound, a next signing key that is old enough.
+	elsewhere := []string{"keys approve", "keys resume", "members remove", "signing-keys rotate", "accounts unbind"}
 	// One of each way in which an answer is printed.
 	asJSON := []string{"keys create", "keys revoke", "orgs create", "webhooks remove", "verifiers end", "signing-keys withdraw"}
 	before, _ := imara("", "audit", "export")

@@ -39,7 +39,7 @@ func TestSecretsGoOverNoPlainNetwork(t *testing.T) {
 		{"--harm-redis", append(prove, "--redis-url", "redis://127.0.0.1", "--faults", "--harm-redis", redis)},
 	} {
 		var out, talk bytes.Buffer
-		code := run(t.Context(), row.args, strings.NewReader("secret"), &out, &talk)
+		code := run(t.Context(), row.args, strings.NewReader(goodSecret), &out, &talk)
 		if code != exitUsage || !strings.Contains(talk.String(), row.flag+":") ||
 			!strings.Contains(talk.String(), "--insecure-http") || strings.Contains(talk.String(), "hunter2") {
 			t.Errorf("imara %s: code %d, %s", strings.Join(row.args, " "), code, talk.String())
