@@ -71,9 +71,9 @@ type Throttle struct {
 
 var (
 	// networkFailures of everything that comes from a network.
-	networkFailures = keys.Rate{Burst: 200, Every: 100 * time.Millisecond}
+	networkFailures = keys.Rate{Burst: 1000, Every: 20 * time.Millisecond}
 	// clientFailures of one client from a network.
-	clientFailures = keys.Rate{Burst: 20, Every: time.Second}
+	clientFailures = keys.Rate{Burst: 100, Every: 200 * time.Millisecond}
 )
 
 const (

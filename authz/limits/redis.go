@@ -135,7 +135,8 @@ func (l *Limiter) send(ctx context.Context, client redis.UniversalClient, list [
 	return nil
 }
 
-// news takes what the others do not know out of the budgets that are worth telling.
+// news takes what the others do not know out of the budgets that are worth telling. One of
+// which they know all is told too: the answer is what they took.
 func (l *Limiter) news() (list []told) {
 	now := time.Since(l.begun)
 	for i := range l.shards {
@@ -145,7 +146,7 @@ func (l *Limiter) news() (list []told) {
 			switch {
 			case b.full <= now:
 				delete(s.of, of) // it is full, for the others too soon
-			case b.untold != 0 && (b.full-now)*10 >= time.Duration(b.rate.Burst)*b.rate.Every:
+			case (b.full-now)*10 >= time.Duration(b.rate.Burst)*b.rate.Every:
 				list = append(list, told{of: of, amount: b.untold, rate: b.rate})
 				b.untold = 0
 			}
