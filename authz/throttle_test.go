@@ -162,12 +162,13 @@ func TestAFloodOfWrongSecretsReadsLittle(t *testing.T) {
 func TestAReadIsNeverBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
-		var number int
+		var mu sync.Mutex
 		var at []time.Duration
 		r := reads{read: func(context.Context, string) (*keys.Record, error) {
-			number++
+			mu.Lock()
 			at = append(at, time.Since(begun))
-			mine := number
+			mine := len(at)
+			mu.Unlock()
 			time.Sleep(20 * time.Millisecond)
 			return &keys.Record{Position: uint64(mine)}, nil
 		}}
@@ -197,9 +198,13 @@ func TestAReadIsNeverBehind(t *testing.T) {
 		ask(t.Context(), 3)
 		all.Wait()
 		time.Sleep(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
 		if len(at) != 3 || at[1] != readPause || at[2] != 2*readPause {
 			t.Errorf("reads at %v", at)
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		if len(r.of) != 0 {
 			t.Errorf("%d are kept", len(r.of))
 		}
