@@ -2,6 +2,7 @@ package panel
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -57,6 +58,17 @@ func passwordTrouble(w http.ResponseWriter, err error) (passwordProblem, int) {
 	return passwordProblem{}, 0
 }
 
+// refusalPause is before who tries too often is told so: a program that tries again as soon
+// as it is answered would take more of the server than what it asks for.
+const refusalPause = time.Second
+
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(refusalPause):
+	case <-ctx.Done():
+	}
+}
+
 // again shows a form again with what was wrong; other errors it returns.
 func (p *panel) again(w http.ResponseWriter, r *http.Request, v *visitor, page string, form passwordForm, err error) error {
 	var status int
@@ -69,6 +81,9 @@ func (p *panel) again(w http.ResponseWriter, r *http.Request, v *visitor, page s
 	}
 	if status == 0 {
 		return err
+	}
+	if status == http.StatusTooManyRequests {
+		pause(r.Context())
 	}
 	if status == http.StatusNotFound {
 		if limit := p.Throttle.Failed(authz.Address(r), ""); limit != nil {
