@@ -37,6 +37,9 @@ func FuzzForwardedFor(f *testing.F) {
 			}
 			return
 		}
+		if strings.Trim(header, ", \t") == "" {
+			return // empty items say nothing: what stands before them is the last
+		}
 		if with := asked(peer, "192.0.2.66, "+header); with != got && !trusts(trusted[0], header) {
 			t.Fatalf("what stands before %q changes %q to %q", header, got, with)
 		}
@@ -54,7 +57,7 @@ func FuzzForwardedFor(f *testing.F) {
 // trusts tells whether every hop of a header is in a network.
 func trusts(network netip.Prefix, header string) bool {
 	for hop := range strings.SplitSeq(header, ",") {
-		if !network.Contains(forwarded(strings.TrimSpace(hop))) {
+		if hop = strings.TrimSpace(hop); hop != "" && !network.Contains(forwarded(hop)) {
 			return false
 		}
 	}
@@ -72,7 +75,7 @@ func FuzzIssuer(f *testing.F) {
 		if tokens.CheckIdentifier(issuer) != nil {
 			return
 		}
-		v, err := tokens.NewVerifier(tokens.Config{Issuer: issuer, Audience: ManagementAudience(issuer), Feed: blindFeed{}})
+		v, err := tokens.NewVerifier(tokens.Config{Issuer: issuer, Audience: ManagementAudience(issuer), Feed: blindFeed{}, InsecureHTTP: true})
 		if err != nil {
 			t.Fatalf("%q: %v", issuer, err)
 		}

@@ -254,9 +254,9 @@ func CheckIdentifier(identifier string) error {
 			"underscores, or an IP address, and a port from 1 to 65535 or none", identifier)
 	case u.String() != identifier:
 		return errors.New("write it as " + u.String())
-	case !plainPath(u):
-		return fmt.Errorf("%q has a path with an empty segment, a dot segment or an "+
-			"encoded slash, which servers and proxies change", identifier)
+	case !plainPath(u), u.Path != "" && AmbiguousPath(u):
+		return fmt.Errorf("%q has a path that programs may read as another: with an empty segment, one "+
+			"that ends with a dot, an encoded slash or the like", identifier)
 	}
 	return nil
 }

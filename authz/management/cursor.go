@@ -57,7 +57,7 @@ func (s *server) readCursor(in []string, cursor string, place any) error {
 		return nil
 	}
 	data, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(data) < sha256.Size {
+	if err != nil || len(data) < sha256.Size || strings.ContainsAny(cursor, "\r\n") { // which decoding skips
 		return errCursor
 	}
 	text := data[sha256.Size:]
