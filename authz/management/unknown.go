@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/imara/apikeys/authz"
 )
 
 // unknownMember finds a member of a body that its type does not have, at whatever depth,
@@ -84,7 +86,7 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 func unknownFix(name string, known []string) string {
 	best, distance := "", min(3, len(name)/2+1)
 	for _, candidate := range known {
-		if d := editDistance(strings.ToLower(short(name)), candidate); d < distance {
+		if d := authz.EditDistance(strings.ToLower(short(name)), candidate); d < distance {
 			best, distance = candidate, d
 		}
 	}
@@ -95,25 +97,4 @@ func unknownFix(name string, known []string) string {
 		return "Leave it out."
 	}
 	return "Leave it out, or use one of " + strings.Join(known, ", ") + "."
-}
-
-// editDistance is how many letters are to insert, to remove or to replace (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -170,32 +171,11 @@ func checkNames(root *cobra.Command, environment []string) error {
 func nearest(name string, list []string) string {
 	best, fewest := "", len(name)+1
 	for _, candidate := range slices.Sorted(slices.Values(list)) {
-		if n := distance(name, candidate); n < fewest {
+		if n := authz.EditDistance(name, candidate); n < fewest {
 			best, fewest = candidate, n
 		}
 	}
 	return best
-}
-
-// distance is how many letters have to be put in, taken out or changed (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			changed := diagonal
-			if a[i] != b[j] {
-				changed++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // checkSecret refuses what is no client secret, by its form and checksum: no server needs
