@@ -2,6 +2,7 @@ package management
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -67,26 +68,36 @@ func checkBody(w http.ResponseWriter, r *http.Request, t reflect.Type) (hash str
 	if t.Kind() == reflect.Slice {
 		return hash, nil // raw: the handler reads it
 	}
-	if err := unknownMember(data, t); err != nil {
+	odd, err := checkMembers(data)
+	if err != nil {
 		return "", err
 	}
-	if err := checkMembers(data); err != nil {
-		return "", err
+	err = tryBody(data, t)
+	if err == nil && odd != "" { // which the decoder takes for another
+		err = badBody("unknown field " + quoted(odd))
 	}
+	if err != nil { // of what is wrong, an unknown member is told first
+		return "", cmp.Or(unknownMember(data, t), err)
+	}
+	return hash, nil
+}
+
+// tryBody reads a body as a type, with no member that it does not have.
+func tryBody(data []byte, t reflect.Type) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	var wrongType *json.UnmarshalTypeError
 	switch err := decoder.Decode(reflect.New(t).Interface()); {
 	case errors.As(err, &wrongType):
-		return "", &keys.InputError{Field: strings.ReplaceAll(wrongType.Field, ".", "/"), Reason: "it must not be a JSON " + wrongType.Value}
+		return &keys.InputError{Field: strings.ReplaceAll(wrongType.Field, ".", "/"), Reason: "it must not be a JSON " + wrongType.Value}
 	case errors.As(err, new(*time.ParseError)):
-		return "", badBody("a time is " + timeForm)
+		return badBody("a time is " + timeForm)
 	case err != nil && strings.HasPrefix(err.Error(), unknownField):
-		return "", badBody(strings.TrimPrefix(err.Error(), "json: "))
+		return badBody(strings.TrimPrefix(err.Error(), "json: "))
 	case err != nil: // in the words of a type that reads itself
-		return "", badBody("a value has not the form of its field; a time is " + timeForm)
+		return badBody("a value has not the form of its field; a time is " + timeForm)
 	}
-	return hash, nil
+	return nil
 }
 
 // unknownField begins what the decoder says of one, for which it has no type.
@@ -95,12 +106,24 @@ const unknownField = "json: unknown field "
 // timeForm is how a time is written.
 const timeForm = "text in RFC 3339, such as 2027-01-31T00:00:00Z"
 
-// bareOffset is a time with an offset, whose plus was not escaped, and reads as a space.
+// escapeOffsets escapes the plus of times with an offset, which reads as a space otherwise.
+func escapeOffsets(query string) string {
+	for {
+		escaped := bareOffset.ReplaceAllString(query, "$1%2B$2$3")
+		if escaped == query { // two that stand side by side take two turns
+			return query
+		}
+		query = escaped
+	}
+}
+
+// bareOffset is a time with an offset, whose plus was not escaped.
 var bareOffset = regexp.MustCompile(`((?:^|&)(?:since|until)=[^&]*)(?:\+|%20)(\d\d(?::|%3[Aa])\d\d)(&|$)`)
 
-// checkMembers refuses what encoding/json lets through: a member twice, one in
-// another case, lists and nesting without end, and more than one value.
-func checkMembers(data []byte) error {
+// checkMembers refuses what encoding/json lets through: a member twice, lists and nesting
+// without end, and more than one value. odd is the first member whose name is in another
+// case than any of ours, if there is one.
+func checkMembers(data []byte) (odd string, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	type level struct {
@@ -113,21 +136,21 @@ func checkMembers(data []byte) error {
 	for begun := false; ; begun = true {
 		token, err := decoder.Token()
 		if err == io.EOF && begun && len(open) == 0 {
-			return nil
+			return odd, nil
 		}
 		if err != nil {
-			return badBody("This is not JSON: " + err.Error())
+			return "", badBody("This is not JSON: " + err.Error())
 		}
 		if begun && len(open) == 0 {
-			return badBody("There is something after the JSON object.")
+			return "", badBody("There is something after the JSON object.")
 		}
 		if n := len(open); n > 0 && open[n-1].object && open[n-1].name {
 			if name, ok := token.(string); ok {
-				switch {
-				case strings.ContainsFunc(name, func(c rune) bool { return c > '~' || c >= 'A' && c <= 'Z' }):
-					return badBody("unknown field " + quoted(name))
-				case open[n-1].seen[name]:
-					return badBody("the field " + quoted(name) + " is there twice")
+				if open[n-1].seen[name] {
+					return "", badBody("the field " + quoted(name) + " is there twice")
+				}
+				if odd == "" && strings.ContainsFunc(name, func(c rune) bool { return c > '~' || c >= 'A' && c <= 'Z' }) {
+					odd = name
 				}
 				open[n-1].seen[name], open[n-1].name = true, false
 				continue
@@ -136,13 +159,13 @@ func checkMembers(data []byte) error {
 		if n := len(open); n > 0 {
 			open[n-1].name = true
 			if open[n-1].items++; open[n-1].items > maxItems+1 { // the end is counted too
-				return badBody(fmt.Sprintf("A list or an object holds more than %d.", maxItems))
+				return "", badBody(fmt.Sprintf("A list or an object holds more than %d.", maxItems))
 			}
 		}
 		switch token {
 		case json.Delim('{'), json.Delim('['):
 			if len(open) == maxDepth {
-				return badBody("It is nested too deeply.")
+				return "", badBody("It is nested too deeply.")
 			}
 			open = append(open, level{object: token == json.Delim('{'), name: true, seen: map[string]bool{}})
 		case json.Delim('}'), json.Delim(']'):

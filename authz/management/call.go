@@ -47,9 +47,7 @@ func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		w.Header().Set("Cache-Control", "no-store")
-		for r.URL.RawQuery != bareOffset.ReplaceAllString(r.URL.RawQuery, "$1%2B$2$3") {
-			r.URL.RawQuery = bareOffset.ReplaceAllString(r.URL.RawQuery, "$1%2B$2$3")
-		}
+		r.URL.RawQuery = escapeOffsets(r.URL.RawQuery)
 		var claims *tokens.Claims
 		if !rt.open {
 			scopes := rt.scopes()
