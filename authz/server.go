@@ -225,13 +225,9 @@ func (s *Server) Handler() http.Handler {
 	for pattern, handle := range routes {
 		mux.Handle(pattern, s.handler(handle))
 	}
-	var scopes []string
-	for _, scope := range ManagementScopes() {
-		scopes = append(scopes, scope.Name)
-	}
 	// One document an API, at its path (RFC 9728 §3.1): there is none at the root.
 	mux.Handle("/.well-known/oauth-protected-resource"+base+"/v1",
-		s.verifier.Metadata("Imara management API", scopes...))
+		s.verifier.Metadata("Imara management API", ManagementScopeNames()...))
 	mux.Handle("POST "+base+"/feed/sessions", s.guardFeed(s.handler(s.joinFeed)))
 	mux.Handle("GET "+base+"/feed/sessions/{session}", s.guardFeed(s.handler(s.pollFeed)))
 	mux.Handle("DELETE "+base+"/feed/sessions/{session}", s.guardFeed(s.handler(s.leaveFeed)))

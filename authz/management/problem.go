@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -155,9 +154,11 @@ func pageOf(code string) (authz.ErrorPage, bool) {
 			return authz.ErrorPage{Code: code, Title: known.title, Fix: known.fix}, true
 		}
 	}
-	for _, page := range slices.Concat(plain, authz.ErrorPages()) {
-		if page.Code == code {
-			return page, true
+	for _, pages := range [][]authz.ErrorPage{plain, authz.ErrorPages()} {
+		for _, page := range pages {
+			if page.Code == code {
+				return page, true
+			}
 		}
 	}
 	return authz.ErrorPage{}, false
