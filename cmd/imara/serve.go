@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -246,10 +247,8 @@ func (f *serveFlags) checkTransports() error {
 	if err := checkTransport("--issuer", issuer, f.insecure); err != nil {
 		return err
 	}
-	if f.redisURL != "" {
-		if _, err := parseRedis(settingName("redis-url", f.redisURL), f.redisURL, f.insecure); err != nil {
-			return err
-		}
+	if _, err := f.redisOptions(); err != nil {
+		return err
 	}
 	if f.gitHubKeys == "" {
 		return nil
@@ -339,7 +338,11 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	if err := f.checkName(); err != nil {
 		return nil, err
 	}
-	publisher, err := openRedis(ctx, f, p.issuer, p.master.derive("acknowledgement v1"), logger)
+	options, err := f.redisOptions()
+	if err != nil {
+		return nil, err
+	}
+	publisher, err := openRedis(ctx, options, p.issuer, p.master.derive("acknowledgement v1"), logger)
 	if err != nil {
 		return nil, err
 	}
@@ -355,7 +358,9 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	}
 	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
 		Name: what + " " + f.name, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
-	if p.limits, err = openLimits(f, p.issuer, p.master.derive("limits v1"), logger); err != nil {
+	p.limits, err = limits.New(limits.Config{Redis: options, Issuer: p.issuer,
+		Secret: p.master.derive("limits v1"), Logger: logger})
+	if err != nil {
 		return nil, err
 	}
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Limiter: p.limits, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
@@ -400,17 +405,22 @@ func (p *program) openStore(ctx context.Context, f serveFlags) (store *sqlstore.
 	return sqlstore.OpenSQLite(ctx, f.data)
 }
 
-// openRedis returns nil without a URL. It refuses a Redis that evicts; one that is
-// not reached now will be.
-func openRedis(
-	ctx context.Context, f serveFlags, issuer string, secret []byte, logger *slog.Logger,
-) (*redisfeed.Publisher, error) {
+// redisOptions reads the URL of the Redis, and refuses one without TLS on another machine;
+// nil without a URL.
+func (f *serveFlags) redisOptions() (*redis.UniversalOptions, error) {
 	if f.redisURL == "" {
 		return nil, nil
 	}
-	options, err := parseRedis(settingName("redis-url", f.redisURL), f.redisURL, f.insecure)
-	if err != nil {
-		return nil, err
+	return parseRedis(settingName("redis-url", f.redisURL), f.redisURL, f.insecure)
+}
+
+// openRedis returns nil without options. It refuses a Redis that evicts; one that is
+// not reached now will be.
+func openRedis(
+	ctx context.Context, options *redis.UniversalOptions, issuer string, secret []byte, logger *slog.Logger,
+) (*redisfeed.Publisher, error) {
+	if options == nil {
+		return nil, nil
 	}
 	publisher := redisfeed.NewPublisher(options, issuer, secret)
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
@@ -421,19 +431,6 @@ func openRedis(
 		logger.Warn("Redis is not reached; verifiers follow over HTTP until it is", "error", err)
 	}
 	return publisher, nil
-}
-
-// openLimits returns limits that are shared over a Redis, if there is a URL.
-func openLimits(f serveFlags, issuer string, secret []byte, logger *slog.Logger) (*limits.Limiter, error) {
-	config := limits.Config{Issuer: issuer, Secret: secret, Logger: logger}
-	if f.redisURL != "" {
-		var err error
-		config.Redis, err = parseRedis(settingName("redis-url", f.redisURL), f.redisURL, f.insecure)
-		if err != nil {
-			return nil, err
-		}
-	}
-	return limits.New(config)
 }
 
 // prepare waits for the running server and puts its own API in the catalogue.
