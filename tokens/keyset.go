@@ -254,7 +254,7 @@ func CheckIdentifier(identifier string) error {
 			"underscores, or an IP address, and a port from 1 to 65535 or none", identifier)
 	case u.String() != identifier:
 		return errors.New("write it as " + u.String())
-	case !plainPath(u), u.Path != "" && AmbiguousPath(u):
+	case u.Path != "" && (AmbiguousPath(u) || strings.ContainsFunc(u.Path, unprintable)):
 		return fmt.Errorf("%q has a path that programs may read as another: with an empty segment, one "+
 			"that ends with a dot, an encoded slash or the like", identifier)
 	}
@@ -286,21 +286,6 @@ func plainHost(u *url.URL) bool {
 	return len(name) <= 253 && !strings.HasSuffix(u.Host, ":")
 }
 
-// plainPath tells whether every segment of the path of u names something.
-func plainPath(u *url.URL) bool {
-	path := u.EscapedPath()
-	if path == "" {
-		return true
-	}
-	for segment := range strings.SplitSeq(path[1:], "/") {
-		name, err := url.PathUnescape(segment)
-		if err != nil || name == "" || name == "." || name == ".." || strings.ContainsFunc(name, unplain) {
-			return false
-		}
-	}
-	return true
-}
-
-func unplain(c rune) bool {
-	return c == '/' || c == '\\' || c == utf8.RuneError || !unicode.IsPrint(c)
-}
+// unprintable tells whether a character of a path is not to be seen, or stands for one that
+// could not be read.
+func unprintable(c rune) bool { return c == utf8.RuneError || !unicode.IsPrint(c) }
