@@ -6,7 +6,7 @@ import (
 )
 
 // reasons are how [Verifier.Authorize] decides. Where an error wraps another, it comes first.
-var reasons = []struct {
+var reasons = [...]struct {
 	err  error
 	name string
 }{
@@ -25,7 +25,7 @@ var reasons = []struct {
 }
 
 // decisions counts them, by their place in reasons.
-type decisions [16]atomic.Uint64
+type decisions [len(reasons)]atomic.Uint64
 
 func (d *decisions) count(err error) {
 	for i := range reasons {
