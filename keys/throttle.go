@@ -37,17 +37,15 @@ var (
 )
 
 // A spending is what a try has taken, until it turns out to be right.
-type spending []struct {
+type spending []spent
+
+type spent struct {
 	of   Limited
 	rate Rate
 }
 
-func (s *spending) add(rate Rate, what, who, from string) {
-	*s = append(*s, struct {
-		of   Limited
-		rate Rate
-	}{Limited{what, who, from}, rate})
-}
+// passwordOf is the budget of an account, from where; either may be empty.
+func passwordOf(email, from string) Limited { return Limited{"password", email, from} }
 
 // take takes all, or nothing: then a [WaitError] says until when.
 func (s spending) take(l Limiter) error {
@@ -70,19 +68,15 @@ func (s spending) giveBack(l Limiter) {
 // it. known names the session or the browser that somebody signed in with before; empty for
 // strangers.
 func (r *Registry) try(ctx context.Context, email, network, known string) (spending, error) {
-	var s spending
 	if known != "" {
-		s.add(knownTries, "password", email, known)
+		s := spending{{passwordOf(email, known), knownTries}}
 		return s, s.take(r.config.Limiter)
 	}
-	s.add(networkTries, "password", "", network)
-	s.add(accountTries, "password", email, network)
-	err := s.take(r.config.Limiter)
-	if err != nil {
+	s := spending{{passwordOf("", network), networkTries}, {passwordOf(email, network), accountTries}}
+	if err := s.take(r.config.Limiter); err != nil {
 		return nil, err
 	}
-	var all spending
-	all.add(allTries, "password", email, "")
+	all := spending{{passwordOf(email, ""), allTries}}
 	if err := all.take(r.config.Limiter); err != nil && !r.wasHere(ctx, email, network) {
 		s.giveBack(r.config.Limiter)
 		return nil, err
