@@ -3,8 +3,9 @@ package authz
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -23,8 +24,7 @@ type clients struct {
 	records  *otter.Cache[string, *keys.Record]
 	reads    reads
 
-	// decoy is a client that exists: reading it takes the time of one that does.
-	decoy atomic.Pointer[string]
+	decoys decoys
 
 	usage *usage
 }
@@ -92,15 +92,19 @@ func (c *clients) authenticate(ctx context.Context, id, secret, from string) (*p
 		if record != nil {
 			position = record.Position
 		}
-		credential, err = c.registry.Authenticate(record, parsed, now)
+		if credential, err = c.registry.Authenticate(record, parsed, now); err == nil {
+			c.records.Set(id, record)
+		}
 	}
 	if err == nil && !reaches(record, from) {
 		err = keys.ErrNetwork
 	}
 	if err != nil {
+		keyID := ""
 		if record != nil {
-			c.usage.refused(record.Key.ID, err, now, from)
+			keyID = record.Key.ID
 		}
+		c.usage.refused(keyID, err, now, from)
 		return nil, err
 	}
 	p := &principal{record, credential, position}
@@ -123,11 +127,7 @@ func (c *clients) fresh(ctx context.Context, id, from string, known bool) (*keys
 // read reads a record; nil for an unknown client, in whose place it reads one that exists:
 // the time does not tell which clients there are.
 func (c *clients) read(ctx context.Context, id string) (*keys.Record, error) {
-	decoy := ""
-	if known := c.decoy.Load(); known != nil {
-		decoy = *known
-	}
-	record, err := c.registry.Record(ctx, id, decoy)
+	record, err := c.registry.Record(ctx, id, c.decoys.one())
 	switch {
 	case errors.Is(err, keys.ErrNotFound):
 		return nil, nil
@@ -136,7 +136,32 @@ func (c *clients) read(ctx context.Context, id string) (*keys.Record, error) {
 	case record.Key.ClientID != id:
 		return nil, nil
 	}
-	c.records.Set(id, record)
-	c.decoy.Store(&record.Key.ClientID)
+	c.decoys.add(id)
 	return record, nil
+}
+
+// decoys are clients that exist: to read one takes the time of any other. There are many,
+// since the one that was read last is still in the caches of the processor.
+type decoys struct {
+	mu   sync.Mutex
+	ids  [256]string
+	read int // how many were read, so far
+}
+
+// add has a client that was read take the place of the oldest.
+func (d *decoys) add(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ids[d.read%len(d.ids)] = id
+	d.read++
+}
+
+// one returns one of them, or "" before there are any.
+func (d *decoys) one() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.read == 0 {
+		return ""
+	}
+	return d.ids[rand.IntN(min(d.read, len(d.ids)))]
 }

@@ -19,7 +19,7 @@ type reads struct {
 }
 
 const (
-	readPause   = 50 * time.Millisecond
+	readPause   = 5 * time.Millisecond
 	readTimeout = 5 * time.Second
 )
 

@@ -169,7 +169,7 @@ func TestAReadIsNeverBehind(t *testing.T) {
 			at = append(at, time.Since(begun))
 			mine := len(at)
 			mu.Unlock()
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(readPause * 2 / 5)
 			return &keys.Record{Position: uint64(mine)}, nil
 		}}
 		var all sync.WaitGroup
@@ -192,9 +192,9 @@ func TestAReadIsNeverBehind(t *testing.T) {
 			ask(t.Context(), 2)
 		}
 		cancel()
-		time.Sleep(30 * time.Millisecond) // the first has ended, the second not begun
+		time.Sleep(readPause * 3 / 5) // the first has ended, the second not begun
 		ask(t.Context(), 2)
-		time.Sleep(30 * time.Millisecond) // the second runs
+		time.Sleep(readPause * 3 / 5) // the second runs
 		ask(t.Context(), 3)
 		all.Wait()
 		time.Sleep(time.Second)

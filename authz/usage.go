@@ -86,7 +86,8 @@ var outcomes = []struct {
 	{ErrRateLimited, keys.RefusedQuota},
 }
 
-// refused counts a request of a key that got no token because of err.
+// refused counts a request of a key that got no token because of err. One without a key, of
+// an unknown client, is counted in the same time, as one sum that no store keeps.
 func (u *usage) refused(keyID string, err error, at time.Time, from string) {
 	var outcome keys.Outcome
 	for _, known := range outcomes {
@@ -106,10 +107,14 @@ func (u *usage) refused(keyID string, err error, at time.Time, from string) {
 	if outcome == "" {
 		return
 	}
+	address := network(from)
+	if keyID == "" {
+		address = ""
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.sum.Counts[tally(keyID, outcome, at)]++
-	u.attempt(keys.Attempt{KeyID: keyID, Outcome: outcome, Address: network(from)}, keys.Tries{Count: 1, Last: at})
+	u.attempt(keys.Attempt{KeyID: keyID, Outcome: outcome, Address: address}, keys.Tries{Count: 1, Last: at})
 }
 
 // attempt adds tries; u.mu is held.

@@ -355,15 +355,17 @@ func saveKey(ctx context.Context, tx *sql.Tx, before, k keys.Key) error {
 	return nil
 }
 
+const selectRecord = selectKeys + `,
+	` + organizationColumns + `, f.seq
+	FROM keys k JOIN organizations o ON o.id = k.organization_id
+	JOIN feed f ON f.one = 1
+	LEFT JOIN credentials c ON c.key_id = k.id
+	WHERE k.client_id = COALESCE((SELECT client_id FROM keys WHERE client_id = $1), $2)
+	ORDER BY ` + orderSecrets
+
 // Record implements keys.Store.
 func (s *Store) Record(ctx context.Context, clientID, decoy string) (*keys.Record, error) {
-	rows, err := s.read.QueryContext(ctx, selectKeys+`,
-		`+organizationColumns+`, f.seq
-		FROM keys k JOIN organizations o ON o.id = k.organization_id
-		JOIN feed f ON f.one = 1
-		LEFT JOIN credentials c ON c.key_id = k.id
-		WHERE k.client_id = COALESCE((SELECT client_id FROM keys WHERE client_id = $1), $2)
-		ORDER BY `+orderSecrets, clientID, decoy)
+	rows, err := s.records(ctx, clientID, decoy)
 	if err != nil {
 		return nil, s.fail(err)
 	}

@@ -53,6 +53,9 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	s := &Store{classify: classifyPostgres, present: func() error { return nil }, lock: " FOR UPDATE", patient: "SET LOCAL statement_timeout = 0",
 		lazily: `, set_config('synchronous_commit', 'off', true)`, primary: " AND NOT pg_is_in_recovery()", columns: postgresColumns}
 	s.write, s.read = s.pool(config, writers), s.pool(config, readers)
+	s.records = func(ctx context.Context, args ...any) (*sql.Rows, error) {
+		return s.read.QueryContext(ctx, selectRecord, args...)
+	}
 	if err := checkSessions(ctx, s.write); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", config.Database, s.fail(err)), s.Close())
 	}

@@ -59,6 +59,11 @@ func OpenSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err := s.connect(&s.read, path, pragmas, 4); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	records, err := s.read.PrepareContext(ctx, selectRecord)
+	if err != nil {
+		return nil, errors.Join(s.fail(err), s.Close())
+	}
+	s.records = records.QueryContext
 	// Whoever held these lived in a process that held the lock: it is gone.
 	_, err = s.write.ExecContext(ctx, `DELETE FROM sessions WHERE via = id`)
 	if err != nil {

@@ -26,6 +26,10 @@ type Store struct {
 	// back; lazily, behind a RETURNING, does the same for one statement. Each engine has
 	// one of the two.
 	relax, strict, lazily string
+	// records is [selectRecord], which every refusal runs: prepared, where the driver does
+	// not keep the statements itself. To parse it takes SQLite three times as long as to
+	// run it.
+	records func(ctx context.Context, args ...any) (*sql.Rows, error)
 	// primary is a condition that only the database that takes writes fulfils.
 	primary string
 	// columns is the query of the tables and columns that there are, and compared what
