@@ -58,8 +58,8 @@ func passwordTrouble(w http.ResponseWriter, err error) (passwordProblem, int) {
 	return passwordProblem{}, 0
 }
 
-// refusalPause is before who tries too often is told so: a program that tries again as soon
-// as it is answered would take more of the server than what it asks for.
+// refusalPause is before who tries too often, or while too many do, is told so: a program that
+// tries again as soon as it is answered would take more of the server than what it asks for.
 const refusalPause = time.Second
 
 func pause(ctx context.Context) {
@@ -82,7 +82,7 @@ func (p *panel) again(w http.ResponseWriter, r *http.Request, v *visitor, page s
 	if status == 0 {
 		return err
 	}
-	if status == http.StatusTooManyRequests {
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		pause(r.Context())
 	}
 	if status == http.StatusNotFound {
