@@ -24,14 +24,14 @@ func BenchmarkPanel(b *testing.B) {
 	}
 	_, err := s.registry.AddMember(ctx, program, keys.Member{OrganizationID: "org", Name: "Ann", Email: "ann@example.com", Role: keys.Owner, AcceptedAt: time.Now()})
 	must(err)
+	token, _, err := s.registry.NewLink(ctx, program, "ann@example.com", "")
+	must(err)
+	session, err := s.registry.UseLink(ctx, program, token, "correct horse battery staple")
+	must(err)
 	if _, err := s.registry.CreateOrganization(ctx, program, keys.Organization{ID: keys.OperatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true}); err != nil && !errors.Is(err, keys.ErrExists) {
 		b.Fatal(err)
 	}
 	_, err = s.registry.AddMember(ctx, program, keys.Member{OrganizationID: keys.OperatorOrganization, Name: "Ann", Email: "ann@example.com", Role: keys.Staff, AcceptedAt: time.Now()})
-	must(err)
-	token, _, err := s.registry.NewLink(ctx, program, "ann@example.com", "")
-	must(err)
-	session, err := s.registry.UseLink(ctx, program, token, "correct horse battery staple")
 	must(err)
 	list, err := s.registry.Keys(ctx, "org", keys.Page{})
 	must(err)
