@@ -1,4 +1,4 @@
-package redisfeed
+package model
 
 // This is a model of acknowledgements: of a log that loses its tail and goes on with other
 // entries at the same positions, and of a Redis in which others write. It has no clock: the

@@ -1,4 +1,4 @@
-package redisfeed
+package model
 
 // This is a model of sessions, with a clock: a verifier's key is cut, its session ends with
 // the same commit, and it joins again with another key, in two steps. Another cut follows,
