@@ -190,7 +190,7 @@ func TestTenThousandSilentSessionsHoldUpAsLongAsOne(t *testing.T) {
 	}
 	all.Wait()
 	c, other := s.demoKey(), s.demoKey()
-	answered := make(chan keys.Receipt)
+	answered := make(chan keys.Receipt, 1)
 	go func() {
 		_, r, err := s.registry.Revoke(ctx, keys.Program("test"), "org", c.Key.ID, "")
 		if err != nil {
@@ -198,21 +198,17 @@ func TestTenThousandSilentSessionsHoldUpAsLongAsOne(t *testing.T) {
 		}
 		answered <- r
 	}()
-	longest, others := tokens.DefaultLease+margin(tokens.DefaultLease), 0
-	for {
+	for n := range 100 {
 		select {
 		case r := <-answered:
-			if r.State != keys.LeaseEnded || r.Confirmed != 1 || r.Total < verifierKeys*each/4 || r.Waited < longest || r.Waited > 3*longest {
-				t.Errorf("%s %d of %d after %v", r.State, r.Confirmed, r.Total, r.Waited)
-			}
-			if others < 100 {
-				t.Errorf("%d tokens meanwhile", others)
-			}
-			return
+			t.Fatalf("%s after %d tokens and %v", r.State, n, r.Waited)
 		default:
 			s.token(other)
-			others++
 		}
+	}
+	longest, r := tokens.DefaultLease+margin(tokens.DefaultLease), <-answered
+	if r.State != keys.LeaseEnded || r.Confirmed != 1 || r.Total < verifierKeys*each/4 || r.Waited < longest || r.Waited > 3*longest {
+		t.Errorf("%s %d of %d after %v", r.State, r.Confirmed, r.Total, r.Waited)
 	}
 }
 

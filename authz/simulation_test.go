@@ -66,7 +66,7 @@ func simulate(t *testing.T, seed uint64, length time.Duration, lie simLie) *simu
 // TestSimulatedFaultsNeverBreakThePromise: twenty worlds, or IMARA_WORLDS of them.
 func TestSimulatedFaultsNeverBreakThePromise(t *testing.T) {
 	redisfeed.Quiet()
-	worlds := uint64(20)
+	worlds := uint64(10)
 	if text := os.Getenv("IMARA_WORLDS"); text != "" {
 		var err error
 		if worlds, err = strconv.ParseUint(text, 10, 64); err != nil {
@@ -92,7 +92,7 @@ func TestSimulatedFaultsNeverBreakThePromise(t *testing.T) {
 		t.Errorf("hardly any is confirmed: %v", outcomes)
 	}
 	for _, outcome := range []string{"handed over", "recovered", "key of a verifier"} {
-		if worlds >= 20 && outcomes[outcome] == 0 {
+		if worlds >= 10 && outcomes[outcome] == 0 {
 			t.Errorf("none is %s: %v", outcome, outcomes)
 		}
 	}
