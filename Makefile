@@ -44,6 +44,10 @@ UNRACED := modernc.org/sqlite/lib golang.org/x/crypto/argon2 golang.org/x/crypto
 	github.com/pressly/goose/v3/internal/sqlparser github.com/imara/apikeys/tokens/redisfeed/model
 RACED := -race $(foreach package,$(UNRACED),-gcflags=$(package)=-race=false)
 
+# A program with the detector sleeps for a second before it exits, unless told not to; the
+# tests start some hundreds.
+export GORACE ?= atexit_sleep_ms=0
+
 # CI keeps a picture of every page of the panel.
 ifdef CI
 export IMARA_SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/imara-screenshots
