@@ -129,7 +129,7 @@ func TestSilentVerifierIsNobodyElsesMatterBehindAProxy(t *testing.T) {
 	for kind := range fronts {
 		for range 2 {
 			others.Go(func() {
-				for tick := time.NewTicker(20 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+				for tick := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; <-tick.C {
 					round(kind)
 				}
 			})
