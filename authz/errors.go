@@ -2,10 +2,8 @@ package authz
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 
 	"github.com/imara/apikeys/keys"
@@ -130,31 +128,5 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if answer.status == http.StatusServiceUnavailable || answer.status == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
-	writeJSON(w, answer.status, errorBody{answer.code, answer.description, s.errorURI(answer.code)})
-}
-
-// errorBody is an error answer (RFC 6749 §5.2).
-type errorBody struct {
-	Error       string `json:"error"`
-	Description string `json:"error_description"`
-	URI         string `json:"error_uri,omitempty"`
-}
-
-// LevelOf is how loud a failed request is logged. A client that went away cannot be
-// told from a request that was given up, and is nobody's fault.
-func LevelOf(err error) slog.Level {
-	if errors.Is(err, context.Canceled) {
-		return slog.LevelInfo
-	}
-	return slog.LevelError
-}
-
-// writeJSON answers with a body that no cache may keep.
-func writeJSON(w http.ResponseWriter, status int, body any) error {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Pragma", "no-cache")
-	w.WriteHeader(status)
-	return json.NewEncoder(w).Encode(body)
+	WriteJSON(w, answer.status, ErrorBody{answer.code, answer.description, s.errorURI(answer.code)})
 }

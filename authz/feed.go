@@ -16,7 +16,7 @@ import (
 
 // pollFeed answers GET /feed/sessions/{session}.
 func (s *Server) pollFeed(w http.ResponseWriter, r *http.Request) error {
-	background(w)
+	Background(w)
 	query := r.URL.Query()
 	after, errAfter := strconv.ParseUint(query.Get("after"), 10, 63)
 	head, errHead := strconv.ParseUint(query.Get("head"), 10, 63)
@@ -30,7 +30,7 @@ func (s *Server) pollFeed(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	page.Session, page.Nonce = r.PathValue("session"), query.Get("nonce")
-	return writeJSON(w, http.StatusOK, page)
+	return WriteJSON(w, http.StatusOK, page)
 }
 
 // leaveFeed answers DELETE /feed/sessions/{session}.

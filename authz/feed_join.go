@@ -104,7 +104,7 @@ func (s *Server) examine(w http.ResponseWriter, r *http.Request, join httpfeed.J
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, httpfeed.Examined{Protocol: httpfeed.Protocol, Examination: x})
+	return WriteJSON(w, http.StatusOK, httpfeed.Examined{Protocol: httpfeed.Protocol, Examination: x})
 }
 
 // joinExamined grades the verdicts. Who broke a rule is refused, or admitted and marked.
@@ -154,7 +154,7 @@ func (s *Server) refuse(
 	}
 	Observe(w, "outcome", "verifier_unproved")
 	w.Header().Set("Retry-After", "1")
-	return writeJSON(w, http.StatusConflict, struct {
+	return WriteJSON(w, http.StatusConflict, struct {
 		Error       string   `json:"error"`
 		Description string   `json:"error_description"`
 		Rules       []string `json:"rules"`
@@ -182,7 +182,7 @@ func (s *Server) admit(
 		return err
 	}
 	joined.Unproved = unproved
-	return writeJSON(w, http.StatusCreated, joined)
+	return WriteJSON(w, http.StatusCreated, joined)
 }
 
 // seconds writes a wait for Retry-After, rounded up.

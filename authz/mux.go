@@ -34,13 +34,24 @@ func (u Unserved) Status() int {
 	return http.StatusNotFound
 }
 
+// Answer is the code and the description of the answer of an OAuth endpoint.
+func (u Unserved) Answer() (code, description string) {
+	switch {
+	case u.Ambiguous:
+		return "not_found", "There is nothing at a path that can be read as another."
+	case u.Allow != "":
+		return "invalid_request", "Use " + u.Allow + "."
+	}
+	return "not_found", "There is nothing at this path."
+}
+
 // NewMux returns a Mux that serves nothing. Refuse answers what is not served; nil is
 // JSON as of the OAuth endpoints.
 func NewMux(refuse func(http.ResponseWriter, *http.Request, Unserved)) *Mux {
 	if refuse == nil {
 		refuse = func(w http.ResponseWriter, _ *http.Request, u Unserved) {
-			answer := unserved(u)
-			writeJSON(w, answer.status, errorBody{Error: answer.code, Description: answer.description})
+			code, text := u.Answer()
+			WriteJSON(w, u.Status(), ErrorBody{Error: code, Description: text})
 		}
 	}
 	m := &Mux{mux: http.NewServeMux(), refuse: refuse, served: map[string]bool{}}
@@ -116,15 +127,4 @@ func (m *Mux) missing(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", u.Allow)
 	}
 	m.refuse(w, r, u)
-}
-
-// unserved is such an answer of the OAuth endpoints.
-func unserved(u Unserved) oauthError {
-	switch {
-	case u.Ambiguous:
-		return oauthError{u.Status(), "not_found", "There is nothing at a path that can be read as another."}
-	case u.Allow != "":
-		return oauthError{u.Status(), "invalid_request", "Use " + u.Allow + "."}
-	}
-	return oauthError{u.Status(), "not_found", "There is nothing at this path."}
 }

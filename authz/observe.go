@@ -43,7 +43,7 @@ func Log(logger *slog.Logger, next http.Handler) http.Handler {
 				}
 				logger.Error("handler panicked", "route", r.Pattern, "request_id", o.id, "panic", p, "stack", string(debug.Stack()))
 				if o.status == 0 {
-					writeJSON(o, http.StatusInternalServerError, map[string]string{"error": "server_error",
+					WriteJSON(o, http.StatusInternalServerError, map[string]string{"error": "server_error",
 						"error_description": "The server failed; the request id finds the reason in its log."})
 				}
 			}
@@ -65,8 +65,8 @@ func Observe(w http.ResponseWriter, key, value string) {
 	}
 }
 
-// background marks a request that repeats for ever: its line is for debugging.
-func background(w http.ResponseWriter) {
+// Background marks a request that repeats for ever: its line is for debugging.
+func Background(w http.ResponseWriter) {
 	if o, ok := w.(*observed); ok {
 		o.level = slog.LevelDebug
 	}

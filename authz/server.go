@@ -202,8 +202,8 @@ func (s *Server) WaitReady(ctx context.Context) error {
 // outside of it.
 func (s *Server) Handler() http.Handler {
 	mux := NewMux(func(w http.ResponseWriter, r *http.Request, u Unserved) {
-		answer := unserved(u)
-		s.fail(w, r, &answer)
+		code, description := u.Answer()
+		s.fail(w, r, &oauthError{u.Status(), code, description})
 	})
 	base := IssuerPath(s.config.Issuer)
 	routes := map[string]func(http.ResponseWriter, *http.Request) error{
@@ -244,7 +244,7 @@ func (s *Server) handler(handle func(http.ResponseWriter, *http.Request) error) 
 }
 
 func (s *Server) livez(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	return WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
@@ -254,7 +254,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Ready(ctx); err != nil {
 		s.tellUnready(err)
 		w.Header().Set("Retry-After", "1")
-		return writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
+		return WriteJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
 	}
-	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	return WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }

@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,10 +44,11 @@ func (e *RateLimitError) Text() string {
 // policy and what is left of it (draft-ietf-httpapi-ratelimit-headers-10).
 func (e *RateLimitError) Headers(h http.Header) {
 	h.Set("Retry-After", ceilSeconds(e.Budget.Wait))
-	e.tell(h)
+	e.Policies(h)
 }
 
-func (e *RateLimitError) tell(h http.Header) {
+// Policies tells a client of the limit without refusing it.
+func (e *RateLimitError) Policies(h http.Header) {
 	h.Set("RateLimit-Policy", fmt.Sprintf(`"%s";q=%d;w=%s`, e.Policy, e.Rate.Burst,
 		ceilSeconds(time.Duration(e.Rate.Burst)*e.Rate.Every)))
 	h.Set("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%s`, e.Policy, e.Budget.Left,
@@ -70,11 +70,14 @@ type Throttle struct {
 }
 
 var (
-	// networkFailures of everything that comes from a network.
-	networkFailures = keys.Rate{Burst: 1000, Every: 20 * time.Millisecond}
-	// clientFailures of one client from a network.
-	clientFailures = keys.Rate{Burst: 100, Every: 200 * time.Millisecond}
+	// failuresOfANetwork of everything that comes from a network.
+	failuresOfANetwork = keys.Rate{Burst: 1000, Every: 20 * time.Millisecond}
+	// failuresOfAClient of one client from a network.
+	failuresOfAClient = keys.Rate{Burst: 100, Every: 200 * time.Millisecond}
 )
+
+// FailureRates are those of one client from a network, and of all that comes from one.
+func FailureRates() (client, network keys.Rate) { return failuresOfAClient, failuresOfANetwork }
 
 const (
 	laneWidth    = 2
@@ -96,11 +99,11 @@ func (t *Throttle) Failed(address, clientID string) *RateLimitError {
 		return nil
 	}
 	network := keys.Network(address)
-	rate, left := networkFailures, t.limits.Take(keys.Limited{What: "failures", From: network}, networkFailures, 1)
+	rate, left := failuresOfANetwork, t.limits.Take(keys.Limited{What: "failures", From: network}, failuresOfANetwork, 1)
 	if clientID != "" {
-		b := t.limits.Take(keys.Limited{What: "failures", Who: clientID, From: network}, clientFailures, 1)
+		b := t.limits.Take(keys.Limited{What: "failures", Who: clientID, From: network}, failuresOfAClient, 1)
 		if b.Wait > left.Wait {
-			rate, left = clientFailures, b
+			rate, left = failuresOfAClient, b
 		}
 	}
 	if left.Wait == 0 {
@@ -117,7 +120,7 @@ func (t *Throttle) Enter(ctx context.Context, address string) (leave func(), err
 		return func() {}, nil
 	}
 	of := keys.Limited{What: "failures", From: keys.Network(address)}
-	left := t.limits.Take(of, networkFailures, 0)
+	left := t.limits.Take(of, failuresOfANetwork, 0)
 	if left.Wait == 0 {
 		return func() {}, nil
 	}
@@ -127,27 +130,8 @@ func (t *Throttle) Enter(ctx context.Context, address string) (leave func(), err
 	case t.lane <- struct{}{}:
 		return func() { <-t.lane }, nil
 	case <-timer.C:
-		return nil, &RateLimitError{Policy: "failures", Rate: networkFailures, Budget: left}
+		return nil, &RateLimitError{Policy: "failures", Rate: failuresOfANetwork, Budget: left}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// spend takes a token of what a key may buy in a minute: as many at once, if there were none
-// before. The header of the answer says what is left once half is gone.
-func (s *Server) spend(h http.Header, k *keys.Key) error {
-	n := cmp.Or(k.TokensPerMinute, s.config.TokensPerMinute)
-	if n == 0 || s.config.Limits == nil {
-		return nil
-	}
-	rate := keys.Rate{Burst: n, Every: time.Minute / time.Duration(n)}
-	left := s.config.Limits.Take(keys.Limited{What: "tokens", Who: k.ID}, rate, 1)
-	limit := &RateLimitError{Policy: "tokens", Rate: rate, Budget: left}
-	switch {
-	case left.Wait > 0:
-		return limit
-	case left.Left < n/2:
-		limit.tell(h)
-	}
-	return nil
 }

@@ -61,7 +61,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	Observe(w, "jti", x.claims.ID)
 	s.clients.usage.issued(p.record.Key.ID, x.claims.Scope, time.Now())
-	return writeJSON(w, http.StatusOK, struct {
+	return WriteJSON(w, http.StatusOK, struct {
 		AccessToken string `json:"access_token"`
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int64  `json:"expires_in"`
@@ -137,11 +137,11 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err != nil || !p.mayAskAbout(claims) {
-		return writeJSON(w, http.StatusOK, struct {
+		return WriteJSON(w, http.StatusOK, struct {
 			Active bool `json:"active"`
 		}{false})
 	}
-	return writeJSON(w, http.StatusOK, struct {
+	return WriteJSON(w, http.StatusOK, struct {
 		Active    bool   `json:"active"`
 		TokenType string `json:"token_type"`
 		*tokens.Claims

@@ -512,12 +512,13 @@ func TestDocumentedSizesAreTrue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	client, network := FailureRates()
 	for _, want := range []string{
 		fmt.Sprintf("| body at `/oauth2/token` | %d KiB, %d parameters, a scope of %d KiB with %d names |",
 			maxBody>>10, maxParameters, maxScope>>10, maxParameters),
 		fmt.Sprintf("| body at `/oauth2/revoke` and `introspect` | %d KiB, a token of %d KiB |", maxTokenBody>>10, 8),
-		fmt.Sprintf("| %d at once, %d a second | a client from a network |", clientFailures.Burst, time.Second/clientFailures.Every),
-		fmt.Sprintf("| %d at once, %d a second | a network |", networkFailures.Burst, time.Second/networkFailures.Every),
+		fmt.Sprintf("| %d at once, %d a second | a client from a network |", client.Burst, time.Second/client.Every),
+		fmt.Sprintf("| %d at once, %d a second | a network |", network.Burst, time.Second/network.Every),
 		fmt.Sprintf("| %d at once, %d a second | a key |", cutsAtOnce, cutsPerSecond),
 	} {
 		if !strings.Contains(string(text), want) {
