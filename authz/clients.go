@@ -10,6 +10,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -20,7 +21,7 @@ import (
 type clients struct {
 	registry *keys.Registry
 	relay    *Relay
-	throttle *Throttle
+	throttle *web.Throttle
 	records  *otter.Cache[string, *keys.Record]
 	reads    reads
 
@@ -32,7 +33,7 @@ type clients struct {
 // maxClients bounds the memory of the cache: a record is about 1 KiB.
 const maxClients = 20000
 
-func newClients(registry *keys.Registry, relay *Relay, throttle *Throttle) (*clients, error) {
+func newClients(registry *keys.Registry, relay *Relay, throttle *web.Throttle) (*clients, error) {
 	records, err := otter.New(&otter.Options[string, *keys.Record]{MaximumSize: maxClients})
 	c := &clients{registry: registry, relay: relay, throttle: throttle, records: records,
 		usage: newUsage(registry)}

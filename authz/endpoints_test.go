@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -432,7 +433,7 @@ func TestChallengesNameTheMetadata(t *testing.T) {
 // the log gets the reason.
 func TestPanicIsAnAnswer(t *testing.T) {
 	var log syncBuffer
-	handler := Log(slog.New(slog.NewJSONHandler(&log, nil)), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }))
+	handler := web.Log(slog.New(slog.NewJSONHandler(&log, nil)), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }))
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest("GET", "/?secret=1", nil))
 	if w.Code != 500 || !json.Valid(w.Body.Bytes()) || strings.Contains(w.Body.String(), "boom") {

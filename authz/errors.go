@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -98,7 +99,7 @@ func explain(err error) (answer oauthError, challenge, known bool) {
 		return oauthError{http.StatusUnprocessableEntity, "lease_too_long",
 			fmt.Sprintf("lease_ms is at most %d for this key; an operator can grant more.", lease.Longest.Milliseconds())}, false, true
 	}
-	var limit *RateLimitError
+	var limit *web.RateLimitError
 	if errors.As(err, &limit) {
 		return oauthError{http.StatusTooManyRequests, "slow_down", limit.Text()}, false, true
 	}
@@ -114,11 +115,11 @@ func explain(err error) (answer oauthError, challenge, known bool) {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	answer, challenge, known := explain(err)
 	if !known || answer.status == http.StatusServiceUnavailable {
-		s.config.Logger.Log(r.Context(), LevelOf(err), "request failed",
+		s.config.Logger.Log(r.Context(), web.LevelOf(err), "request failed",
 			"route", r.Pattern, "request_id", w.Header().Get("X-Request-Id"), "error", err)
 	}
-	Observe(w, "outcome", answer.code)
-	if limit := (*RateLimitError)(nil); errors.As(err, &limit) {
+	web.Observe(w, "outcome", answer.code)
+	if limit := (*web.RateLimitError)(nil); errors.As(err, &limit) {
 		limit.Headers(w.Header())
 	}
 	if challenge {
@@ -128,5 +129,5 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if answer.status == http.StatusServiceUnavailable || answer.status == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
-	WriteJSON(w, answer.status, ErrorBody{answer.code, answer.description, s.errorURI(answer.code)})
+	web.WriteJSON(w, answer.status, web.ErrorBody{Error: answer.code, Description: answer.description, URI: s.errorURI(answer.code)})
 }

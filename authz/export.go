@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -137,7 +138,7 @@ func eventCSV(w io.Writer, e keys.Event) error {
 		e.RequestID, e.Address, e.Reason, strings.Join(changes, "; "), hex.EncodeToString(e.Hash)}
 	c := csv.NewWriter(w)
 	c.UseCRLF = true
-	c.Write(Cells(row))
+	c.Write(web.Cells(row))
 	c.Flush()
 	return c.Error()
 }

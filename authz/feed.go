@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/httpfeed"
@@ -16,7 +17,7 @@ import (
 
 // pollFeed answers GET /feed/sessions/{session}.
 func (s *Server) pollFeed(w http.ResponseWriter, r *http.Request) error {
-	Background(w)
+	web.Background(w)
 	query := r.URL.Query()
 	after, errAfter := strconv.ParseUint(query.Get("after"), 10, 63)
 	head, errHead := strconv.ParseUint(query.Get("head"), 10, 63)
@@ -30,7 +31,7 @@ func (s *Server) pollFeed(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	page.Session, page.Nonce = r.PathValue("session"), query.Get("nonce")
-	return WriteJSON(w, http.StatusOK, page)
+	return web.WriteJSON(w, http.StatusOK, page)
 }
 
 // leaveFeed answers DELETE /feed/sessions/{session}.
@@ -318,7 +319,7 @@ func callerOf(r *http.Request) string {
 // guardFeed admits tokens for the management audience with the scope of the feed.
 func (s *Server) guardFeed(next http.Handler) http.Handler {
 	return s.verifier.Require(keys.FeedScope)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		Observe(w, "client_id", callerOf(r))
+		web.Observe(w, "client_id", callerOf(r))
 		next.ServeHTTP(w, r)
 	}))
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/examination"
@@ -104,7 +105,7 @@ func (s *Server) examine(w http.ResponseWriter, r *http.Request, join httpfeed.J
 	if err != nil {
 		return err
 	}
-	return WriteJSON(w, http.StatusOK, httpfeed.Examined{Protocol: httpfeed.Protocol, Examination: x})
+	return web.WriteJSON(w, http.StatusOK, httpfeed.Examined{Protocol: httpfeed.Protocol, Examination: x})
 }
 
 // joinExamined grades the verdicts. Who broke a rule is refused, or admitted and marked.
@@ -142,7 +143,7 @@ func (s *Server) refuse(
 ) error {
 	if s.failures.failed(callerOf(r), time.Now()) == freeFailures {
 		actor := keys.Actor{ClientID: callerOf(r),
-			RequestID: w.Header().Get("X-Request-Id"), Address: Address(r)}
+			RequestID: w.Header().Get("X-Request-Id"), Address: web.Address(r)}
 		reason := join.Name + ", " + join.Implementation + ": " + strings.Join(result.Broken(), " ")
 		_, err := s.config.Relay.Log.Append(r.Context(), keys.Entry{
 			Kind: tokens.Touch, Subject: tokens.Organization(""), Actor: actor,
@@ -152,9 +153,9 @@ func (s *Server) refuse(
 				"client_id", actor.ClientID, "error", err)
 		}
 	}
-	Observe(w, "outcome", "verifier_unproved")
+	web.Observe(w, "outcome", "verifier_unproved")
 	w.Header().Set("Retry-After", "1")
-	return WriteJSON(w, http.StatusConflict, struct {
+	return web.WriteJSON(w, http.StatusConflict, struct {
 		Error       string   `json:"error"`
 		Description string   `json:"error_description"`
 		Rules       []string `json:"rules"`
@@ -182,7 +183,7 @@ func (s *Server) admit(
 		return err
 	}
 	joined.Unproved = unproved
-	return WriteJSON(w, http.StatusCreated, joined)
+	return web.WriteJSON(w, http.StatusCreated, joined)
 }
 
 // seconds writes a wait for Retry-After, rounded up.

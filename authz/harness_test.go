@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/imara/apikeys/authz/sqlstore"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
@@ -90,8 +91,8 @@ func (h *house) start(lease time.Duration) *running {
 	t.Helper()
 	ctx := context.Background()
 	logger := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	web := httptest.NewUnstartedServer(nil)
-	address := "http://" + web.Listener.Addr().String()
+	listening := httptest.NewUnstartedServer(nil)
+	address := "http://" + listening.Listener.Addr().String()
 	if h.issuer == "" {
 		h.issuer = address
 	}
@@ -125,12 +126,12 @@ func (h *house) start(lease time.Duration) *running {
 	if err := s.WaitReady(wait); err != nil {
 		t.Fatal(err)
 	}
-	web.Config.Handler = Log(logger, s.Handler())
-	web.Start()
+	listening.Config.Handler = web.Log(logger, s.Handler())
+	listening.Start()
 	r := &running{Server: s, house: h, registry: registry, relay: relay, ring: ring, url: address}
 	r.stop = sync.OnceFunc(func() {
-		web.CloseClientConnections()
-		web.Close()
+		listening.CloseClientConnections()
+		listening.Close()
 		cancel()
 		<-done
 	})

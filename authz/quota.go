@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -17,7 +18,7 @@ func (s *Server) spend(h http.Header, k *keys.Key) error {
 	}
 	rate := keys.Rate{Burst: n, Every: time.Minute / time.Duration(n)}
 	left := s.config.Limits.Take(keys.Limited{What: "tokens", Who: k.ID}, rate, 1)
-	limit := &RateLimitError{Policy: "tokens", Rate: rate, Budget: left}
+	limit := &web.RateLimitError{Policy: "tokens", Rate: rate, Budget: left}
 	switch {
 	case left.Wait > 0:
 		return limit

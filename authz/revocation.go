@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -28,13 +29,13 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 	case claims.ClientID != p.record.Key.ClientID:
 		return &oauthError{http.StatusBadRequest, "invalid_grant", "This token belongs to another client."}
 	}
-	Observe(w, "jti", claims.ID)
+	web.Observe(w, "jti", claims.ID)
 	cut := s.config.Relay.changes.Newest(tokens.Token(claims.ID)) > 0
 	if !cut && !s.cutRates.allow(claims.ClientID, time.Now()) {
 		return &oauthError{http.StatusTooManyRequests, "temporarily_unavailable",
 			"This key revokes too many tokens. Try again in a second, or suspend the key, which ends all of them."}
 	}
-	by := keys.Actor{ClientID: claims.ClientID, RequestID: w.Header().Get("X-Request-Id"), Address: Address(r), Wait: ReceiptWait}
+	by := keys.Actor{ClientID: claims.ClientID, RequestID: w.Header().Get("X-Request-Id"), Address: web.Address(r), Wait: ReceiptWait}
 	receipt, err := s.config.Registry.RevokeToken(r.Context(), by, claims.Organization, claims.ID)
 	switch {
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-oauth2/oauth2/v4/server"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/examination"
@@ -53,7 +54,7 @@ type Server struct {
 	examiner  *examination.Examiner
 	examined  examined
 	failures  failures
-	throttle  *Throttle
+	throttle  *web.Throttle
 	cutRates  cutRates
 }
 
@@ -110,7 +111,7 @@ func ManagementScopeNames() (names []string) {
 // New returns a server. It makes the signing keys that are missing, of ES256 and of each
 // algorithm that an API has chosen: none is made for a request.
 func New(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{config: config, throttle: NewThrottle(config.Limits)}
+	s := &Server{config: config, throttle: web.NewThrottle(config.Limits)}
 	catalogue, err := config.Registry.Catalogue(ctx)
 	if err != nil {
 		return nil, err
@@ -152,7 +153,7 @@ func metadataURL(resource string) string {
 func (s *Server) Verifier() *tokens.Verifier { return s.verifier }
 
 // Throttle slows down who fails, for whoever serves the issuer's other pages.
-func (s *Server) Throttle() *Throttle { return s.throttle }
+func (s *Server) Throttle() *web.Throttle { return s.throttle }
 
 // resources returns the catalogue. It reads the store only when the log says that
 // a resource changed.
@@ -201,7 +202,7 @@ func (s *Server) WaitReady(ctx context.Context) error {
 // stand where RFC 8414 and RFC 9728 put them, which for an issuer with a path is
 // outside of it.
 func (s *Server) Handler() http.Handler {
-	mux := NewMux(func(w http.ResponseWriter, r *http.Request, u Unserved) {
+	mux := web.NewMux(func(w http.ResponseWriter, r *http.Request, u web.Unserved) {
 		code, description := u.Answer()
 		s.fail(w, r, &oauthError{u.Status(), code, description})
 	})
@@ -244,7 +245,7 @@ func (s *Server) handler(handle func(http.ResponseWriter, *http.Request) error) 
 }
 
 func (s *Server) livez(w http.ResponseWriter, r *http.Request) error {
-	return WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	return web.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
@@ -254,7 +255,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Ready(ctx); err != nil {
 		s.tellUnready(err)
 		w.Header().Set("Retry-After", "1")
-		return WriteJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
+		return web.WriteJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
 	}
-	return WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	return web.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/authz/limits"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -39,7 +40,7 @@ func (r *running) unlikely() string {
 // next are told to wait, at every endpoint, whatever is wrong; its right secret works
 // meanwhile, and so do others'.
 func TestFailuresAreSlowedAndOwnersAreNot(t *testing.T) {
-	most, _ := FailureRates()
+	most, _ := web.FailureRates()
 	s := limited(t).start(0)
 	wrong := s.unlikely()
 	other := s.demoKey()

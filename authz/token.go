@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-oauth2/oauth2/v4"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -41,7 +42,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		err = g.meets(f.get("audience"))
 	}
 	if err != nil {
-		s.clients.usage.refused(p.record.Key.ID, err, time.Now(), Address(r))
+		s.clients.usage.refused(p.record.Key.ID, err, time.Now(), web.Address(r))
 		return err
 	}
 	x := &exchange{principal: p, grant: g}
@@ -49,7 +50,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return ending(p)
 	}
 	if err := s.spend(w.Header(), &p.record.Key); err != nil {
-		s.clients.usage.refused(p.record.Key.ID, err, time.Now(), Address(r))
+		s.clients.usage.refused(p.record.Key.ID, err, time.Now(), web.Address(r))
 		return err
 	}
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
@@ -59,9 +60,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	Observe(w, "jti", x.claims.ID)
+	web.Observe(w, "jti", x.claims.ID)
 	s.clients.usage.issued(p.record.Key.ID, x.claims.Scope, time.Now())
-	return WriteJSON(w, http.StatusOK, struct {
+	return web.WriteJSON(w, http.StatusOK, struct {
 		AccessToken string `json:"access_token"`
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int64  `json:"expires_in"`
@@ -97,9 +98,9 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*
 	id := ""
 	if keys.ValidClientID(c.id) {
 		id = c.id
-		Observe(w, "client_id", id)
+		web.Observe(w, "client_id", id)
 	}
-	p, err := s.clients.authenticate(r.Context(), c.id, c.secret, Address(r))
+	p, err := s.clients.authenticate(r.Context(), c.id, c.secret, web.Address(r))
 	if err != nil {
 		return nil, s.failed(r, id, refusal(err, c.inHeader))
 	}
@@ -113,7 +114,7 @@ func (s *Server) failed(r *http.Request, clientID string, err error) error {
 	if !known || answer.status >= http.StatusInternalServerError || answer.status == http.StatusTooManyRequests {
 		return err
 	}
-	limit := s.throttle.Failed(Address(r), clientID)
+	limit := s.throttle.Failed(web.Address(r), clientID)
 	if limit == nil {
 		return err
 	}
@@ -137,11 +138,11 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err != nil || !p.mayAskAbout(claims) {
-		return WriteJSON(w, http.StatusOK, struct {
+		return web.WriteJSON(w, http.StatusOK, struct {
 			Active bool `json:"active"`
 		}{false})
 	}
-	return WriteJSON(w, http.StatusOK, struct {
+	return web.WriteJSON(w, http.StatusOK, struct {
 		Active    bool   `json:"active"`
 		TokenType string `json:"token_type"`
 		*tokens.Claims

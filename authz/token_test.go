@@ -20,6 +20,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -512,7 +513,7 @@ func TestDocumentedSizesAreTrue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, network := FailureRates()
+	client, network := web.FailureRates()
 	for _, want := range []string{
 		fmt.Sprintf("| body at `/oauth2/token` | %d KiB, %d parameters, a scope of %d KiB with %d names |",
 			maxBody>>10, maxParameters, maxScope>>10, maxParameters),

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -83,7 +84,7 @@ var outcomes = []struct {
 	{keys.ErrPending, keys.RefusedPending},
 	{keys.ErrNoAPIAccess, keys.RefusedPlan},
 	{keys.ErrNetwork, keys.RefusedNetwork},
-	{ErrRateLimited, keys.RefusedQuota},
+	{web.ErrRateLimited, keys.RefusedQuota},
 }
 
 // refused counts a request of a key that got no token because of err. One without a key, of

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -73,7 +74,7 @@ func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma
 func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *tokens.Claims) (call, error) {
 	c := call{organization: r.PathValue("org"), url: r.URL, w: w}
 	c.by.RequestID = w.Header().Get("X-Request-Id")
-	c.by.Address = authz.Address(r)
+	c.by.Address = web.Address(r)
 	query := r.URL.Query()
 	for name, values := range query {
 		if len(values) > 1 {
@@ -115,8 +116,8 @@ func (s *server) call(w http.ResponseWriter, r *http.Request, rt route, claims *
 		c.by.ClientID = "anonymous"
 		return c, nil
 	}
-	authz.Observe(w, "client_id", claims.ClientID)
-	authz.Observe(w, "jti", claims.ID)
+	web.Observe(w, "client_id", claims.ClientID)
+	web.Observe(w, "jti", claims.ID)
 	c.claims, c.own, c.by.ClientID = claims, claims.Organization, claims.ClientID
 	c.by.Scopes, c.by.Operator = strings.Fields(claims.Scope), claims.HasScope(keys.OperatorScope)
 	if !c.by.Operator && c.organization != "" && c.organization != c.own {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -127,7 +127,7 @@ func FuzzGitHubReport(f *testing.F) {
 			// The keys are there already: nothing is fetched.
 			a.server.GitHubKeys = "https://keys.example"
 			a.server.github = &githubKeys{keys: map[string]*ecdsa.PublicKey{"k1": &key.PublicKey}}
-			a.handler = authz.Log(slog.New(slog.DiscardHandler), a.server.handler())
+			a.handler = web.Log(slog.New(slog.DiscardHandler), a.server.handler())
 		}
 		signature := "AAAA"
 		if signed {

@@ -18,7 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -69,7 +69,7 @@ func TestGitHubReportsEndSecrets(t *testing.T) {
 	g := newGitHub(t)
 	a := newAPI(t, "Enterprise")
 	a.server.GitHubKeys, a.server.github = g.url, &githubKeys{url: g.url}
-	a.handler = authz.Log(slog.New(slog.DiscardHandler), a.server.handler())
+	a.handler = web.Log(slog.New(slog.DiscardHandler), a.server.handler())
 	c, err := a.registry.Create(t.Context(), keys.Program("test"), "org", keys.NewKey{Name: "CI", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
@@ -62,7 +63,7 @@ func newAPI(t *testing.T, plan string) *api {
 	s := newServer(Config{Issuer: tokenstest.URL, Registry: registry, Verifier: issuer.Verifier(authz.ManagementAudience(tokenstest.URL)),
 		Relay: authz.NewRelay(authz.RelayConfig{Log: store, Name: "test", Lease: time.Second, Alone: true, Logger: logger}), Ring: ring,
 		CursorKey: make([]byte, 32), Logger: logger})
-	return &api{t, s, authz.Log(logger, s.handler()), issuer, registry, store, ring}
+	return &api{t, s, web.Log(logger, s.handler()), issuer, registry, store, ring}
 }
 
 // token is a caller of an organisation.

@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/signing"
@@ -38,7 +39,7 @@ type Problem struct {
 	Keys     []string `json:"keys,omitempty"`
 	KeyCount int      `json:"key_count,omitempty"`
 
-	rate *authz.RateLimitError // of rate_limited
+	rate *web.RateLimitError // of rate_limited
 }
 
 // A FieldError is about one field.
@@ -115,7 +116,7 @@ var problems = []struct {
 var errMethod = errors.New("another method")
 
 // unserved is the error of a request that no route has.
-func unserved(u authz.Unserved) error {
+func unserved(u web.Unserved) error {
 	if u.Allow != "" {
 		return fmt.Errorf("%w: use %s", errMethod, u.Allow)
 	}
@@ -182,7 +183,7 @@ const (
 // fail writes the problem for err where the library is not asked.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := s.explain(r.Context(), r.Pattern, w.Header().Get("X-Request-Id"), err)
-	authz.Observe(w, "outcome", p.Code)
+	web.Observe(w, "outcome", p.Code)
 	h := w.Header()
 	h.Set("Content-Type", p.ContentType(""))
 	h.Set("Cache-Control", "no-store")
@@ -197,7 +198,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 // RFC 6750.
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, refused tokens.Refusal) {
 	if refused.Status < http.StatusInternalServerError {
-		if limit := s.Throttle.Failed(authz.Address(r), ""); limit != nil {
+		if limit := s.Throttle.Failed(web.Address(r), ""); limit != nil {
 			limit.Reason = refused.Description
 			s.fail(w, r, limit)
 			return
@@ -206,7 +207,7 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, refused tokens.R
 	p := s.complete(&Problem{Status: refused.Status, Code: cmp.Or(refused.Code, codeToken),
 		Detail: refused.Description, Fix: refused.Fix}, w.Header().Get("X-Request-Id"))
 	refused.Headers(w.Header())
-	authz.Observe(w, "outcome", p.Code)
+	web.Observe(w, "outcome", p.Code)
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	marshal(w, p)
@@ -219,7 +220,7 @@ func (s *server) problem(ctx context.Context, rt route, err error) error {
 	}
 	c, _ := ctx.Value(callKey{}).(call)
 	p := s.explain(ctx, rt.method+" "+rt.path, c.by.RequestID, err)
-	authz.Observe(c.w, "outcome", p.Code)
+	web.Observe(c.w, "outcome", p.Code)
 	return p
 }
 
@@ -227,7 +228,7 @@ func (s *server) problem(ctx context.Context, rt route, err error) error {
 func (s *server) explain(ctx context.Context, route, requestID string, err error) *Problem {
 	p := s.complete(explain(err), requestID)
 	if p.Status >= http.StatusInternalServerError {
-		s.Logger.Log(ctx, authz.LevelOf(err), "request failed", "route", route, "request_id", requestID, "error", err)
+		s.Logger.Log(ctx, web.LevelOf(err), "request failed", "route", route, "request_id", requestID, "error", err)
 	}
 	return p
 }
@@ -297,7 +298,7 @@ func tried(body any) (any, error) {
 
 func explain(err error) *Problem {
 	var limit *keys.LimitError
-	var rate *authz.RateLimitError
+	var rate *web.RateLimitError
 	var input *keys.InputError
 	var body *bodyError
 	var tooLarge *http.MaxBytesError

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/signing"
@@ -29,7 +30,7 @@ type Config struct {
 	// CursorKey authenticates page cursors: 32 secret bytes.
 	CursorKey []byte
 	// Throttle slows down who fails; nil slows down nobody.
-	Throttle *authz.Throttle
+	Throttle *web.Throttle
 	Logger   *slog.Logger
 	// GitHubKeys is where the keys are that sign GitHub's reports of leaked secrets;
 	// empty takes no such reports.
@@ -54,7 +55,7 @@ func newServer(config Config) *server {
 }
 
 func (s *server) handler() http.Handler {
-	mux := authz.NewMux(func(w http.ResponseWriter, r *http.Request, u authz.Unserved) {
+	mux := web.NewMux(func(w http.ResponseWriter, r *http.Request, u web.Unserved) {
 		s.fail(w, r, unserved(u))
 	})
 	s.api = humago.New(mux, huma.Config{

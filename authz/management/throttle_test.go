@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/limits"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -22,7 +22,7 @@ func TestStrangersAreSlowedDown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.server.Throttle = authz.NewThrottle(limiter)
+		w.server.Throttle = web.NewThrottle(limiter)
 		leaked, err := w.registry.Create(t.Context(), keys.Program("test"), "org",
 			keys.NewKey{Name: "leaked", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 		if err != nil {

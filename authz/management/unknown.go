@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 )
 
 // unknownMember finds a member of a body that its type does not have, at whatever depth,
@@ -86,7 +86,7 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 func unknownFix(name string, known []string) string {
 	best, distance := "", min(3, len(name)/2+1)
 	for _, candidate := range known {
-		if d := authz.EditDistance(strings.ToLower(short(name)), candidate); d < distance {
+		if d := web.EditDistance(strings.ToLower(short(name)), candidate); d < distance {
 			best, distance = candidate, d
 		}
 	}

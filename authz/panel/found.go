@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -50,7 +51,7 @@ func (p *panel) found(w http.ResponseWriter, r *http.Request, v *visitor) error 
 	default:
 		return p.again(w, r, v, "link", passwordForm{}, err)
 	}
-	authz.Observe(w, "outcome", form.Problem.Text)
+	web.Observe(w, "outcome", form.Problem.Text)
 	p.show(w, v, "found", status, form)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/signing"
@@ -31,7 +32,7 @@ type Config struct {
 	Name   string // of this server, for its operator
 	Logger *slog.Logger
 	// Throttle slows down who opens links that are none; nil slows down nobody.
-	Throttle *authz.Throttle
+	Throttle *web.Throttle
 	// Providers of single sign-on, for people of their domains; the others have passwords.
 	Providers []Provider
 }
@@ -40,7 +41,7 @@ type panel struct {
 	Config
 	base  string           // path of the panel, without a slash at the end
 	faces map[string]*face // by language
-	pages *authz.Mux       // by method and path
+	pages *web.Mux         // by method and path
 
 	providers []*provider
 	reports   reports
@@ -80,7 +81,7 @@ func (p *panel) routes() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux := authz.NewMux(p.unserved)
+	mux := web.NewMux(p.unserved)
 	p.pages = mux
 	mux.Handle("GET "+p.base+"/assets/{file...}", p.asset(files))
 	for _, route := range []struct {
@@ -188,7 +189,7 @@ func (p *panel) asset(files fs.FS) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := r.PathValue("file")
 		if info, err := fs.Stat(files, name); err != nil || info.IsDir() {
-			p.unserved(w, r, authz.Unserved{})
+			p.unserved(w, r, web.Unserved{})
 			return
 		}
 		w.Header().Set("Cache-Control", "public, max-age=300")
@@ -200,7 +201,7 @@ func (p *panel) asset(files fs.FS) http.Handler {
 var errMethod = errors.New("another method")
 
 // unserved shows the page for what is not there.
-func (p *panel) unserved(w http.ResponseWriter, r *http.Request, u authz.Unserved) {
+func (p *panel) unserved(w http.ResponseWriter, r *http.Request, u web.Unserved) {
 	p.handler(func(http.ResponseWriter, *http.Request, *visitor) error {
 		if u.Allow != "" {
 			return errMethod
@@ -317,7 +318,7 @@ func (p *panel) change(next handle) handle {
 
 // by is who acts where no member does yet.
 func by(w http.ResponseWriter, r *http.Request) keys.Actor {
-	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: authz.Address(r), Agent: authz.Agent(r), Wait: authz.ReceiptWait}
+	return keys.Actor{ClientID: "panel", RequestID: w.Header().Get("X-Request-Id"), Address: web.Address(r), Agent: web.Agent(r), Wait: authz.ReceiptWait}
 }
 
 // begin gives the browser its session and leads it on, as [panel.arrive] does. Without one,
@@ -386,7 +387,7 @@ var problems = []struct {
 	{signing.ErrRotating, http.StatusConflict, "error.signing_young"},
 	{keys.ErrInUse, http.StatusConflict, "error.in_use"},
 	{keys.ErrRepeated, http.StatusConflict, "error.repeated"},
-	{authz.ErrRateLimited, http.StatusTooManyRequests, "error.rate"},
+	{web.ErrRateLimited, http.StatusTooManyRequests, "error.rate"},
 	{errForeign, http.StatusForbidden, "error.foreign"},
 	{os.ErrDeadlineExceeded, http.StatusRequestTimeout, "error.form"},
 	{errForm, http.StatusBadRequest, "error.form"},
@@ -406,12 +407,12 @@ func (p *panel) fail(w http.ResponseWriter, r *http.Request, v *visitor, err err
 	}
 	reference := w.Header().Get("X-Request-Id")
 	if status >= http.StatusInternalServerError {
-		p.Logger.Log(r.Context(), authz.LevelOf(err), "request failed", "route", r.Pattern, "request_id", reference, "error", err)
+		p.Logger.Log(r.Context(), web.LevelOf(err), "request failed", "route", r.Pattern, "request_id", reference, "error", err)
 	}
-	if limit := (*authz.RateLimitError)(nil); errors.As(err, &limit) {
+	if limit := (*web.RateLimitError)(nil); errors.As(err, &limit) {
 		limit.Headers(w.Header())
 	}
-	authz.Observe(w, "outcome", text)
+	web.Observe(w, "outcome", text)
 	p.show(w, v, "error", status, struct {
 		Text, Reference string
 		Again           bool

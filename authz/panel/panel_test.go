@@ -23,6 +23,7 @@ import (
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/limits"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
@@ -111,13 +112,13 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	case <-t.Context().Done():
 	}
 	p, err := parse(Config{Issuer: s.origin, Registry: registry, Relay: relay.Relay, Ring: ring, Check: check, Logger: logger, Providers: providers,
-		Throttle: authz.NewThrottle(limiter),
+		Throttle: web.NewThrottle(limiter),
 		Health:   func(context.Context) []authz.Check { return s.health }})
 	s.must(err)
 	s.must(p.speak(marked(p.faces["en"].catalogue)))
 	handler, err := p.routes()
 	s.must(err)
-	server.Config.Handler = authz.Log(logger, handler)
+	server.Config.Handler = web.Log(logger, handler)
 	server.Start()
 	t.Cleanup(server.Close)
 	_, err = registry.PutResource(t.Context(), tester, keys.Resource{Audience: "https://api.example.com", Name: "API", Scopes: []keys.Scope{{Name: "alerts:read"}, {Name: "alerts:write"}}})

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -86,11 +86,11 @@ func (p *panel) again(w http.ResponseWriter, r *http.Request, v *visitor, page s
 		pause(r.Context())
 	}
 	if status == http.StatusNotFound {
-		if limit := p.Throttle.Failed(authz.Address(r), ""); limit != nil {
+		if limit := p.Throttle.Failed(web.Address(r), ""); limit != nil {
 			return limit
 		}
 	}
-	authz.Observe(w, "outcome", cmp.Or(form.Problem.Text, page))
+	web.Observe(w, "outcome", cmp.Or(form.Problem.Text, page))
 	p.show(w, v, page, status, form)
 	return nil
 }

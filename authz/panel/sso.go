@@ -21,7 +21,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
-	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -277,7 +277,7 @@ func (p *panel) provider(next func(http.ResponseWriter, *http.Request, *visitor,
 				p.Registry.SignInFailed(actor, "")
 			}
 			p.Logger.Warn("sign-in with a provider", "provider", p.providers[i].ID, "outcome", failed.Text, "error", failed.err)
-			authz.Observe(w, "outcome", failed.Text)
+			web.Observe(w, "outcome", failed.Text)
 			p.show(w, v, "sso", failed.status, ssoPage{p.providers[i], failed.Text, failed.About, p.nextOf(r)})
 			return nil
 		}

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -255,7 +255,7 @@ func usageCSV(w http.ResponseWriter, rows []keys.UsageRow, list []keys.Key) erro
 	c.UseCRLF = true
 	c.Write([]string{"from", "key", "name", "outcome", "count"})
 	for _, row := range rows {
-		c.Write(authz.Cells([]string{row.Hour.Format(time.RFC3339), row.KeyID, names[row.KeyID], string(row.Outcome), strconv.FormatInt(row.Count, 10)}))
+		c.Write(web.Cells([]string{row.Hour.Format(time.RFC3339), row.KeyID, names[row.KeyID], string(row.Outcome), strconv.FormatInt(row.Count, 10)}))
 	}
 	c.Flush()
 	return c.Error()

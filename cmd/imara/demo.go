@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -183,9 +184,9 @@ func (d *demo) url() string      { return d.audience() + "/alerts" }
 // mount adds the protected API.
 func (d *demo) mount(rest http.Handler) http.Handler {
 	base := authz.IssuerPath(d.issuer)
-	api := authz.NewMux(nil)
+	api := web.NewMux(nil)
 	api.Handle("GET "+base+"/demo/alerts", d.verifier.Require("alerts:read")(http.HandlerFunc(alerts)))
-	mux := authz.NewMux(nil)
+	mux := web.NewMux(nil)
 	mux.Handle("/", rest)
 	mux.Handle(base+"/demo/", api)
 	mux.Handle("/.well-known/oauth-protected-resource"+base+"/demo",

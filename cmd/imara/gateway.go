@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/gateway"
 )
@@ -123,7 +124,7 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	defer func() { cancel(); running.Wait() }()
 
 	verify := gateway.New(resources)
-	mux := authz.NewMux(func(w http.ResponseWriter, r *http.Request, u authz.Unserved) {
+	mux := web.NewMux(func(w http.ResponseWriter, r *http.Request, u web.Unserved) {
 		if u.Allow != "" {
 			status(w, u.Status())
 			return
@@ -140,7 +141,7 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 		}
 		status(w, http.StatusOK)
 	})
-	err = listening{listener, secured, maxForwarded, logger}.until(serving, authz.Log(logger, mux))
+	err = listening{listener, secured, maxForwarded, logger}.until(serving, web.Log(logger, mux))
 	if err == nil && cmd.Context().Err() == nil {
 		err = &exit{exitRefused, context.Cause(serving)}
 	}

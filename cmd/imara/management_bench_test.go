@@ -18,6 +18,7 @@ import (
 
 	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/sqlstore"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -56,8 +57,8 @@ func newAPIServer(b *testing.B, count int) *apiServer {
 		}
 	}
 	db.Close()
-	web := httptest.NewUnstartedServer(nil)
-	s := &apiServer{b: b, url: "http://" + web.Listener.Addr().String()}
+	listening := httptest.NewUnstartedServer(nil)
+	s := &apiServer{b: b, url: "http://" + listening.Listener.Addr().String()}
 	logger := slog.New(slog.DiscardHandler)
 	master := filepath.Join(b.TempDir(), "master.key")
 	if err := writeFile(master, []byte(base64.StdEncoding.EncodeToString([]byte(rand.Text() + rand.Text())[:32]))); err != nil {
@@ -70,7 +71,7 @@ func newAPIServer(b *testing.B, count int) *apiServer {
 	background, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.server.Run(background) }()
-	b.Cleanup(func() { web.Close(); stop(); <-done; s.store.Close() })
+	b.Cleanup(func() { listening.Close(); stop(); <-done; s.store.Close() })
 	if err := s.prepare(ctx); err != nil {
 		b.Fatal(err)
 	}
@@ -78,8 +79,8 @@ func newAPIServer(b *testing.B, count int) *apiServer {
 	if err != nil {
 		b.Fatal(err)
 	}
-	web.Config.Handler = authz.Log(logger, handler)
-	web.Start()
+	listening.Config.Handler = web.Log(logger, handler)
+	listening.Start()
 	for _, o := range []keys.Organization{{ID: "org", Name: "Acme", Plan: "Enterprise"}, {ID: "staff", Name: "Staff", Plan: "Enterprise", Operator: true}} {
 		if _, err := s.registry.CreateOrganization(ctx, keys.Program("bench"), o); err != nil {
 			b.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/imara/apikeys/authz"
 	"github.com/imara/apikeys/authz/management"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 )
 
@@ -143,7 +143,7 @@ func (f *remote) table(cmd *cobra.Command, answer any, header string, rows [][]s
 		w := csv.NewWriter(cmd.OutOrStdout())
 		w.Write(strings.Split(strings.ToLower(strings.ReplaceAll(header, " ", "_")), "\t"))
 		for _, row := range rows {
-			w.Write(authz.Cells(row))
+			w.Write(web.Cells(row))
 		}
 		w.Flush()
 		return w.Error()

@@ -27,6 +27,7 @@ import (
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/authz/panel"
 	"github.com/imara/apikeys/authz/sqlstore"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/authz/webhooks"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
@@ -180,9 +181,9 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	}
 	// Whoever waits for a receipt is told at once that it is not there yet.
 	defer context.AfterFunc(ctx, p.relay.Stopping)()
-	handler = p.proxies.Handler(authz.Log(logger, handler))
+	handler = p.proxies.Handler(web.Log(logger, handler))
 	return listening{listener, secured, 16 << 10, logger}.until(ctx,
-		authz.StrictTransport(f.issuer, f.trusted, handler))
+		web.StrictTransport(f.issuer, f.trusted, handler))
 }
 
 // check refuses what cannot be right before anything is opened.
@@ -278,7 +279,7 @@ type program struct {
 	relay    *authz.Relay
 	ring     *signing.Ring
 	limits   *limits.Limiter
-	proxies  *authz.Proxies
+	proxies  *web.Proxies
 	logger   *slog.Logger
 	// gitHubKeys is where the keys of GitHub's secret scanning are.
 	gitHubKeys string
@@ -301,7 +302,7 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (*program, err
 	if err != nil {
 		return nil, err
 	}
-	p.proxies = &authz.Proxies{Trusted: f.trusted, Logger: logger}
+	p.proxies = &web.Proxies{Trusted: f.trusted, Logger: logger}
 	p.gitHubKeys, p.providers, p.nameVerifiers = f.gitHubKeys, providers, f.nameVerifiers
 	p.name = f.name
 	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry,
@@ -477,7 +478,7 @@ func (p *program) announceFounding(ctx context.Context, to io.Writer) error {
 }
 
 func (p *program) handler() (http.Handler, error) {
-	mux := authz.NewMux(nil)
+	mux := web.NewMux(nil)
 	mux.Handle("/", p.server.Handler())
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
 		CursorKey: p.master.derive("cursor v1"), Throttle: p.server.Throttle(), NameVerifiers: p.nameVerifiers, Logger: p.logger})
@@ -493,7 +494,7 @@ func (p *program) handler() (http.Handler, error) {
 
 // health is what the page of the server's health shows.
 func (p *program) health(ctx context.Context) []authz.Check {
-	return append(p.server.Health(ctx), p.proxies.Check())
+	return append(p.server.Health(ctx), authz.Check{Name: "proxies", Err: p.proxies.Undeclared()})
 }
 
 func newLogger(level string, to io.Writer) (*slog.Logger, error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/imara/apikeys/authz"
+	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/tokens"
 )
@@ -171,7 +171,7 @@ func checkNames(root *cobra.Command, environment []string) error {
 func nearest(name string, list []string) string {
 	best, fewest := "", len(name)+1
 	for _, candidate := range slices.Sorted(slices.Values(list)) {
-		if n := authz.EditDistance(name, candidate); n < fewest {
+		if n := web.EditDistance(name, candidate); n < fewest {
 			best, fewest = candidate, n
 		}
 	}

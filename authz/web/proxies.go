@@ -1,4 +1,4 @@
-package authz
+package web
 
 import (
 	"fmt"
@@ -101,13 +101,14 @@ func (p *Proxies) notice(peer netip.Addr, h http.Header) {
 	}
 }
 
-// Check says whether requests came through a proxy that is not trusted.
-func (p *Proxies) Check() Check {
-	if peer := p.undeclared.Load(); peer != nil {
-		return Check{"proxies", fmt.Errorf("%s sends X-Forwarded-For and is not trusted: if it is a proxy of yours, "+
-			"start the server with --trusted-proxy", peer)}
+// Undeclared returns an error when requests came through a proxy that is not trusted.
+func (p *Proxies) Undeclared() error {
+	peer := p.undeclared.Load()
+	if peer == nil {
+		return nil
 	}
-	return Check{"proxies", nil}
+	return fmt.Errorf("%s sends X-Forwarded-For and is not trusted: if it is a proxy of yours, "+
+		"start the server with --trusted-proxy", peer)
 }
 
 // Address is where a request came from, without the port.

@@ -1,4 +1,4 @@
-package authz
+package web
 
 // EditDistance is how many letters are to insert, to remove or to replace (Levenshtein), for
 // whoever names what a misspelled name was meant to be.

@@ -1,4 +1,4 @@
-package authz
+package web
 
 import (
 	"log/slog"
