@@ -3,11 +3,12 @@
 # make bench  the figures of the README, as ratios in one run
 # make bench-revocation  revocations over Redis, against the wire
 # make fuzz   every fuzz target, each for FUZZTIME; make fuzz-long for as long as it says
+# make cross  build and vet for Linux, macOS and Windows, on amd64 and arm64
 # make standards  what the standards ask, and the test that holds each
 
 GO ?= go
 
-.PHONY: run test fuzz fuzz-long standards bench bench-revocation build tools
+.PHONY: run test cross fuzz fuzz-long standards bench bench-revocation build tools
 
 build:
 	$(GO) build -trimpath -o bin/imara ./cmd/imara
@@ -53,8 +54,7 @@ ifdef CI
 export IMARA_SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/imara-screenshots
 endif
 
-test: build tools
-	$(GO) vet ./...
+test: build tools cross
 ifeq ($(RACE),yes)
 	CGO_ENABLED=1 $(GO) test $(RACED) -timeout 30m -json ./... | $(GO) run ./cmd/testreport
 else
@@ -62,6 +62,13 @@ else
 	CGO_ENABLED=0 $(GO) test -timeout 30m -json ./... | $(GO) run ./cmd/testreport
 endif
 	@$(MAKE) --no-print-directory fuzz
+
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+cross:
+	@for platform in $(PLATFORMS); do echo "vet $$platform"; \
+	export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+	$(GO) build ./... && $(GO) vet ./... || exit 1; done
 
 # Seeds and corpora are tests, which make test has run. This draws other inputs, and says
 # how many: a second for each target here, and a night now and then with MODEL_SEED.

@@ -51,7 +51,7 @@ func readContexts() (contexts, error) {
 	if err != nil {
 		return c, err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if permissions(info)&0o077 != 0 {
 		return c, usage("%s can be read by others: chmod 600 it", path)
 	}
 	data, err := os.ReadFile(path)

@@ -53,7 +53,7 @@ func loadMasterKey(path string, create bool) (masterKey, error) {
 // checkPrivate refuses a file of secrets that others may read. A group of ours may, not
 // write: so root gives secrets to a container that is not root's (0440 in Kubernetes).
 func checkPrivate(path string, info fs.FileInfo) error {
-	switch mode := info.Mode().Perm(); {
+	switch mode := permissions(info); {
 	case mode&0o077 == 0:
 		return nil
 	case mode&0o007 != 0:

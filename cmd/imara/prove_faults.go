@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -143,11 +142,11 @@ func (f *faults) pauseVerifier(ctx context.Context) error {
 		return errSkipped
 	}
 	v := f.verifiers[rand.IntN(len(f.verifiers))]
-	if err := v.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := pauseProcess(v.cmd.Process); err != nil {
 		return err
 	}
 	rest(ctx, rand.N(f.lease*3/2))
-	return v.cmd.Process.Signal(syscall.SIGCONT)
+	return resumeProcess(v.cmd.Process)
 }
 
 // A wire carries TCP connections to an address, and can be held: then nothing

@@ -17,7 +17,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -128,8 +127,8 @@ func (f *proveFlags) start(ctx context.Context, name, audience string, credentia
 	}
 	var talk bytes.Buffer
 	v.cmd.Stderr = &talk
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is for us; we end it
-	v.cmd.Cancel = func() error { return v.cmd.Process.Signal(syscall.SIGTERM) }
+	v.cmd.SysProcAttr = ownGroup() // an interrupt is for us; we end it
+	v.cmd.Cancel = func() error { return stopProcess(v.cmd.Process) }
 	out, err := v.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -149,8 +148,8 @@ func (f *proveFlags) start(ctx context.Context, name, audience string, credentia
 
 func (v *proofVerifier) close() {
 	if v.cmd != nil {
-		v.cmd.Process.Signal(syscall.SIGCONT)
-		v.cmd.Process.Signal(syscall.SIGTERM)
+		resumeProcess(v.cmd.Process)
+		stopProcess(v.cmd.Process)
 		v.cmd.Wait()
 	}
 	if v.wire != nil {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -87,11 +86,7 @@ func New(t testing.TB, options ...string) *Postgres {
 func newPostgres(t testing.TB, dir string, options ...string) *Postgres {
 	t.Helper()
 	p := &Postgres{t: t, dir: filepath.Join(dir, "data"), port: freePort(t), log: &bytes.Buffer{}, options: options}
-	if id := unprivileged(t); id != nil {
-		if err := os.Chown(dir, int(id.Uid), int(id.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	giveAway(t, dir)
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -141,11 +136,7 @@ func (p *Postgres) Standby() *Postgres {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if id := unprivileged(t); id != nil {
-		if err := os.Chown(dir, int(id.Uid), int(id.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	giveAway(t, dir)
 	s := &Postgres{t: t, dir: filepath.Join(dir, "data"), port: freePort(t), log: &bytes.Buffer{}}
 	s.run("pg_basebackup", "-D", s.dir, "-R", "-X", "stream", "--no-sync", "-c", "fast", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "postgres")
 	s.Start()
@@ -226,26 +217,8 @@ func (p *Postgres) command(program string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT, Credential: unprivileged(p.t)}
+	cmd.SysProcAttr = child(p.t)
 	return cmd
-}
-
-// unprivileged is whom to become, when this process is root.
-func unprivileged(t testing.TB) *syscall.Credential {
-	t.Helper()
-	if os.Getuid() != 0 {
-		return nil
-	}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		t.Fatalf("%v: apt-get install postgresql", err)
-	}
-	uid, errUID := strconv.Atoi(u.Uid)
-	gid, errGID := strconv.Atoi(u.Gid)
-	if errUID != nil || errGID != nil {
-		t.Fatal(errUID, errGID)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
 func freePort(t testing.TB) int {

@@ -57,7 +57,7 @@ func (r *Redis) Start() {
 	args := append([]string{"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", r.dir}, r.options...)
 	r.cmd = exec.Command(path, args...)
 	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	r.cmd.SysProcAttr = child()
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}

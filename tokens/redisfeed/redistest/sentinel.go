@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -32,7 +31,7 @@ func NewSentinel(t testing.TB, primary string, settings ...string) string {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("redis-server", config, "--sentinel")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = child()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// permissions are those of a file.
+func permissions(info fs.FileInfo) fs.FileMode { return info.Mode().Perm() }
+
 // groupIsOurs tells whether the group of a file is one of this process.
 func groupIsOurs(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
