@@ -3,12 +3,13 @@
 # make bench  the figures of the README, as ratios in one run
 # make bench-revocation  revocations over Redis, against the wire
 # make fuzz   every fuzz target, each for FUZZTIME; make fuzz-long for as long as it says
+# make lint   gofmt, vet, staticcheck, govulncheck, and whether go.mod is tidy
 # make cross  build and vet for Linux, macOS and Windows, on amd64 and arm64
 # make standards  what the standards ask, and the test that holds each
 
 GO ?= go
 
-.PHONY: run test cross fuzz fuzz-long standards bench bench-revocation build tools
+.PHONY: run test lint cross fuzz fuzz-long standards bench bench-revocation build tools
 
 build:
 	$(GO) build -trimpath -o bin/imara ./cmd/imara
@@ -54,7 +55,7 @@ ifdef CI
 export IMARA_SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/imara-screenshots
 endif
 
-test: build tools cross
+test: build tools lint cross
 ifeq ($(RACE),yes)
 	CGO_ENABLED=1 $(GO) test $(RACED) -timeout 30m -json ./... | $(GO) run ./cmd/testreport
 else
@@ -62,6 +63,17 @@ else
 	CGO_ENABLED=0 $(GO) test -timeout 30m -json ./... | $(GO) run ./cmd/testreport
 endif
 	@$(MAKE) --no-print-directory fuzz
+
+# The linters are a module of their own: who imports ours need not know them.
+LINT := $(GO) run -modfile=.lint/go.mod
+
+lint:
+	@unformatted=$$(gofmt -l authz cmd keys tokens); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(LINT) honnef.co/go/tools/cmd/staticcheck ./...
+	@out=$$($(LINT) golang.org/x/vuln/cmd/govulncheck ./... 2>&1) && echo "$$out" || case "$$out" in \
+	*"fetching vulnerabilities"*) echo "govulncheck: its database cannot be reached, nothing is known";; *) echo "$$out"; exit 1;; esac
 
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 

@@ -363,7 +363,7 @@ func TestNewSecretAndNewScopeWorkAtOnce(t *testing.T) {
 	if _, err := api.Verify(live); err != nil {
 		t.Errorf("rotation refused a live token: %v", err)
 	}
-	live = s.token(c)
+	s.token(c)
 	for range 20 {
 		rotated, err := s.registry.Rotate(context.Background(), keys.Program("test"), "org", c.Key.ID, keys.Overlap{})
 		if err != nil {

@@ -83,6 +83,9 @@ func TestAProviderSaysWhoIsAMemberOfWhat(t *testing.T) {
 	if session, err = enter("eve@example.com", map[string]keys.Role{"sales": ""}); err != nil || len(kept) != 1 || kept[0].OrganizationID != "sales" {
 		t.Errorf("the last owner: kept %v, %v", kept, err)
 	}
+	if got := member(session); !slices.Equal(got, []string{"another admin", "sales owner"}) {
+		t.Errorf("the last owner: %q", got)
+	}
 	// Another is last owner, and staff: the role that ends ends all the same.
 	if _, err := r.CreateOrganization(t.Context(), program, keys.Organization{ID: keys.OperatorOrganization, Name: "Operator", Plan: "Enterprise", Operator: true}); err != nil {
 		t.Fatal(err)

@@ -286,8 +286,7 @@ func TestWhatMattersAsksForThePasswordAgain(t *testing.T) {
 	t.Parallel()
 	s := newAcme(t)
 	b := s.signedIn("ann@example.com")
-	old := b.cookie()
-	old = s.aged(b, "ann@example.com", 20*time.Minute)
+	old := s.aged(b, "ann@example.com", 20*time.Minute)
 	b.open("/panel/o/acme/keys/new?scope=alerts%3Aread")
 	b.do(chromedp.SendKeys("#field-name", `Late "key"`))
 	if status := b.goes(chromedp.Click("button.main")); status != 403 {

@@ -34,7 +34,7 @@ type keySet struct {
 // VerifySignature returns the payload of a JWS with a signature of one of the keys. The
 // set is read again for one that none of them made, but not more often than once a second.
 func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	jws, err := jose.ParseSigned(raw, signatures)
+	jws, err := jose.ParseSignedCompact(raw, signatures)
 	if err != nil {
 		return nil, err
 	}

@@ -187,7 +187,7 @@ var (
 	errSession = errors.New("session ended")
 	// errSilent: no round was finished in Redis for half a lease, or it cannot be
 	// reached.
-	errSilent = errors.New("Redis is silent")
+	errSilent = errors.New("nothing is heard from Redis")
 	// errUnloaded: Redis lost the script of the polls, and a server will load it.
 	errUnloaded = errors.New("the servers have not loaded the script of the polls yet")
 )

@@ -204,4 +204,4 @@ type quiet struct{}
 func (quiet) Printf(context.Context, string, ...any) {}
 
 // ErrEvicts: Redis drops keys when its memory is full.
-var ErrEvicts = errors.New("Redis evicts keys")
+var ErrEvicts = errors.New("this Redis evicts keys")
