@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/imara/apikeys/tokens"
@@ -49,6 +50,7 @@ type Feed struct {
 	// vouching is the session that the view comes from, newest the one joined last.
 	vouching, newest string
 	refused          time.Time // no join before it
+	leaving          sync.WaitGroup
 }
 
 // New returns a feed that knows nothing until [Feed.Run].
@@ -146,8 +148,8 @@ func rest(ctx context.Context, pause time.Duration) (time.Duration, error) {
 // whose lease the view no longer needs.
 func (f *Feed) Confirm(fresh time.Time, floor uint64) {
 	if f.revocations.Confirm(fresh, floor) && f.vouching != f.newest {
-		if f.vouching != "" {
-			go f.leave(f.vouching)
+		if vouching := f.vouching; vouching != "" {
+			f.leaving.Go(func() { f.leave(vouching) })
 		}
 		f.vouching = f.newest
 	}
@@ -158,7 +160,8 @@ func (f *Feed) Confirm(fresh time.Time, floor uint64) {
 // then the server has to know of it. If it did not, the session before goes on.
 func (f *Feed) Abandon() {
 	if f.newest != f.vouching {
-		go f.leave(f.newest)
+		newest := f.newest
+		f.leaving.Go(func() { f.leave(newest) })
 		f.newest = f.vouching
 		return
 	}
@@ -168,8 +171,10 @@ func (f *Feed) Abandon() {
 	}
 }
 
-// Leave ends all sessions. The view must not be vouched for any more.
+// Leave ends all sessions, those that were given up before too. The view must not be vouched
+// for any more.
 func (f *Feed) Leave() {
+	defer f.leaving.Wait()
 	if f.vouching != "" {
 		f.leave(f.vouching)
 	}

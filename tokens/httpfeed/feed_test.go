@@ -1,12 +1,14 @@
 package httpfeed_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +27,7 @@ type server struct {
 	tokens, joins, polls, leaves atomic.Int64
 	mu                           sync.Mutex
 	answer                       string // to polls; a status if it is a number
+	slow                         bool   // nobody who leaves first is answered
 }
 
 func newServer(t *testing.T, answer string) *server {
@@ -56,7 +59,9 @@ func newServer(t *testing.T, answer string) *server {
 		fmt.Fprint(w, strings.NewReplacer("NONCE", r.FormValue("nonce"), "SESSION", r.PathValue("session")).Replace(answer))
 	})
 	mux.HandleFunc("DELETE /feed/sessions/{session}", func(w http.ResponseWriter, r *http.Request) {
-		s.leaves.Add(1)
+		if s.leaves.Add(1) == 1 && s.slow {
+			<-r.Context().Done()
+		}
 		w.WriteHeader(http.StatusNoContent)
 	})
 	s.Server = httptest.NewServer(mux)
@@ -184,6 +189,20 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestNothingOfAFeedOutlivesRun: a session that was given up is left in the background, and
+// Run waits for it.
+func TestNothingOfAFeedOutlivesRun(t *testing.T) {
+	s := newServer(t, "404")
+	s.slow = true
+	_, stop := run(t, s)
+	eventually(t, "it leaves and joins again", func() bool { return s.leaves.Load() > 0 && s.joins.Load() > 1 })
+	stop()
+	stacks := make([]byte, 1<<20)
+	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("httpfeed.(*Feed).leave")) {
+		t.Errorf("it still leaves:\n%s", stacks)
 	}
 }
 

@@ -42,8 +42,8 @@ func (f *Feed) Join(ctx context.Context, over string) (joined Joined, err error)
 		f.config.Logger.Error("the server says that this verifier does not refuse what it must",
 			"rules", joined.Unproved)
 	}
-	if f.newest != "" && f.newest != f.vouching {
-		go f.leave(f.newest) // it never served
+	if newest := f.newest; newest != "" && newest != f.vouching {
+		f.leaving.Go(func() { f.leave(newest) }) // it never served
 	}
 	f.newest = joined.Session
 	if f.lease = f.revocations.Grant(joined.Lease()); f.lease < f.config.Lease {
