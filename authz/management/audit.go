@@ -109,6 +109,9 @@ type exported struct {
 	Body        func(huma.Context)
 }
 
+// An export takes no Idempotency-Key, and is no repetition.
+func (*exported) replayed() {}
+
 func (s *server) exportEvents(ctx context.Context, c call, in *struct {
 	OrgPath
 	Caller

@@ -179,9 +179,17 @@ func (s *server) actFor(ctx context.Context, c *call, rt route, member string) e
 	return nil
 }
 
+// A repeatable answer says that it answers a repetition.
+type repeatable[O any] interface {
+	*O
+	replayed()
+}
+
 // once carries a request out, unless one with its Idempotency-Key was before, or is
 // while it tries: then again answers what that one did.
-func once[O any](ctx context.Context, s *server, c call, carryOut func() (*O, error), again func(keys.Event) (*O, error)) (*O, error) {
+func once[O any, P repeatable[O]](
+	ctx context.Context, s *server, c call, carryOut func() (*O, error), again func(keys.Event) (*O, error),
+) (*O, error) {
 	if c.by.IdempotencyKey == "" {
 		return carryOut()
 	}
@@ -207,7 +215,7 @@ func once[O any](ctx context.Context, s *server, c call, carryOut func() (*O, er
 		if err != nil {
 			return nil, err
 		}
-		any(out).(interface{ replayed() }).replayed()
+		P(out).replayed()
 		return out, nil
 	}
 }

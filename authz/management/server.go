@@ -194,7 +194,7 @@ type Caller struct {
 
 // register adds a route. Replay writes again what an earlier request with the same
 // Idempotency-Key did; nil for what does not matter when it happens twice.
-func register[I, O any](s *server, rt route, handle func(context.Context, call, *I) (*O, error), replay func(context.Context, call, keys.Event) (*O, error)) {
+func register[I, O any, P repeatable[O]](s *server, rt route, handle func(context.Context, call, *I) (*O, error), replay func(context.Context, call, keys.Event) (*O, error)) {
 	rt.repeats = replay != nil
 	_, rt.tries = reflect.TypeFor[I]().FieldByName("DryRun")
 	s.routes = append(s.routes, rt)
@@ -229,7 +229,7 @@ func register[I, O any](s *server, rt route, handle func(context.Context, call, 
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		c, _ := ctx.Value(callKey{}).(call)
-		out, err := once(ctx, s, c, func() (*O, error) { return handle(ctx, c, in) },
+		out, err := once[O, P](ctx, s, c, func() (*O, error) { return handle(ctx, c, in) },
 			func(e keys.Event) (*O, error) { return replay(ctx, c, e) })
 		if a, ok := any(out).(interface{ tried() }); ok && err == nil && c.by.DryRun {
 			a.tried()

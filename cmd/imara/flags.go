@@ -57,8 +57,14 @@ func fromVariable(cmd *cobra.Command, f *pflag.Flag) error {
 			return usage("%s: %v", name, err)
 		}
 	}
-	return nil
+	return cmd.Flags().SetAnnotation(f.Name, variable, []string{name})
 }
+
+// variable is the annotation of a flag that names the variable it was set from.
+const variable = "variable"
+
+// isVariable tells whether a flag was set from the environment.
+func isVariable(f *pflag.Flag) bool { return len(f.Annotations[variable]) > 0 }
 
 // secretFlags say where a client secret comes from: never from a flag's value,
 // which other users of the machine can read.

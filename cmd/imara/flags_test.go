@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,4 +50,25 @@ func FuzzEnv(f *testing.F) {
 			t.Fatalf("%q: %q", value, got)
 		}
 	})
+}
+
+// TestIssuerOfADemoIsAsked: a variable that is left over from another server is noticed, and
+// a flag says that it is meant, whatever the variable says.
+func TestIssuerOfADemoIsAsked(t *testing.T) {
+	cleanEnvironment(t)
+	t.Setenv("IMARA_ISSUER", "http://127.0.0.1:1")
+	line := "serve --demo --listen 127.0.0.1:0 --data /dev/null/none"
+	refused(t, line, "unset it, or give --issuer")
+	refused(t, line+" --issuer http://127.0.0.1:1", "/dev/null/none")
+}
+
+// TestFlagsThatExcludeEachOtherAreAUsageError: by what the command line is, whatever the
+// words of the error are.
+func TestFlagsThatExcludeEachOtherAreAUsageError(t *testing.T) {
+	cleanEnvironment(t)
+	var out, talk bytes.Buffer
+	code := run(t.Context(), strings.Fields("keys edit x --never-expires --expires 90d"), strings.NewReader(""), &out, &talk)
+	if code != exitUsage || !strings.Contains(talk.String(), "if any flags in the group") {
+		t.Errorf("code %d, %q", code, talk.String())
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -91,6 +90,9 @@ func everything(understood *bool) *cobra.Command {
 			if err := readSettings(cmd); err != nil {
 				return err
 			}
+			if err := cmd.ValidateFlagGroups(); err != nil {
+				return usage("%v (see %s --help)", err, cmd.CommandPath())
+			}
 			return checkDryRun(cmd)
 		},
 		RunE: group,
@@ -132,7 +134,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var e *exit
 	if !errors.As(err, &e) {
 		e = &exit{exitError, err}
-		if !understood || strings.Contains(err.Error(), "flags in the group") {
+		if !understood {
 			e.code = exitUsage
 		}
 	}

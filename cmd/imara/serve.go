@@ -57,7 +57,7 @@ func serveCommand() *cobra.Command {
 		Short: "Run the authorization server",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.issuerGiven = os.Getenv("IMARA_ISSUER") != f.issuer
+			f.issuerGiven = !isVariable(cmd.Flags().Lookup("issuer"))
 			if f.tls.cache == "" {
 				f.tls.cache = filepath.Join(f.data, "acme")
 			}
