@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/imara/apikeys/tokens"
 )
 
 // The bounds of a request to an OAuth endpoint: its body, in bytes, without a token and with
@@ -122,8 +124,9 @@ func printable(name string) string {
 
 // credentials are what the request says who the client is.
 type credentials struct {
-	id, secret string
-	inHeader   bool
+	id       string
+	secret   tokens.Secret
+	inHeader bool
 }
 
 // readCredentials accepts exactly one of client_secret_basic and
@@ -143,7 +146,7 @@ func readCredentials(r *http.Request, f form) (credentials, error) {
 		}
 		return c, err
 	case inBody && f["client_id"] != nil:
-		return credentials{id: f.get("client_id"), secret: f.get("client_secret")}, nil
+		return credentials{id: f.get("client_id"), secret: tokens.Secret(f.get("client_secret"))}, nil
 	}
 	return credentials{}, failedClient(true, "invalid_client",
 		"Send the client ID and secret with HTTP Basic, or in the body, not both.")
@@ -167,5 +170,5 @@ func basic(header string) (credentials, error) {
 	if !ok || errID != nil || errSecret != nil || !utf8.ValidString(id) || !utf8.ValidString(secret) {
 		return credentials{}, malformed
 	}
-	return credentials{id, secret, true}, nil
+	return credentials{id, tokens.Secret(secret), true}, nil
 }

@@ -102,7 +102,7 @@ func (h *house) start(lease time.Duration) *running {
 		publisher = redisfeed.NewPublisher(h.redisOptions(h.redis.Address(), h.redisUser), issuer, make([]byte, 32))
 		t.Cleanup(func() { publisher.Close() })
 	}
-	ring, err := signing.NewRing(ctx, signing.Config{Issuer: issuer, KEK: make([]byte, 32), Store: SigningStore(h.store)})
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: issuer, KEK: tokens.Secret(make([]byte, 32)), Store: SigningStore(h.store)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func (h *house) start(lease time.Duration) *running {
 		t.Fatal(err)
 	}
 	s, err := New(ctx, Config{Issuer: issuer, Registry: registry, Relay: relay, Ring: ring, Ping: h.sql.Ping,
-		ExaminationKey: make([]byte, 32), RequireProof: h.requireProof, Logger: logger,
+		ExaminationKey: tokens.Secret(make([]byte, 32)), RequireProof: h.requireProof, Logger: logger,
 		Limits: h.limits, TokensPerMinute: h.tokensPerMinute})
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +263,7 @@ func (r *running) followWith(name string, lease time.Duration, network http.Roun
 	t := r.t
 	t.Helper()
 	key := r.feedKey(lease)
-	config := httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
+	config := httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: tokens.Secret(key.Secret.Reveal()),
 		Client: &http.Client{Transport: network}, Logger: slog.New(slog.NewJSONHandler(r.log, nil))}
 	feed, err := httpfeed.New(config)
 	if err != nil {
@@ -287,7 +287,7 @@ func (r *running) followRedisAs(name string, lease time.Duration, address, user 
 func (r *running) redisFeed(key keys.Created, name string, lease time.Duration, address, user string) tokens.Feed {
 	r.t.Helper()
 	feed, err := redisfeed.New(redisfeed.Config{Issuer: r.issuer, Redis: r.redisOptions(address, user),
-		HTTP: httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: key.Secret.Reveal(),
+		HTTP: httpfeed.Config{URL: r.url, Name: name, Lease: lease, ClientID: key.Key.ClientID, ClientSecret: tokens.Secret(key.Secret.Reveal()),
 			Logger: slog.New(slog.NewJSONHandler(r.log, nil))}})
 	if err != nil {
 		r.t.Fatal(err)

@@ -31,7 +31,7 @@ type Config struct {
 	Ping func(context.Context) error
 	// ExaminationKey seals what verifiers are asked when they join: 32 bytes, the same
 	// for every server of the issuer.
-	ExaminationKey []byte
+	ExaminationKey tokens.Secret
 	// RequireProof refuses verifiers that fail their examination, or take none. Without
 	// it they follow, and are marked.
 	RequireProof bool

@@ -66,7 +66,7 @@ func TestVerifierWithoutTheFeedAsksTheServer(t *testing.T) {
 	s := h.start(0)
 	asking := s.key("operator", keys.Access{Scopes: []string{introspectScope}, Resources: []string{demoAPI, ManagementAudience(s.issuer)}})
 	h.stale = tokens.Stale{Introspect: &tokens.Introspection{URL: s.url + "/oauth2/introspect",
-		ClientID: asking.Key.ClientID, ClientSecret: asking.Secret.Reveal()}}
+		ClientID: asking.Key.ClientID, ClientSecret: tokens.Secret(asking.Secret.Reveal())}}
 	api, network := s.gated("asks", time.Second)
 	c := s.demoKey()
 	raw := s.token(c)

@@ -100,7 +100,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request, f form) (*
 		id = c.id
 		web.Observe(w, "client_id", id)
 	}
-	p, err := s.clients.authenticate(r.Context(), c.id, c.secret, web.Address(r))
+	p, err := s.clients.authenticate(r.Context(), c.id, c.secret.Reveal(), web.Address(r))
 	if err != nil {
 		return nil, s.failed(r, id, refusal(err, c.inHeader))
 	}

@@ -73,7 +73,7 @@ func (s stolen) SigningKeys(ctx context.Context) ([]signing.Sealed, error) {
 // thief signs with a key whatever is asked of it.
 func (r *running) thief(kid string) func(audience, scope string, change func(*tokens.Claims)) string {
 	r.t.Helper()
-	ring, err := signing.NewRing(context.Background(), signing.Config{Issuer: r.issuer, KEK: make([]byte, 32),
+	ring, err := signing.NewRing(context.Background(), signing.Config{Issuer: r.issuer, KEK: tokens.Secret(make([]byte, 32)),
 		Store: stolen{SigningStore(r.store), kid}})
 	if err != nil {
 		r.t.Fatal(err)

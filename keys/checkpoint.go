@@ -75,7 +75,7 @@ func ParseCheckpoint(signed string, key ed25519.PublicKey) (Checkpoint, error) {
 
 // CheckpointKey is the public half of the key that signs checkpoints.
 func (r *Registry) CheckpointKey() ed25519.PublicKey {
-	return r.config.CheckpointKey.Public().(ed25519.PublicKey)
+	return r.checkpointKey.Public().(ed25519.PublicKey)
 }
 
 // Checkpoint signs and stores one for every organisation with events since its
@@ -91,7 +91,7 @@ func (r *Registry) Checkpoint(ctx context.Context) ([]Checkpoint, error) {
 		if err != nil {
 			return made, err
 		}
-		c, err := signCheckpoint(r.config.CheckpointKey, e, receipts)
+		c, err := signCheckpoint(r.checkpointKey, e, receipts)
 		if err == nil {
 			err = r.config.Store.AddCheckpoint(ctx, c)
 		}
@@ -106,7 +106,7 @@ func (r *Registry) Checkpoint(ctx context.Context) ([]Checkpoint, error) {
 // CheckpointOf signs one for an event, which the caller has from the store. It says nothing
 // of receipts.
 func (r *Registry) CheckpointOf(e Event) (Checkpoint, error) {
-	return signCheckpoint(r.config.CheckpointKey, e, receiptChain{})
+	return signCheckpoint(r.checkpointKey, e, receiptChain{})
 }
 
 // receiptsUpTo goes on from the organisation's last checkpoint with the receipts of its cuts

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+
+	"github.com/imara/apikeys/tokens"
 )
 
 // Config of a [Registry]. Store, Relay and Peppers are required.
@@ -26,16 +28,18 @@ type Config struct {
 	// in small letters. No link is made for them.
 	ProviderDomains []string
 	// CheckpointKey signs checkpoints of the audit log, and the secrets of webhooks
-	// are computed from it. It is not in the store.
-	CheckpointKey ed25519.PrivateKey
+	// are computed from it: the seed of an Ed25519 key (RFC 8032), 32 bytes. It is not in
+	// the store.
+	CheckpointKey tokens.Secret
 }
 
 // A Registry is all organisations and keys of a server, and the rules they obey.
 type Registry struct {
-	config    Config
-	plans     map[string]Plan
-	passwords *passwords
-	signIns   signIns
+	config        Config
+	plans         map[string]Plan
+	checkpointKey ed25519.PrivateKey
+	passwords     *passwords
+	signIns       signIns
 }
 
 // New checks config.
@@ -43,8 +47,8 @@ func New(config Config) (*Registry, error) {
 	if config.Store == nil || config.Relay == nil {
 		return nil, errors.New("keys: a store and a relay are required")
 	}
-	if len(config.CheckpointKey) != ed25519.PrivateKeySize {
-		return nil, errors.New("keys: a key that signs checkpoints is required")
+	if len(config.CheckpointKey) != ed25519.SeedSize {
+		return nil, errors.New("keys: the seed of a key that signs checkpoints is required, 32 bytes")
 	}
 	if len(config.Peppers) == 0 {
 		return nil, errors.New("keys: a pepper is required")
@@ -60,7 +64,7 @@ func New(config Config) (*Registry, error) {
 	if config.Plans == nil {
 		config.Plans = DefaultPlans()
 	}
-	r := &Registry{config: config, plans: make(map[string]Plan), passwords: newPasswords(runtime.NumCPU())}
+	r := &Registry{config: config, checkpointKey: ed25519.NewKeyFromSeed([]byte(config.CheckpointKey)), plans: make(map[string]Plan), passwords: newPasswords(runtime.NumCPU())}
 	for _, p := range config.Plans {
 		r.plans[p.Name] = p
 	}

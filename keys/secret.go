@@ -174,6 +174,12 @@ func random62(n int) string {
 // write there still cannot plant a secret.
 type Peppers map[int][]byte
 
+func (p Peppers) String() string               { return redacted }
+func (p Peppers) GoString() string             { return redacted }
+func (p Peppers) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
+func (p Peppers) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (p Peppers) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
 func (p Peppers) current() int {
 	newest := 0
 	for version := range p {

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/imara/apikeys/tokens"
 )
 
 // form is what the documentation and scanners say a secret looks like.
@@ -156,5 +159,26 @@ func TestSecretStateFollowsTheKey(t *testing.T) {
 		if got := row.key.SecretState(row.secret, at); got != row.want {
 			t.Errorf("%s: %s, want %s", name, got, row.want)
 		}
+	}
+}
+
+// TestAConfigurationShowsNoSecret: whoever logs one whole.
+func TestAConfigurationShowsNoSecret(t *testing.T) {
+	pepper, seed := strings.Repeat("p", 32), strings.Repeat("s", 32)
+	config := Config{Peppers: Peppers{1: []byte(pepper)}, CheckpointKey: tokens.Secret(seed)}
+	var shown bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		fmt.Fprintf(&shown, verb+"\n", config)
+	}
+	slog.New(slog.NewJSONHandler(&shown, nil)).Info("start", "config", config)
+	for _, text := range []string{pepper, seed} {
+		for _, form := range []string{text, fmt.Sprintf("%x", text), strings.Trim(fmt.Sprint([]byte(text)), "[]"), base64.StdEncoding.EncodeToString([]byte(text))} {
+			if strings.Contains(shown.String(), form) {
+				t.Errorf("%s stands in\n%s", form, shown.String())
+			}
+		}
+	}
+	if !strings.Contains(shown.String(), "[redacted]") {
+		t.Errorf("%s", shown.String())
 	}
 }

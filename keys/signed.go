@@ -80,7 +80,7 @@ func (r *Registry) SignReceipt(receipt Receipt, issuer string, members bool) (st
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, s)
 	token.Header["typ"], token.Header["kid"] = receiptType, thumbprint(r.CheckpointKey())
-	return token.SignedString(r.config.CheckpointKey)
+	return token.SignedString(r.checkpointKey)
 }
 
 // ParseReceipt checks a signed receipt against the keys that an issuer's server has

@@ -165,7 +165,7 @@ func (r *Registry) AddWebhook(ctx context.Context, by Actor, w Webhook) (Webhook
 // Webhooks specification writes it: whsec_ and Base64. It is computed from a key of
 // the server's and stored nowhere.
 func (r *Registry) WebhookSecret(w Webhook) (string, error) {
-	secret, err := hkdf.Key(sha256.New, r.config.CheckpointKey.Seed(), nil, "webhook v1 "+w.ID, sha256.Size)
+	secret, err := hkdf.Key(sha256.New, r.checkpointKey.Seed(), nil, "webhook v1 "+w.ID, sha256.Size)
 	return "whsec_" + base64.StdEncoding.EncodeToString(secret), err
 }
 

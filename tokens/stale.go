@@ -53,7 +53,8 @@ type Introspection struct {
 	URL string
 	// ClientID and ClientSecret are a key with the scope tokens:introspect that may
 	// use the audience.
-	ClientID, ClientSecret string
+	ClientID     string
+	ClientSecret Secret
 	// Client makes the requests; nil is a plain one. A request ends with its
 	// caller's context, and after two seconds.
 	Client *http.Client
@@ -179,7 +180,7 @@ func (v *Verifier) ask(ctx context.Context, to *Introspection, raw string) (acti
 		return false, err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.SetBasicAuth(url.QueryEscape(to.ClientID), url.QueryEscape(to.ClientSecret)) // RFC 6749 §2.3.1
+	request.SetBasicAuth(url.QueryEscape(to.ClientID), url.QueryEscape(to.ClientSecret.Reveal())) // RFC 6749 §2.3.1
 	response, err := v.stale.client.Do(request)
 	if err != nil {
 		return false, err

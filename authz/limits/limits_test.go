@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 )
 
 var rate = keys.Rate{Burst: 10, Every: time.Second}
@@ -115,7 +116,7 @@ func TestManyAtOnceGetNoMore(t *testing.T) {
 // TestConfigIsChecked: what other servers could not read is refused.
 func TestConfigIsChecked(t *testing.T) {
 	for name, config := range map[string]Config{
-		"no issuer": {Redis: nowhere, Secret: make([]byte, 32)},
+		"no issuer": {Redis: nowhere, Secret: tokens.Secret(make([]byte, 32))},
 		"no secret": {Redis: nowhere, Issuer: "https://id.example.com"},
 	} {
 		if _, err := New(config); err == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 )
 
 // Config of a [Limiter]. The zero value counts for this process alone.
@@ -24,7 +25,7 @@ type Config struct {
 	// Issuer and Secret name the budgets in Redis: the same for all its servers. The secret
 	// has 32 bytes.
 	Issuer string
-	Secret []byte
+	Secret tokens.Secret
 	Logger *slog.Logger
 }
 
@@ -180,7 +181,7 @@ func (l *Limiter) learn(of keys.Limited, full time.Duration) {
 
 // name of a budget in Redis.
 func (l *Limiter) name(of keys.Limited) string {
-	mac := hmac.New(sha256.New, l.config.Secret)
+	mac := hmac.New(sha256.New, []byte(l.config.Secret))
 	fmt.Fprintf(mac, "%q %q %q %q", l.config.Issuer, of.What, of.Who, of.From)
 	return "limit:" + hex.EncodeToString(mac.Sum(nil)[:16])
 }

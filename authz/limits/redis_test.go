@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/redisfeed/redistest"
 )
 
@@ -24,7 +25,7 @@ var hourly = keys.Rate{Burst: 100, Every: time.Hour}
 // running returns a limiter of a server that shares its limits over a Redis.
 func running(t *testing.T, options *redis.UniversalOptions, log *slog.Logger) *Limiter {
 	t.Helper()
-	l := newLimiter(t, Config{Redis: options, Issuer: "https://id.example.com", Secret: make([]byte, 32), Logger: log})
+	l := newLimiter(t, Config{Redis: options, Issuer: "https://id.example.com", Secret: tokens.Secret(make([]byte, 32)), Logger: log})
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	done.Go(func() { l.Run(ctx) })
@@ -122,7 +123,7 @@ func TestTheShippedUserMayShareLimits(t *testing.T) {
 		}
 	}
 	for user, want := range map[string]bool{"imara-server": true, "imara-verifier": false} {
-		l := newLimiter(t, Config{Redis: nowhere, Issuer: "i", Secret: make([]byte, 32)})
+		l := newLimiter(t, Config{Redis: nowhere, Issuer: "i", Secret: tokens.Secret(make([]byte, 32))})
 		l.Take(keys.Limited{What: "x"}, hourly, 50)
 		client := redis.NewClient(&redis.Options{Addr: server.Address(), Username: user, Password: "x"})
 		defer client.Close()

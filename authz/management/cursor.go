@@ -68,7 +68,7 @@ func (s *server) readCursor(in []string, cursor string, place any) error {
 }
 
 func (s *server) sealCursor(in []string, text []byte) []byte {
-	m := hmac.New(sha256.New, s.CursorKey)
+	m := hmac.New(sha256.New, []byte(s.CursorKey))
 	m.Write([]byte(strings.Join(in, "\x00") + "\x00\x00"))
 	m.Write(text)
 	return m.Sum(nil)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/imara/apikeys/authz/web"
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/tokens"
 )
 
 // FuzzEditKey: whatever is sent to change a key, it is a problem and nothing was
@@ -151,7 +152,7 @@ func FuzzGitHubReport(f *testing.F) {
 
 // FuzzCursor: what is not a cursor of this list never becomes a place in it.
 func FuzzCursor(f *testing.F) {
-	s := &server{Config: Config{CursorKey: make([]byte, 32)}}
+	s := &server{Config: Config{CursorKey: tokens.Secret(make([]byte, 32))}}
 	list := []string{"keys", "org"}
 	good := s.cursor(list, keys.Mark{ID: "key_1", Micros: 1})
 	f.Add(good)

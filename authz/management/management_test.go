@@ -37,7 +37,7 @@ func newAPI(t *testing.T, plan string) *api {
 	t.Helper()
 	store := keystest.NewMemory()
 	logger := slog.New(slog.DiscardHandler)
-	ring, err := signing.NewRing(t.Context(), signing.Config{Issuer: tokenstest.URL, KEK: make([]byte, 32), Store: authz.SigningStore(store), Logger: logger})
+	ring, err := signing.NewRing(t.Context(), signing.Config{Issuer: tokenstest.URL, KEK: tokens.Secret(make([]byte, 32)), Store: authz.SigningStore(store), Logger: logger})
 	if err == nil {
 		err = ring.Ensure(t.Context(), tokens.ES256)
 	}
@@ -62,7 +62,7 @@ func newAPI(t *testing.T, plan string) *api {
 	issuer := tokenstest.New(t)
 	s := newServer(Config{Issuer: tokenstest.URL, Registry: registry, Verifier: issuer.Verifier(authz.ManagementAudience(tokenstest.URL)),
 		Relay: authz.NewRelay(authz.RelayConfig{Log: store, Name: "test", Lease: time.Second, Alone: true, Logger: logger}), Ring: ring,
-		CursorKey: make([]byte, 32), Logger: logger})
+		CursorKey: tokens.Secret(make([]byte, 32)), Logger: logger})
 	return &api{t, s, web.Log(logger, s.handler()), issuer, registry, store, ring}
 }
 

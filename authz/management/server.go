@@ -28,7 +28,7 @@ type Config struct {
 	Relay *authz.Relay
 	Ring  *signing.Ring
 	// CursorKey authenticates page cursors: 32 secret bytes.
-	CursorKey []byte
+	CursorKey tokens.Secret
 	// Throttle slows down who fails; nil slows down nobody.
 	Throttle *web.Throttle
 	Logger   *slog.Logger

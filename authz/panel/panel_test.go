@@ -89,7 +89,7 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	t.Cleanup(func() { stop(); running.Wait() })
 	server := httptest.NewUnstartedServer(nil)
 	origin := "http://" + server.Listener.Addr().String()
-	ring, err := signing.NewRing(ctx, signing.Config{Issuer: origin, KEK: make([]byte, 32), Store: authz.SigningStore(store), Logger: logger})
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: origin, KEK: tokens.Secret(make([]byte, 32)), Store: authz.SigningStore(store), Logger: logger})
 	if err == nil {
 		err = ring.Ensure(ctx, tokens.ES256)
 	}

@@ -30,14 +30,14 @@ import (
 // authorization code flow with PKCE). People with an address in its domains sign in there
 // and nowhere else. Its redirect URI is {issuer}/panel/sign-in/{id}/callback.
 type Provider struct {
-	ID           string   `json:"id"`   // in URLs: small letters, digits and -
-	Name         string   `json:"name"` // as people know it
-	Issuer       string   `json:"issuer"`
-	ClientID     string   `json:"client_id"`
-	ClientSecret string   `json:"-"`
-	Scopes       []string `json:"scopes"`  // beside openid, email and profile
-	Domains      []string `json:"domains"` // of the addresses for which it speaks
-	Rules        []Rule   `json:"rules"`
+	ID           string        `json:"id"`   // in URLs: small letters, digits and -
+	Name         string        `json:"name"` // as people know it
+	Issuer       string        `json:"issuer"`
+	ClientID     string        `json:"client_id"`
+	ClientSecret tokens.Secret `json:"-"`
+	Scopes       []string      `json:"scopes"`  // beside openid, email and profile
+	Domains      []string      `json:"domains"` // of the addresses for which it speaks
+	Rules        []Rule        `json:"rules"`
 	// TrustsEmail: the provider verifies every address, and does not say so of each.
 	TrustsEmail bool `json:"trusts_email"`
 	// NoAuthTime: the provider does not say when somebody proved who it is (auth_time), so
@@ -152,7 +152,7 @@ func (p *panel) newProviders() error {
 			taken[name] = true
 		}
 		p.providers = append(p.providers, &provider{Provider: given, http: &http.Client{Timeout: 10 * time.Second}, client: oauth2.Config{
-			ClientID: given.ClientID, ClientSecret: given.ClientSecret,
+			ClientID: given.ClientID, ClientSecret: given.ClientSecret.Reveal(),
 			RedirectURL: p.Issuer + "/panel/sign-in/" + given.ID + "/callback",
 			Scopes:      append([]string{oidc.ScopeOpenID, "email", "profile"}, given.Scopes...)}})
 	}

@@ -76,7 +76,7 @@ func bare() {
 
 func benchRing() (*signing.Ring, error) {
 	ctx := context.Background()
-	ring, err := signing.NewRing(ctx, signing.Config{Issuer: "http://127.0.0.1:8080", KEK: make([]byte, 32), Store: &drawer{}})
+	ring, err := signing.NewRing(ctx, signing.Config{Issuer: "http://127.0.0.1:8080", KEK: tokens.Secret(make([]byte, 32)), Store: &drawer{}})
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 		return usage("--resource NAME=AUDIENCE: %v", err)
 	}
 	resources, err := f.policy(verifier, &tokens.Introspection{
-		URL: f.url + "/oauth2/introspect", ClientID: credentials.ClientID, ClientSecret: credentials.ClientSecret})
+		URL: f.url + "/oauth2/introspect", ClientID: credentials.ClientID, ClientSecret: tokens.Secret(credentials.ClientSecret)})
 	if err != nil {
 		return err
 	}

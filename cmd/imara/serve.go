@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -307,7 +306,7 @@ func open(ctx context.Context, f serveFlags, logger *slog.Logger) (*program, err
 	p.name = f.name
 	p.server, err = authz.New(ctx, authz.Config{Issuer: f.issuer, Registry: p.registry,
 		Relay: p.relay, Ring: p.ring, Ping: p.store.Ping, Logger: logger,
-		ExaminationKey: p.master.derive("examination v1"),
+		ExaminationKey: tokens.Secret(p.master.derive("examination v1")),
 		RequireProof:   f.verifiers == requireProof,
 		Limits:         p.limits, TokensPerMinute: f.tokensPerMinute})
 	if err != nil {
@@ -347,7 +346,7 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: p.issuer, KEK: p.master.derive("key-encryption key v1"),
+	p.ring, err = signing.NewRing(ctx, signing.Config{Issuer: p.issuer, KEK: tokens.Secret(p.master.derive("key-encryption key v1")),
 		Store: authz.SigningStore(p.store), Logger: logger})
 	switch {
 	case errors.Is(err, signing.ErrIssuer):
@@ -360,12 +359,12 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
 		Name: what + " " + f.name, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
 	p.limits, err = limits.New(limits.Config{Redis: options, Issuer: p.issuer,
-		Secret: p.master.derive("limits v1"), Logger: logger})
+		Secret: tokens.Secret(p.master.derive("limits v1")), Logger: logger})
 	if err != nil {
 		return nil, err
 	}
 	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Limiter: p.limits, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
-		CheckpointKey: ed25519.NewKeyFromSeed(p.master.derive("audit checkpoint v1")),
+		CheckpointKey: tokens.Secret(p.master.derive("audit checkpoint v1")),
 		SigningRing:   authz.SigningRing(p.ring, p.relay), WebhookNetworks: f.allowed,
 		ProviderDomains: f.providerDomains})
 	return p, err
@@ -481,7 +480,7 @@ func (p *program) handler() (http.Handler, error) {
 	mux := web.NewMux(nil)
 	mux.Handle("/", p.server.Handler())
 	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
-		CursorKey: p.master.derive("cursor v1"), Throttle: p.server.Throttle(), NameVerifiers: p.nameVerifiers, Logger: p.logger})
+		CursorKey: tokens.Secret(p.master.derive("cursor v1")), Throttle: p.server.Throttle(), NameVerifiers: p.nameVerifiers, Logger: p.logger})
 	mux.Handle(authz.IssuerPath(p.issuer)+"/v1/", api)
 	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Check: p.server.Check, Health: p.health,
 		Name: p.name, Logger: p.logger, Providers: p.providers, Throttle: p.server.Throttle()})

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/imara/apikeys/authz/panel"
+	"github.com/imara/apikeys/tokens"
 )
 
 // readProviders reads the file of --sso: a JSON list of providers of single sign-on for
@@ -39,10 +40,11 @@ func readProviders(path string) ([]panel.Provider, error) {
 		if !filepath.IsAbs(file) {
 			file = filepath.Join(filepath.Dir(path), file)
 		}
-		var err error
-		if p.ClientSecret, err = readSetting("--sso "+path+": the client secret of "+strconv.Quote(p.ID), file); err != nil {
+		secret, err := readSetting("--sso "+path+": the client secret of "+strconv.Quote(p.ID), file)
+		if err != nil {
 			return nil, err
 		}
+		p.ClientSecret = tokens.Secret(secret)
 		providers = append(providers, p.Provider)
 	}
 	return providers, nil

@@ -244,7 +244,7 @@ func (f *clientFlags) verify(cmd *cobra.Command, raw, audience string) (*tokens.
 // that wrong credentials are a clear error instead of a feed that never starts.
 func (f *clientFlags) feed(ctx context.Context, credentials *clientcredentials.Config, name, redisURL string, lease time.Duration, logger *slog.Logger) (feed tokens.Feed, err error) {
 	http := httpfeed.Config{URL: f.url, Name: name, Lease: lease, InsecureHTTP: f.insecure,
-		ClientID: credentials.ClientID, ClientSecret: credentials.ClientSecret, Logger: logger}
+		ClientID: credentials.ClientID, ClientSecret: tokens.Secret(credentials.ClientSecret), Logger: logger}
 	if redisURL == "" {
 		feed, err = httpfeed.New(http)
 	} else if options, e := parseRedis("--redis-url", redisURL, f.insecure); e != nil {

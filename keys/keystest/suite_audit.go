@@ -15,7 +15,7 @@ import (
 )
 
 // CheckpointKey signs the checkpoints of tests.
-var CheckpointKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+var CheckpointKey = tokens.Secret(make([]byte, ed25519.SeedSize))
 
 // verify checks the chain of an organisation and returns its events.
 func (s *suite) verify(organizationID string) []keys.Event {

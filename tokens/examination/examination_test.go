@@ -24,7 +24,7 @@ const (
 
 func newExaminer(t testing.TB) *Examiner {
 	t.Helper()
-	e, err := New(Config{Issuer: issuer, Key: make([]byte, 32)})
+	e, err := New(Config{Issuer: issuer, Key: tokens.Secret(make([]byte, 32))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestTicketIsForOneClientAndOneMinute(t *testing.T) {
 		e := newExaminer(t)
 		x := e.exam(t, tokens.ES256)
 		verdicts := answer(t, x)
-		other, err := New(Config{Issuer: issuer, Key: append(make([]byte, 31), 1)})
+		other, err := New(Config{Issuer: issuer, Key: tokens.Secret(append(make([]byte, 31), 1))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ type Config struct {
 	// Issuer is whose verifiers are examined.
 	Issuer string
 	// Key seals tickets: 32 bytes, the same for every server of the issuer.
-	Key []byte
+	Key tokens.Secret
 }
 
 // An Examiner examines the verifiers of one issuer.
@@ -34,7 +34,7 @@ type Examiner struct {
 
 // New checks config. It signs nothing yet.
 func New(config Config) (*Examiner, error) {
-	aead, err := chacha20poly1305.NewX(config.Key)
+	aead, err := chacha20poly1305.NewX([]byte(config.Key))
 	if err != nil {
 		return nil, fmt.Errorf("examination: %w", err)
 	}

@@ -30,7 +30,8 @@ type Config struct {
 	// 1 s to 1 min. 0 is [tokens.DefaultLease].
 	Lease time.Duration
 	// ClientID and ClientSecret are a key with the scope revocations:read.
-	ClientID, ClientSecret string
+	ClientID     string
+	ClientSecret tokens.Secret
 	Client                 *http.Client // nil is a plain one
 	// InsecureHTTP lets the feed follow a URL of plain http to another machine, and package
 	// redisfeed a Redis there without TLS: whoever is on the way learns the secret, and can

@@ -84,7 +84,7 @@ func TestServerThatExaminesNobodyIsJoinedAtOnce(t *testing.T) {
 
 // TestFeedAnswersTheExamination: with the verdicts of a verifier, in the same join.
 func TestFeedAnswersTheExamination(t *testing.T) {
-	examiner, err := examination.New(examination.Config{Issuer: "https://auth.example.com", Key: make([]byte, 32)})
+	examiner, err := examination.New(examination.Config{Issuer: "https://auth.example.com", Key: tokens.Secret(make([]byte, 32))})
 	if err != nil {
 		t.Fatal(err)
 	}

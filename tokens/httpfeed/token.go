@@ -78,7 +78,7 @@ func (f *Feed) authorize(ctx context.Context) (string, error) {
 		return "", err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.SetBasicAuth(url.QueryEscape(f.config.ClientID), url.QueryEscape(f.config.ClientSecret))
+	request.SetBasicAuth(url.QueryEscape(f.config.ClientID), url.QueryEscape(f.config.ClientSecret.Reveal()))
 	response, err := f.client.Do(request)
 	if err != nil {
 		return "", err

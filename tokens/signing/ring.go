@@ -27,7 +27,7 @@ type Store interface {
 type Config struct {
 	Issuer string
 	// KEK is the key-encryption key, 32 bytes from outside the database.
-	KEK   []byte
+	KEK   tokens.Secret
 	Store Store
 	// Retire is how long a key stays published after a newer one has become
 	// active: the longest token lifetime, the time that a JWK Set may be cached
@@ -74,7 +74,7 @@ func NewRing(ctx context.Context, config Config) (*Ring, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	sealer, err := newSealer(config.KEK, config.Issuer)
+	sealer, err := newSealer([]byte(config.KEK), config.Issuer)
 	if err != nil {
 		return nil, err
 	}

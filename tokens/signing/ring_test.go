@@ -76,7 +76,7 @@ func (s *shelf) change(c Change, withdrawn uint64) error {
 
 const issuer = "https://issuer.example"
 
-func kek(b byte) []byte { return []byte(strings.Repeat(string(rune(b)), 32)) }
+func kek(b byte) tokens.Secret { return tokens.Secret(strings.Repeat(string(rune(b)), 32)) }
 
 func newRing(t *testing.T, store Store) *Ring {
 	t.Helper()
@@ -261,7 +261,7 @@ func TestSealedKeyOpensOnlyWhereItBelongs(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := NewRing(t.Context(), Config{Issuer: issuer, KEK: []byte("short"), Store: store}); err == nil {
+	if _, err := NewRing(t.Context(), Config{Issuer: issuer, KEK: "short", Store: store}); err == nil {
 		t.Error("a short key-encryption key was accepted")
 	}
 	newRing(t, store)

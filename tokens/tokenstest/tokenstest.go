@@ -41,7 +41,7 @@ func New(t testing.TB) *Issuer {
 	t.Helper()
 	i := &Issuer{t: t, revocations: tokens.NewRevocations(time.Hour), position: 1000}
 	var err error
-	i.ring, err = signing.NewRing(t.Context(), signing.Config{Issuer: URL, KEK: make([]byte, 32), Store: &shelf{}})
+	i.ring, err = signing.NewRing(t.Context(), signing.Config{Issuer: URL, KEK: tokens.Secret(make([]byte, 32)), Store: &shelf{}})
 	if err == nil {
 		err = i.ring.Ensure(t.Context(), tokens.ES256)
 	}
