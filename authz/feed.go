@@ -82,7 +82,7 @@ func (r *Relay) join(
 	joined := httpfeed.Joined{Session: session.ID, LeaseMS: session.Lease.Milliseconds(), Cuts: list(snapshot.Cuts),
 		Watermark: snapshot.Watermark, Floor: snapshot.Floor, Head: snapshot.Head}
 	if err == nil && session.Via == viaRedis {
-		joined.AckKey, err = r.Publisher.AckKey(session.ID)
+		joined.AckKey, err = r.config.Publisher.AckKey(session.ID)
 	}
 	return joined, err
 }
@@ -96,7 +96,7 @@ func (r *Relay) enroll(ctx context.Context, session keys.Session, replaces strin
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return r.Log.Join(ctx, session, r.admits(session, replaces))
+	return r.config.Log.Join(ctx, session, r.admits(session, replaces))
 }
 
 // admits decides about a session that replaces another, with the store's word on its key
@@ -114,7 +114,7 @@ func (r *Relay) admits(session keys.Session, replaces string) keys.AdmitSession 
 			end = silent[:len(silent)-room]
 		}
 		if k.Crowded(live) {
-			r.Logger.Warn("a key has nearly as many verifiers as it may have", "client_id", k.ClientID, "live", live, "limit", k.MaxSessions())
+			r.config.Logger.Warn("a key has nearly as many verifiers as it may have", "client_id", k.ClientID, "live", live, "limit", k.MaxSessions())
 		}
 		return end, nil
 	}
@@ -155,7 +155,7 @@ func (r *Relay) snapshot(ctx context.Context) (keys.LogSnapshot, error) {
 		return r.lastSnapshot, nil
 	}
 	at := time.Now()
-	snapshot, err := r.Log.Snapshot(ctx)
+	snapshot, err := r.config.Log.Snapshot(ctx)
 	if err == nil {
 		r.lastSnapshot, r.snapshotAt = snapshot, at
 	}
@@ -262,7 +262,7 @@ func (r *Relay) page(
 	}
 	r.mu.Unlock()
 	if after < first {
-		stored, err := r.Log.Read(ctx, after, pageLimit)
+		stored, err := r.config.Log.Read(ctx, after, pageLimit)
 		if err != nil {
 			return httpfeed.Page{}, nil, err
 		}
@@ -297,7 +297,7 @@ func (r *Relay) sameHistory(ctx context.Context, after, head uint64) error {
 		return nil
 	}
 	r.mu.Unlock()
-	stored, err := r.Log.Read(ctx, after, 1)
+	stored, err := r.config.Log.Read(ctx, after, 1)
 	if err != nil {
 		return err
 	}

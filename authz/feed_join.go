@@ -51,7 +51,7 @@ func (s *Server) readJoin(w http.ResponseWriter, r *http.Request) (join httpfeed
 		err = invalidRequest(fmt.Sprintf("lease_ms must be between %d and %d.", shortest, longest))
 	case !short(join.Name, 200):
 		err = invalidRequest("name must have 1 to 200 printable bytes.")
-	case join.Over != "" && (join.Over != httpfeed.OverRedis || s.config.Relay.Publisher == nil):
+	case join.Over != "" && (join.Over != httpfeed.OverRedis || s.config.Relay.config.Publisher == nil):
 		err = invalidRequest("This server does not publish to Redis. Follow over HTTP.")
 	case join.AcceptStaleMS < 0 || join.AcceptStaleMS > tokens.MaxAcceptUntil.Milliseconds():
 		err = invalidRequest(fmt.Sprintf("accept_stale_ms must be between 0 and %d.",
@@ -145,7 +145,7 @@ func (s *Server) refuse(
 		actor := keys.Actor{ClientID: callerOf(r),
 			RequestID: w.Header().Get("X-Request-Id"), Address: web.Address(r)}
 		reason := join.Name + ", " + join.Implementation + ": " + strings.Join(result.Broken(), " ")
-		_, err := s.config.Relay.Log.Append(r.Context(), keys.Entry{
+		_, err := s.config.Relay.config.Log.Append(r.Context(), keys.Entry{
 			Kind: tokens.Touch, Subject: tokens.Organization(""), Actor: actor,
 			Action: "verifier.unproved", Target: actor.ClientID, Reason: reason})
 		if err != nil {

@@ -27,7 +27,7 @@ func (s *Server) Health(ctx context.Context) []Check {
 		{"log", s.config.Relay.revocations.Fresh()},
 		{"signing_keys", s.canSign()},
 	}
-	if publisher := s.config.Relay.Publisher; publisher != nil {
+	if publisher := s.config.Relay.config.Publisher; publisher != nil {
 		err := publisher.Check(ctx)
 		if err == nil && s.config.Relay.deaf.Load() {
 			err = errors.New("acknowledgements cannot be read")

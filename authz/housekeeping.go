@@ -28,8 +28,8 @@ func (r *Relay) keepHouse(ctx context.Context) {
 		}
 		if time.Since(last) > time.Minute {
 			last = time.Now()
-			if err := r.Log.RaiseFloor(ctx, time.Now()); err != nil && ctx.Err() == nil {
-				r.Logger.Error("floor not raised", "error", err)
+			if err := r.config.Log.RaiseFloor(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				r.config.Logger.Error("floor not raised", "error", err)
 			}
 			r.adopt(ctx, orphaned)
 			r.settleDown(ctx, modern)
@@ -46,7 +46,7 @@ func (r *Relay) keepHouse(ctx context.Context) {
 
 // adopt begins to wait for cuts that nobody waits for.
 func (r *Relay) adopt(ctx context.Context, before time.Time) {
-	cuts, err := r.Log.Unsettled(ctx, before)
+	cuts, err := r.config.Log.Unsettled(ctx, before)
 	if err != nil {
 		return
 	}
@@ -57,13 +57,13 @@ func (r *Relay) adopt(ctx context.Context, before time.Time) {
 
 // tidyRedis forgets servers there that are gone.
 func (r *Relay) tidyRedis(ctx context.Context) {
-	if r.Publisher == nil {
+	if r.config.Publisher == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
-	if err := r.Publisher.Tidy(ctx); err != nil {
-		r.Logger.Debug("servers that are gone not forgotten in Redis", "error", err)
+	if err := r.config.Publisher.Tidy(ctx); err != nil {
+		r.config.Logger.Debug("servers that are gone not forgotten in Redis", "error", err)
 	}
 }
 
@@ -74,13 +74,13 @@ func (r *Relay) settleDown(ctx context.Context, modern time.Time) {
 	restored, waited := r.restored, time.Now().After(r.heldUntil)
 	r.mu.Unlock()
 	if restored != 0 && waited {
-		if err := r.Log.RestoredWaited(ctx, restored); err != nil && ctx.Err() == nil {
-			r.Logger.Error("restore not known to be waited out", "error", err)
+		if err := r.config.Log.RestoredWaited(ctx, restored); err != nil && ctx.Err() == nil {
+			r.config.Logger.Error("restore not known to be waited out", "error", err)
 		}
 	}
 	if time.Since(modern) > keys.MaxTokenTTL {
-		if err := r.Log.RaiseProtocol(ctx); err != nil && ctx.Err() == nil {
-			r.Logger.Error("protocol of the feed not raised", "error", err)
+		if err := r.config.Log.RaiseProtocol(ctx); err != nil && ctx.Err() == nil {
+			r.config.Logger.Error("protocol of the feed not raised", "error", err)
 		}
 	}
 }

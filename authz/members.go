@@ -85,7 +85,7 @@ func (r *Relay) report(ctx context.Context) {
 		r.mu.Unlock()
 		var err error
 		if server != "" { // it has joined
-			err = r.Log.Report(ctx, server, applied)
+			err = r.config.Log.Report(ctx, server, applied)
 		}
 		if errors.Is(err, keys.ErrNotFound) {
 			r.mu.Lock()
@@ -93,7 +93,7 @@ func (r *Relay) report(ctx context.Context) {
 			r.mu.Unlock()
 			r.wake()
 		} else if err != nil && ctx.Err() == nil {
-			r.Logger.Warn("other servers not told what verifiers have applied", "error", err)
+			r.config.Logger.Warn("other servers not told what verifiers have applied", "error", err)
 		} else {
 			r.mu.Lock()
 			for id, ack := range applied {
@@ -131,7 +131,7 @@ func (r *Relay) attached(ctx context.Context, session, clientID string) error {
 	if own == "" {
 		return errNotFollowing
 	}
-	if err := r.Log.Attach(ctx, session, clientID, own); err != nil {
+	if err := r.config.Log.Attach(ctx, session, clientID, own); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -144,7 +144,7 @@ func (r *Relay) attached(ctx context.Context, session, clientID string) error {
 
 // end removes a session that accepts nothing any more.
 func (r *Relay) end(ctx context.Context, session string) error {
-	if err := r.Log.Leave(ctx, session); err != nil {
+	if err := r.config.Log.Leave(ctx, session); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -152,11 +152,11 @@ func (r *Relay) end(ctx context.Context, session string) error {
 		r.advance(session, keys.Ack{Position: left})
 	}
 	r.mu.Unlock()
-	if r.Publisher != nil {
+	if r.config.Publisher != nil {
 		ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 		defer cancel()
-		if err := r.Publisher.Remove(ctx, session); err != nil {
-			r.Logger.Debug("session not forgotten in Redis", "error", err)
+		if err := r.config.Publisher.Remove(ctx, session); err != nil {
+			r.config.Logger.Debug("session not forgotten in Redis", "error", err)
 		}
 	}
 	return nil
@@ -181,7 +181,7 @@ func (v Verifier) RefusesAfter(cut time.Time) time.Time {
 
 // Verifiers lists who follows, and how far each has come.
 func (r *Relay) Verifiers(ctx context.Context) ([]Verifier, error) {
-	sessions, err := r.Log.Sessions(ctx)
+	sessions, err := r.config.Log.Sessions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +225,7 @@ type watch struct {
 //
 // It tells whether every session speaks protocol 2, as far as it could be read.
 func (r *Relay) retire(ctx context.Context, watched map[string]watch) (modern bool) {
-	sessions, err := r.Log.Sessions(ctx)
+	sessions, err := r.config.Log.Sessions(ctx)
 	if err != nil {
 		return false
 	}
@@ -239,7 +239,7 @@ func (r *Relay) retire(ctx context.Context, watched map[string]watch) (modern bo
 			r.flaps.retired(s.ClientID, time.Now())
 		}
 	}
-	strays, err := r.Log.Strays(ctx, time.Now())
+	strays, err := r.config.Log.Strays(ctx, time.Now())
 	if err != nil {
 		return modern
 	}
@@ -258,8 +258,8 @@ func (r *Relay) cut(ctx context.Context, s keys.Session, reason string) bool {
 	if over {
 		return false
 	}
-	r.Logger.Warn("verifier is retired", "verifier", s.Name, "session", s.ID, "reason", reason, "accepts_stale", s.AcceptStale)
-	commit, err := r.Log.Append(ctx, keys.SessionEnd(s, keys.Program("server"), reason))
+	r.config.Logger.Warn("verifier is retired", "verifier", s.Name, "session", s.ID, "reason", reason, "accepts_stale", s.AcceptStale)
+	commit, err := r.config.Log.Append(ctx, keys.SessionEnd(s, keys.Program("server"), reason))
 	if err == nil {
 		r.Publish(ctx, commit)
 	}
@@ -275,7 +275,7 @@ func (r *Relay) remove(ctx context.Context, sessions []keys.Session) {
 		longest := max(s.Lease, s.AcceptStale)
 		if over, ended := r.endOf(s.ID); ended && time.Since(over) > longest+margin(longest) {
 			if err := r.end(ctx, s.ID); err != nil {
-				r.Logger.Error("ended verifier not removed", "session", s.ID, "error", err)
+				r.config.Logger.Error("ended verifier not removed", "session", s.ID, "error", err)
 			}
 		}
 	}
@@ -314,7 +314,7 @@ func (r *Relay) EndVerifier(ctx context.Context, by keys.Actor, publicID string)
 	if r.hasEnded(publicID) {
 		return nil
 	}
-	sessions, err := r.Log.Sessions(ctx)
+	sessions, err := r.config.Log.Sessions(ctx)
 	if err != nil {
 		return err
 	}
@@ -328,7 +328,7 @@ func (r *Relay) EndVerifier(ctx context.Context, by keys.Actor, publicID string)
 	entry := keys.SessionEnd(sessions[i], by, "")
 	entry.Action = "verifier.end"
 	entry.Changes = keys.Changes{"name": {From: sessions[i].Name}}
-	commit, err := r.Log.Append(ctx, entry)
+	commit, err := r.config.Log.Append(ctx, entry)
 	if err == nil {
 		r.Publish(ctx, commit)
 	}
@@ -346,7 +346,7 @@ func (r *Relay) silentFor(sessions []keys.Session, knowsRedis bool, watched map[
 	}
 	if !knowsRedis {
 		// Without any server that reads Redis, silence there is as long as we have watched.
-		knowsRedis = r.Publisher == nil && !slices.ContainsFunc(sessions, publishes)
+		knowsRedis = r.config.Publisher == nil && !slices.ContainsFunc(sessions, publishes)
 	}
 	seen := make(map[string]bool)
 	for _, s := range sessions {

@@ -22,10 +22,10 @@ func (r *Relay) publish(ctx context.Context) {
 	for tick := time.NewTicker(roundInterval); ; {
 		err := r.publishRound(ctx, &published)
 		if err != nil && ctx.Err() == nil && !silent {
-			r.Logger.Error("Redis not published to: verifiers there go on over HTTP, or refuse when their leases end", "error", err)
+			r.config.Logger.Error("Redis not published to: verifiers there go on over HTTP, or refuse when their leases end", "error", err)
 		}
 		if err == nil && silent {
-			r.Logger.Info("Redis is published to again")
+			r.config.Logger.Info("Redis is published to again")
 		}
 		silent = err != nil
 		select {
@@ -35,7 +35,7 @@ func (r *Relay) publish(ctx context.Context) {
 			return
 		case commit := <-r.committed:
 			if err := r.appendNew(ctx, &published, commit); err != nil && ctx.Err() == nil {
-				r.Logger.Warn("entry not published at once", "error", err)
+				r.config.Logger.Warn("entry not published at once", "error", err)
 			}
 		}
 	}
@@ -44,7 +44,7 @@ func (r *Relay) publish(ctx context.Context) {
 func (r *Relay) publishRound(ctx context.Context, published *uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*redisfeed.Timeout)
 	defer cancel()
-	round, err := r.Publisher.Start(ctx)
+	round, err := r.config.Publisher.Start(ctx)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (r *Relay) publishRound(ctx context.Context, published *uint64) error {
 	if err != nil {
 		return err
 	}
-	return r.Publisher.Finish(ctx, round, page.Tip, page.Floor, page.Head)
+	return r.config.Publisher.Finish(ctx, round, page.Tip, page.Floor, page.Head)
 }
 
 // appendNew appends what was committed since the last round: without a look at the
@@ -65,17 +65,17 @@ func (r *Relay) appendNew(ctx context.Context, published *uint64, commit keys.Co
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
 	if alone := commit.Through == commit.Position; alone && commit.Position == *published+1 && commit.Before != 0 {
-		if err := r.Publisher.Append(ctx, commit.Before, []tokens.Entry{commit.Entry}); err != nil {
+		if err := r.config.Publisher.Append(ctx, commit.Before, []tokens.Entry{commit.Entry}); err != nil {
 			return err
 		}
 		*published = commit.Position
 		return nil
 	}
-	page, err := r.Log.Read(ctx, *published, pageLimit)
+	page, err := r.config.Log.Read(ctx, *published, pageLimit)
 	if err != nil || len(page.Entries) == 0 {
 		return err
 	}
-	if err := r.Publisher.Append(ctx, page.Head, page.Entries); err != nil {
+	if err := r.config.Publisher.Append(ctx, page.Head, page.Entries); err != nil {
 		return err
 	}
 	*published = page.Entries[len(page.Entries)-1].Position
@@ -85,7 +85,7 @@ func (r *Relay) appendNew(ctx context.Context, published *uint64, commit keys.Co
 // copy appends what the stream lacks. It returns the database's tip, with the
 // head of the entry there, and floor.
 func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage, err error) {
-	top, head, err := r.Publisher.Top(ctx)
+	top, head, err := r.config.Publisher.Top(ctx)
 	if err != nil {
 		return page, err // a foreign stream among them: it is not ours to delete
 	}
@@ -94,7 +94,7 @@ func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage,
 		from = *published
 	}
 	for first := true; ; first = false {
-		if page, err = r.Log.Read(ctx, from, pageLimit); err != nil {
+		if page, err = r.config.Log.Read(ctx, from, pageLimit); err != nil {
 			return page, err
 		}
 		switch {
@@ -104,11 +104,11 @@ func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage,
 			from = page.Tip
 			continue
 		case page.Tip < from, first && top > 0 && page.Head != head, page.Tip > from && (len(page.Entries) == 0 || page.Entries[0].Position != from+1):
-			r.Logger.Error("Redis holds the log of another database; it is replaced", "position", top)
+			r.config.Logger.Error("Redis holds the log of another database; it is replaced", "position", top)
 			*published = page.Tip
-			return page, r.Publisher.Reset(ctx)
+			return page, r.config.Publisher.Reset(ctx)
 		}
-		if err := r.Publisher.Append(ctx, page.Head, page.Entries); err != nil {
+		if err := r.config.Publisher.Append(ctx, page.Head, page.Entries); err != nil {
 			return page, err
 		}
 		if n := len(page.Entries); n > 0 {
@@ -125,12 +125,12 @@ func (r *Relay) copy(ctx context.Context, published *uint64) (page keys.LogPage,
 // their last poll. It returns whether it knows: without Redis, silence there says
 // nothing.
 func (r *Relay) overRedis(ctx context.Context, sessions []keys.Session) bool {
-	if r.Publisher == nil {
+	if r.config.Publisher == nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
-	progress, err := r.Publisher.Progress(ctx, idsOverRedis(sessions))
+	progress, err := r.config.Publisher.Progress(ctx, idsOverRedis(sessions))
 	if err != nil {
 		return false // then their leases are waited for
 	}
@@ -159,7 +159,7 @@ func (r *Relay) unsealed(ctx context.Context, sessions []keys.Session) error {
 			old = append(old, s.ID)
 		}
 	}
-	scores, err := r.Publisher.Scores(ctx, old)
+	scores, err := r.config.Publisher.Scores(ctx, old)
 	for i, s := range sessions {
 		if at, ok := scores[s.ID]; ok {
 			sessions[i].Applied = at
@@ -171,12 +171,12 @@ func (r *Relay) unsealed(ctx context.Context, sessions []keys.Session) error {
 // acknowledged adds to sessions what those that follow over Redis have applied, if
 // that may have changed since it was called with the same acks.
 func (r *Relay) acknowledged(ctx context.Context, sessions []keys.Session, acks *redisfeed.Acks) {
-	if r.Publisher == nil {
+	if r.config.Publisher == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisfeed.Timeout)
 	defer cancel()
-	applied, err := r.Publisher.Applied(ctx, idsOverRedis(sessions), acks)
+	applied, err := r.config.Publisher.Applied(ctx, idsOverRedis(sessions), acks)
 	for i, s := range sessions {
 		if s.Via == viaRedis && applied != nil {
 			sessions[i].Applied, sessions[i].AppliedHead = applied[s.ID].Applied, applied[s.ID].Head
@@ -187,7 +187,7 @@ func (r *Relay) acknowledged(ctx context.Context, sessions []keys.Session, acks 
 	}
 	if err != nil {
 		if !r.deaf.Swap(true) {
-			r.Logger.Error("acknowledgements not read from Redis: revocations wait for leases", "error", err)
+			r.config.Logger.Error("acknowledgements not read from Redis: revocations wait for leases", "error", err)
 		}
 		return
 	}

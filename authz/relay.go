@@ -38,7 +38,7 @@ type RelayConfig struct {
 // server's own verifiers, the source of the HTTP feed, and what revocations wait
 // on: it implements [tokens.Feed] and [keys.Relay].
 type Relay struct {
-	RelayConfig
+	config      RelayConfig
 	revocations *tokens.Revocations
 	// changes holds the newest entry of either kind: what cached records are
 	// checked against.
@@ -91,7 +91,7 @@ const (
 func NewRelay(config RelayConfig) *Relay {
 	waits := newWaits()
 	return &Relay{
-		RelayConfig: config,
+		config:      config,
 		waits:       waits,
 		joins:       make(chan struct{}, 4),
 		stop:        sync.OnceFunc(func() { close(waits.stopping) }),
@@ -114,10 +114,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { r.keepHouse(ctx) })
 	background.Go(func() { r.settle(ctx) })
-	if !r.Alone {
+	if !r.config.Alone {
 		background.Go(func() { r.report(ctx) })
 	}
-	if r.Publisher != nil {
+	if r.config.Publisher != nil {
 		background.Go(func() { r.publish(ctx) })
 	}
 	err := r.follow(ctx)
@@ -126,8 +126,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.revocations.Forget()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if e := r.Log.Leave(leave, r.own()); e != nil {
-		r.Logger.Warn("left without notice: the next revocation waits for the lease", "error", e)
+	if e := r.config.Log.Leave(leave, r.own()); e != nil {
+		r.config.Logger.Warn("left without notice: the next revocation waits for the lease", "error", e)
 	}
 	return err
 }
@@ -139,11 +139,11 @@ func (r *Relay) follow(ctx context.Context) error {
 		for err == nil {
 			err = r.round(ctx)
 			if errors.Is(err, errSession) {
-				r.Logger.Error("the revocation log is not the one that was followed; starting again", "error", err)
+				r.config.Logger.Error("the revocation log is not the one that was followed; starting again", "error", err)
 				break
 			}
 			if err != nil && ctx.Err() == nil {
-				r.Logger.Error("revocation log not read", "age", r.revocations.Age().Round(time.Millisecond), "error", err)
+				r.config.Logger.Error("revocation log not read", "age", r.revocations.Age().Round(time.Millisecond), "error", err)
 				err = nil
 			}
 			if !r.rest(ctx) {
@@ -173,31 +173,31 @@ func (r *Relay) begin(ctx context.Context) error {
 	r.revocations.Forget()
 	if old := r.own(); old != "" {
 		// It vouches for nothing any more, so nobody has to wait for it.
-		if err := r.Log.Leave(ctx, old); err != nil {
+		if err := r.config.Log.Leave(ctx, old); err != nil {
 			return err
 		}
 	}
-	session := newSession(r.Name, r.revocations.Lease())
+	session := newSession(r.config.Name, r.revocations.Lease())
 	session.Via = session.ID
 	// It decides with the code of this process, which needs no examination.
 	session.Protocol, session.Implementation = httpfeed.Protocol, "imara-server/"+tokens.Version
-	if r.Publisher != nil {
+	if r.config.Publisher != nil {
 		session.Implementation += withRedis
 	}
-	if err := r.Log.Join(ctx, session, nil); err != nil {
-		r.Logger.Error("did not join the revocation log", "error", err)
+	if err := r.config.Log.Join(ctx, session, nil); err != nil {
+		r.config.Logger.Error("did not join the revocation log", "error", err)
 		return err
 	}
-	snapshot, err := r.Log.Snapshot(ctx)
+	snapshot, err := r.config.Log.Snapshot(ctx)
 	if err == nil && ended(session.ID, snapshot.Cuts) {
 		err = errSession // retired before it began
 	}
-	if err == nil && r.Ring != nil {
-		err = r.Ring.Load(ctx) // whatever changed up to the snapshot
+	if err == nil && r.config.Ring != nil {
+		err = r.config.Ring.Load(ctx) // whatever changed up to the snapshot
 	}
 	if err != nil {
-		r.Logger.Error("revocation log not read", "error", err)
-		return errors.Join(err, r.Log.Leave(ctx, session.ID))
+		r.config.Logger.Error("revocation log not read", "error", err)
+		return errors.Join(err, r.config.Log.Leave(ctx, session.ID))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -232,7 +232,7 @@ func (r *Relay) round(ctx context.Context) error {
 			return fmt.Errorf("%w: retired by another server", errSession)
 		}
 		bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
-		page, err := r.Log.Read(bounded, after, pageLimit)
+		page, err := r.config.Log.Read(bounded, after, pageLimit)
 		cancel()
 		if err != nil {
 			return err
@@ -254,9 +254,9 @@ func (r *Relay) round(ctx context.Context) error {
 // the ring cannot be loaded nothing is applied, and the next round tries again.
 func (r *Relay) apply(ctx context.Context, page keys.LogPage, read time.Time) error {
 	about := func(e tokens.Entry) bool { return e.Subject.IsSigningKey() }
-	if r.Ring != nil && slices.ContainsFunc(page.Entries, about) {
+	if r.config.Ring != nil && slices.ContainsFunc(page.Entries, about) {
 		bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := r.Ring.Load(bounded)
+		err := r.config.Ring.Load(bounded)
 		cancel()
 		if err != nil {
 			return fmt.Errorf("signing keys: %w", err)
@@ -381,7 +381,7 @@ func (r *Relay) wake() {
 // hurry asks for a round now, and for what was just committed in Redis.
 func (r *Relay) hurry(commit keys.Commit) {
 	r.wake()
-	if r.Publisher == nil {
+	if r.config.Publisher == nil {
 		return
 	}
 	select {
@@ -396,7 +396,7 @@ func (r *Relay) hurry(commit keys.Commit) {
 func (r *Relay) spread(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	page, err := r.Log.Read(ctx, r.revocations.Watermark(), 1)
+	page, err := r.config.Log.Read(ctx, r.revocations.Watermark(), 1)
 	if err != nil {
 		return
 	}

@@ -132,10 +132,10 @@ func (s *settler) list(ctx context.Context, open []*wait) {
 	s.listed = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	roll, err := s.Log.Roll(ctx, positions...)
+	roll, err := s.config.Log.Roll(ctx, positions...)
 	if err != nil {
 		s.pause = min(max(2*s.pause, listInterval), restInterval)
-		s.Logger.Error("verifiers not listed", "error", err)
+		s.config.Logger.Error("verifiers not listed", "error", err)
 		return // the leases go on
 	}
 	s.roll, s.pause = roll, 0
@@ -147,7 +147,7 @@ func (s *settler) list(ctx context.Context, open []*wait) {
 	s.acks.Forget()
 	for _, w := range open {
 		if roll.Heads[w.position] != w.head {
-			s.Logger.Error("a committed change is no longer in the log", "position", w.position)
+			s.config.Logger.Error("a committed change is no longer in the log", "position", w.position)
 			s.waits.finish(w, keys.Receipt{}, keys.ErrLost)
 			continue
 		}
@@ -203,11 +203,11 @@ func (w *wait) clock(t time.Time) time.Time {
 // or its members as far as they were settled.
 func (s *settler) elsewhere(ctx context.Context, w *wait) {
 	interval := lookInterval * time.Duration(1+s.found/20)
-	if isDone(w) || time.Since(w.looked) < interval || s.Alone && !w.looked.IsZero() {
+	if isDone(w) || time.Since(w.looked) < interval || s.config.Alone && !w.looked.IsZero() {
 		return
 	}
 	w.looked = time.Now()
-	stored, err := s.Log.Receipt(ctx, w.position)
+	stored, err := s.config.Log.Receipt(ctx, w.position)
 	switch {
 	case err != nil:
 	case stored.Settled():
@@ -219,7 +219,7 @@ func (s *settler) elsewhere(ctx context.Context, w *wait) {
 
 // readRedis marks members that follow over Redis and have said that they applied a cut.
 func (s *settler) readRedis(ctx context.Context, open []*wait) {
-	if s.Publisher == nil || !s.follows(open, func(via string) bool { return via == viaRedis }) {
+	if s.config.Publisher == nil || !s.follows(open, func(via string) bool { return via == viaRedis }) {
 		return
 	}
 	if newest := open[len(open)-1].through; newest != s.acks.Position {
@@ -360,10 +360,10 @@ func (s *settler) keep(ctx context.Context, done, open []*wait, now time.Time) {
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	stored, err := s.Log.PutReceipts(bounded, receipts)
+	stored, err := s.config.Log.PutReceipts(bounded, receipts)
 	if err != nil {
 		s.pause = min(max(2*s.pause, listInterval), restInterval)
-		s.Logger.Warn("receipts not stored", "from", receipts[0].Position, "count", len(receipts), "error", err)
+		s.config.Logger.Warn("receipts not stored", "from", receipts[0].Position, "count", len(receipts), "error", err)
 		return
 	}
 	for _, receipt := range stored {
@@ -371,7 +371,7 @@ func (s *settler) keep(ctx context.Context, done, open []*wait, now time.Time) {
 		if w == nil {
 			continue
 		}
-		s.Logger.Info("revoked", "subject", string(receipt.Subject), "position", receipt.Position, "state", string(receipt.State),
+		s.config.Logger.Info("revoked", "subject", string(receipt.Subject), "position", receipt.Position, "state", string(receipt.State),
 			"confirmed", receipt.Confirmed, "total", receipt.Total, "waited_us", receipt.Waited.Microseconds())
 		s.waits.finish(w, receipt, nil)
 	}
@@ -403,8 +403,8 @@ func (s *settler) handOver(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if _, err := s.Log.PutReceipts(ctx, receipts); err != nil {
-		s.Logger.Warn("waits not handed over", "from", receipts[0].Position, "count", len(receipts), "error", err)
+	if _, err := s.config.Log.PutReceipts(ctx, receipts); err != nil {
+		s.config.Logger.Warn("waits not handed over", "from", receipts[0].Position, "count", len(receipts), "error", err)
 	}
 }
 

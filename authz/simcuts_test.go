@@ -125,7 +125,7 @@ func (s *simulation) cut(
 	defer cancel()
 	relay := s.server(s.number(2)).relay
 	s.history.Revoking(string(subject), time.Now())
-	at, err := commit(ctx, relay.Log.(*simLog))
+	at, err := commit(ctx, relay.config.Log.(*simLog))
 	since, sessions := time.Now(), s.vouching()
 	var receipt keys.Receipt
 	outcome := "heard of at once"

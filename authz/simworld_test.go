@@ -307,7 +307,7 @@ func (s *simulation) start(ctx context.Context, i int) {
 		s.mu.Unlock()
 		cancel()
 		running.Wait()
-		relay.Publisher.Close()
+		relay.config.Publisher.Close()
 	}}
 }
 

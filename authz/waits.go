@@ -131,7 +131,7 @@ func (r *Relay) Reached(ctx context.Context, position uint64) (keys.Receipt, err
 	// Not with the caller's context, which says how long it waits for the receipt.
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	stored, err := r.Log.Receipt(bounded, position)
+	stored, err := r.config.Log.Receipt(bounded, position)
 	if err != nil || stored.Settled() {
 		return stored, err
 	}
@@ -173,7 +173,7 @@ func (r *Relay) described(ctx context.Context, w *wait) keys.Receipt {
 	r.waits.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	cut, err := r.Log.Receipt(ctx, w.position)
+	cut, err := r.config.Log.Receipt(ctx, w.position)
 	switch {
 	case err != nil:
 		seen.RevokedAt = w.began

@@ -89,12 +89,12 @@ func (s *server) events(ctx context.Context, c call, in Paging, p keys.EventPage
 		return nil, err
 	}
 	if c.organization != "" {
-		if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+		if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 			return nil, err
 		}
 	}
 	p.Limit, p.Newest = in.Limit+1, true
-	found, err := s.Registry.Events(ctx, c.organization, p)
+	found, err := s.config.Registry.Events(ctx, c.organization, p)
 	if err != nil {
 		return nil, err
 	}
@@ -118,13 +118,13 @@ func (s *server) exportEvents(ctx context.Context, c call, in *struct {
 	AuditFilter
 	Format string `query:"format" enum:"ndjson,csv" default:"ndjson"`
 }) (*exported, error) {
-	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+	if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 		return nil, err
 	}
-	if err := s.Registry.Note(ctx, c.by, "audit.export", c.organization, c.organization); err != nil {
+	if err := s.config.Registry.Note(ctx, c.by, "audit.export", c.organization, c.organization); err != nil {
 		return nil, err
 	}
-	count, err := s.Registry.CountEvents(ctx, c.organization, in.AuditFilter.page())
+	count, err := s.config.Registry.CountEvents(ctx, c.organization, in.AuditFilter.page())
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +134,8 @@ func (s *server) exportEvents(ctx context.Context, c call, in *struct {
 	}
 	out.Body = func(h huma.Context) {
 		_, w := humago.Unwrap(h)
-		if err := authz.ExportEvents(ctx, s.Registry, w, c.organization, in.AuditFilter.page(), in.Format == "csv"); err != nil {
-			s.Logger.Error("export broke off", "request_id", c.by.RequestID, "error", err)
+		if err := authz.ExportEvents(ctx, s.config.Registry, w, c.organization, in.AuditFilter.page(), in.Format == "csv"); err != nil {
+			s.config.Logger.Error("export broke off", "request_id", c.by.RequestID, "error", err)
 			panic(http.ErrAbortHandler) // a body that just ends would look whole
 		}
 	}
@@ -146,10 +146,10 @@ func (s *server) verifyEvents(ctx context.Context, c call, _ *struct {
 	OrgPath
 	Caller
 }) (*answer[AuditVerdict], error) {
-	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+	if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 		return nil, err
 	}
-	chain, err := s.Registry.VerifyAudit(ctx, c.organization)
+	chain, err := s.config.Registry.VerifyAudit(ctx, c.organization)
 	var broken *keys.BrokenError
 	switch {
 	case errors.As(err, &broken):
@@ -159,7 +159,7 @@ func (s *server) verifyEvents(ctx context.Context, c call, _ *struct {
 	}
 	verdict := AuditVerdict{Valid: true, Events: chain.Events, Unchained: chain.Unchained, Position: chain.Position}
 	if head := chain.Head(c.organization); len(head.Hash) > 0 {
-		checkpoint, err := s.Registry.CheckpointOf(head)
+		checkpoint, err := s.config.Registry.CheckpointOf(head)
 		if err != nil {
 			return nil, err
 		}
@@ -169,5 +169,5 @@ func (s *server) verifyEvents(ctx context.Context, c call, _ *struct {
 }
 
 func (s *server) checkpointKey(context.Context, call, *struct{ Caller }) (*answer[CheckpointKey], error) {
-	return &answer[CheckpointKey]{Body: CheckpointKey{"OKP", "Ed25519", base64.RawURLEncoding.EncodeToString(s.Registry.CheckpointKey())}}, nil
+	return &answer[CheckpointKey]{Body: CheckpointKey{"OKP", "Ed25519", base64.RawURLEncoding.EncodeToString(s.config.Registry.CheckpointKey())}}, nil
 }

@@ -53,8 +53,8 @@ func (s *server) guard(rt route, body reflect.Type) func(huma.Context, func(huma
 		if !rt.open {
 			scopes := rt.scopes()
 			var err error
-			if claims, err = s.Verifier.Authorize(r, scopes...); err != nil {
-				s.refuse(w, r, s.Verifier.Refuse(err, scopes...))
+			if claims, err = s.config.Verifier.Authorize(r, scopes...); err != nil {
+				s.refuse(w, r, s.config.Verifier.Refuse(err, scopes...))
 				return
 			}
 		}
@@ -158,12 +158,12 @@ func (s *server) actFor(ctx context.Context, c *call, rt route, member string) e
 	if !c.claims.HasScope(keys.ActScope) {
 		return errActor
 	}
-	m, err := s.Registry.Member(ctx, cmp.Or(c.organization, c.own), member)
+	m, err := s.config.Registry.Member(ctx, cmp.Or(c.organization, c.own), member)
 	if errors.Is(err, keys.ErrNotFound) {
-		m, err = s.Registry.Member(ctx, c.own, member)
+		m, err = s.config.Registry.Member(ctx, c.own, member)
 	}
 	if errors.Is(err, keys.ErrNotFound) && rt.scope == "" && c.by.Operator {
-		m, err = s.Registry.MemberAnywhere(ctx, member)
+		m, err = s.config.Registry.MemberAnywhere(ctx, member)
 	}
 	switch {
 	case errors.Is(err, keys.ErrNotFound), err == nil && !m.Active():
@@ -194,7 +194,7 @@ func once[O any, P repeatable[O]](
 		return carryOut()
 	}
 	for {
-		event, same, err := s.Registry.Repeated(ctx, c.by)
+		event, same, err := s.config.Registry.Repeated(ctx, c.by)
 		switch {
 		case errors.Is(err, keys.ErrNotFound):
 			out, err := carryOut()
@@ -202,7 +202,7 @@ func once[O any, P repeatable[O]](
 				return out, nil
 			}
 			// Another one with the key may have been faster, and be what stands in the way.
-			if _, _, e := s.Registry.Repeated(ctx, c.by); e != nil {
+			if _, _, e := s.config.Registry.Repeated(ctx, c.by); e != nil {
 				return nil, err
 			}
 			continue

@@ -80,7 +80,7 @@ func (s *server) catalogueRoutes() {
 }
 
 func (s *server) listResources(ctx context.Context, c call, _ *struct{ Caller }) (*answer[List[Resource]], error) {
-	catalogue, err := s.Registry.Catalogue(ctx)
+	catalogue, err := s.config.Registry.Catalogue(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (s *server) putResource(ctx context.Context, c call, in *struct {
 	for _, scope := range b.Scopes {
 		res.Scopes = append(res.Scopes, keys.Scope{Name: scope.Name, Description: scope.Description, Group: scope.Group, Level: scope.Level, GrantedBy: keys.Role(scope.GrantedBy), Restricted: scope.Restricted})
 	}
-	return s.resourceStored(s.Registry.PutResource(ctx, c.by, res))
+	return s.resourceStored(s.config.Registry.PutResource(ctx, c.by, res))
 }
 
 // resourceStored is 201 for a new one, and 200 for one in place of another.
@@ -120,7 +120,7 @@ func (s *server) resourcePut(ctx context.Context, _ call, e keys.Event) (*answer
 }
 
 func (s *server) resource(ctx context.Context, id string) (keys.Resource, error) {
-	catalogue, err := s.Registry.Catalogue(ctx)
+	catalogue, err := s.config.Registry.Catalogue(ctx)
 	for _, res := range catalogue {
 		if res.ID == id {
 			return res, nil
@@ -143,7 +143,7 @@ func (s *server) removeResource(ctx context.Context, c call, in *struct {
 	ResourcePath
 	Change
 }) (*nothing, error) {
-	return &nothing{}, s.Registry.RemoveResource(ctx, c.by, in.Resource)
+	return &nothing{}, s.config.Registry.RemoveResource(ctx, c.by, in.Resource)
 }
 
 func resourceAnswer(res keys.Resource, err error) (*answer[Resource], error) {
@@ -162,7 +162,7 @@ func showResource(res keys.Resource) Resource {
 }
 
 func (s *server) listPresets(ctx context.Context, _ call, _ *struct{ Caller }) (*answer[List[Preset]], error) {
-	presets, err := s.Registry.Presets(ctx)
+	presets, err := s.config.Registry.Presets(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (s *server) addPreset(ctx context.Context, c call, in *struct {
 	Terms
 	Body PutPreset
 }) (*answer[Preset], error) {
-	return presetAnswer(s.Registry.PutPreset(ctx, c.by, keys.Preset{Name: in.Body.Name, Description: in.Body.Description, Scopes: in.Body.Scopes}))
+	return presetAnswer(s.config.Registry.PutPreset(ctx, c.by, keys.Preset{Name: in.Body.Name, Description: in.Body.Description, Scopes: in.Body.Scopes}))
 }
 
 func (s *server) putPreset(ctx context.Context, c call, in *struct {
@@ -185,11 +185,11 @@ func (s *server) putPreset(ctx context.Context, c call, in *struct {
 	Change
 	Body PutPreset
 }) (*answer[Preset], error) {
-	return presetAnswer(s.Registry.PutPreset(ctx, c.by, keys.Preset{ID: in.Preset, Name: in.Body.Name, Description: in.Body.Description, Scopes: in.Body.Scopes}))
+	return presetAnswer(s.config.Registry.PutPreset(ctx, c.by, keys.Preset{ID: in.Preset, Name: in.Body.Name, Description: in.Body.Description, Scopes: in.Body.Scopes}))
 }
 
 func (s *server) presetPut(ctx context.Context, _ call, e keys.Event) (*answer[Preset], error) {
-	presets, err := s.Registry.Presets(ctx)
+	presets, err := s.config.Registry.Presets(ctx)
 	for _, p := range presets {
 		if p.ID == e.Target {
 			return presetAnswer(p, nil)
@@ -205,7 +205,7 @@ func (s *server) removePreset(ctx context.Context, c call, in *struct {
 	PresetPath
 	Change
 }) (*nothing, error) {
-	return &nothing{}, s.Registry.RemovePreset(ctx, c.by, in.Preset)
+	return &nothing{}, s.config.Registry.RemovePreset(ctx, c.by, in.Preset)
 }
 
 func presetAnswer(p keys.Preset, err error) (*answer[Preset], error) {
@@ -217,7 +217,7 @@ func presetAnswer(p keys.Preset, err error) (*answer[Preset], error) {
 
 func (s *server) listPlans(context.Context, call, *struct{ Caller }) (*answer[List[Plan]], error) {
 	list := &answer[List[Plan]]{Body: List[Plan]{Data: []Plan{}}}
-	for _, p := range s.Registry.Plans() {
+	for _, p := range s.config.Registry.Plans() {
 		list.Body.Data = append(list.Body.Data, Plan(p))
 	}
 	return list, nil

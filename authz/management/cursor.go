@@ -36,7 +36,7 @@ func listed[T, U any](s *server, c call, found []T, limit int, in []string, show
 		query := next.Query()
 		query.Set("cursor", list.Body.NextCursor)
 		next.RawQuery = query.Encode()
-		list.Link = "<" + strings.TrimSuffix(s.Issuer, s.base) + next.RequestURI() + `>; rel="next"`
+		list.Link = "<" + strings.TrimSuffix(s.config.Issuer, s.base) + next.RequestURI() + `>; rel="next"`
 	}
 	for _, item := range found {
 		list.Body.Data = append(list.Body.Data, show(item))
@@ -68,7 +68,7 @@ func (s *server) readCursor(in []string, cursor string, place any) error {
 }
 
 func (s *server) sealCursor(in []string, text []byte) []byte {
-	m := hmac.New(sha256.New, []byte(s.CursorKey))
+	m := hmac.New(sha256.New, []byte(s.config.CursorKey))
 	m.Write([]byte(strings.Join(in, "\x00") + "\x00\x00"))
 	m.Write(text)
 	return m.Sum(nil)

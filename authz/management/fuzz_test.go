@@ -126,7 +126,7 @@ func FuzzGitHubReport(f *testing.F) {
 		if a == nil {
 			a = newAPI(t, "Enterprise")
 			// The keys are there already: nothing is fetched.
-			a.server.GitHubKeys = "https://keys.example"
+			a.server.config.GitHubKeys = "https://keys.example"
 			a.server.github = &githubKeys{keys: map[string]*ecdsa.PublicKey{"k1": &key.PublicKey}}
 			a.handler = web.Log(slog.New(slog.DiscardHandler), a.server.handler())
 		}
@@ -152,7 +152,7 @@ func FuzzGitHubReport(f *testing.F) {
 
 // FuzzCursor: what is not a cursor of this list never becomes a place in it.
 func FuzzCursor(f *testing.F) {
-	s := &server{Config: Config{CursorKey: tokens.Secret(make([]byte, 32))}}
+	s := &server{config: Config{CursorKey: tokens.Secret(make([]byte, 32))}}
 	list := []string{"keys", "org"}
 	good := s.cursor(list, keys.Mark{ID: "key_1", Micros: 1})
 	f.Add(good)

@@ -48,7 +48,7 @@ func (s *server) editKey(ctx context.Context, c call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	key, receipt, err := s.Registry.Edit(ctx, c.by, c.organization, in.Key, func(e *keys.KeyEdit) {
+	key, receipt, err := s.config.Registry.Edit(ctx, c.by, c.organization, in.Key, func(e *keys.KeyEdit) {
 		set(&e.Name, b.Name)
 		set(&e.Description, b.Description)
 		set(&e.OwnerID, b.Owner)
@@ -86,7 +86,7 @@ func (s *server) revokeKey(ctx context.Context, c call, in *struct {
 	Terms
 	Body *Reason
 }) (*answer[ChangedKey], error) {
-	key, receipt, err := s.Registry.Revoke(ctx, c.by, c.organization, in.Key, given(in.Body).Reason)
+	key, receipt, err := s.config.Registry.Revoke(ctx, c.by, c.organization, in.Key, given(in.Body).Reason)
 	return s.changed(ctx, c, key, receipt, err)
 }
 
@@ -95,7 +95,7 @@ func (s *server) suspendKey(ctx context.Context, c call, in *struct {
 	Terms
 	Body *Reason
 }) (*answer[ChangedKey], error) {
-	key, receipt, err := s.Registry.Suspend(ctx, c.by, c.organization, in.Key, given(in.Body).Reason)
+	key, receipt, err := s.config.Registry.Suspend(ctx, c.by, c.organization, in.Key, given(in.Body).Reason)
 	return s.changed(ctx, c, key, receipt, err)
 }
 
@@ -103,7 +103,7 @@ func (s *server) resumeKey(ctx context.Context, c call, in *struct {
 	KeyPath
 	Terms
 }) (*answer[ChangedKey], error) {
-	key, err := s.Registry.Resume(ctx, c.by, c.organization, in.Key)
+	key, err := s.config.Registry.Resume(ctx, c.by, c.organization, in.Key)
 	return s.changed(ctx, c, key, keys.Receipt{}, err)
 }
 
@@ -111,7 +111,7 @@ func (s *server) approveKey(ctx context.Context, c call, in *struct {
 	KeyPath
 	Terms
 }) (*answer[ChangedKey], error) {
-	key, err := s.Registry.Approve(ctx, c.by, c.organization, in.Key)
+	key, err := s.config.Registry.Approve(ctx, c.by, c.organization, in.Key)
 	return s.changed(ctx, c, key, keys.Receipt{}, err)
 }
 
@@ -131,16 +131,16 @@ func (s *server) changed(ctx context.Context, c call, key keys.Key, receipt keys
 // returns the receipt, and waits for it if need be.
 func (s *server) keyRevoked(ctx context.Context, c call, e keys.Event) (*answer[ChangedKey], error) {
 	c.by.IdempotencyKey, c.by.IfMatch = "", ""
-	key, receipt, err := s.Registry.Revoke(ctx, c.by, c.organization, e.Target, e.Reason)
+	key, receipt, err := s.config.Registry.Revoke(ctx, c.by, c.organization, e.Target, e.Reason)
 	return s.changed(ctx, c, key, receipt, err)
 }
 
 // keyChanged answers again a request that changed a key.
 func (s *server) keyChanged(ctx context.Context, c call, e keys.Event) (*answer[ChangedKey], error) {
-	key, err := s.Registry.Key(ctx, c.organization, e.Target)
+	key, err := s.config.Registry.Key(ctx, c.organization, e.Target)
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := s.Registry.Reached(ctx, c.by, e)
+	receipt, err := s.config.Registry.Reached(ctx, c.by, e)
 	return s.changed(ctx, c, key, receipt, err)
 }

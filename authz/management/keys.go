@@ -145,10 +145,10 @@ func (s *server) listKeys(ctx context.Context, c call, in *listKeys) (*answer[Li
 	if in.Cursor != "" {
 		p.After = &mark
 	}
-	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+	if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 		return nil, err
 	}
-	found, err := s.Registry.Keys(ctx, c.organization, p)
+	found, err := s.config.Registry.Keys(ctx, c.organization, p)
 	if err != nil {
 		return nil, err
 	}
@@ -159,12 +159,12 @@ func (s *server) showKey(ctx context.Context, c call, in *struct {
 	KeyPath
 	Caller
 }) (*answer[Key], error) {
-	key, err := s.Registry.Key(ctx, c.organization, in.Key)
+	key, err := s.config.Registry.Key(ctx, c.organization, in.Key)
 	if err != nil {
 		return nil, err
 	}
 	shown := show(key)
-	switch receipt, err := s.Registry.RevokedReceipt(ctx, key); {
+	switch receipt, err := s.config.Registry.RevokedReceipt(ctx, key); {
 	case err == nil:
 		shown.Receipt = authz.ShowReceipt(receipt)
 	case !errors.Is(err, keys.ErrNotFound):
@@ -195,7 +195,7 @@ func (s *server) createKey(ctx context.Context, c call, in *struct {
 		}
 		n.ExpiresAt = time.Now().Add(span).Truncate(time.Second)
 	}
-	created, err := s.Registry.Create(ctx, c.by, c.organization, n)
+	created, err := s.config.Registry.Create(ctx, c.by, c.organization, n)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +218,7 @@ func (s *server) withSecret(created keys.Created) *answer[KeyWithSecret] {
 
 // secretShown answers again a request that made a secret, which nobody has any more.
 func (s *server) secretShown(ctx context.Context, c call, e keys.Event) (*answer[KeyWithSecret], error) {
-	key, err := s.Registry.Key(ctx, c.organization, e.Target)
+	key, err := s.config.Registry.Key(ctx, c.organization, e.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +228,7 @@ func (s *server) secretShown(ctx context.Context, c call, e keys.Event) (*answer
 
 // limits are a courtesy: an answer without them is right all the same.
 func (s *server) limits(ctx context.Context, c call) (l Limits) {
-	l.Active, l.Max, _ = s.Registry.Limits(ctx, c.organization)
+	l.Active, l.Max, _ = s.config.Registry.Limits(ctx, c.organization)
 	return l
 }
 

@@ -24,7 +24,7 @@ type LeakReport struct {
 
 func (s *server) leakRoutes() {
 	register(s, route{id: "report-leak", open: true, cuts: true, method: "POST", path: "/leaks", action: "secret.leaked", summary: "Report a leaked secret, which ends it"}, s.reportLeak, nil)
-	if s.GitHubKeys != "" {
+	if s.config.GitHubKeys != "" {
 		register(s, route{id: "report-github-leaks", open: true, method: "POST", path: "/leaks/github", action: "secret.leaked", summary: "Report of GitHub's secret scanning"}, s.gitHubLeaks, nil)
 	}
 }
@@ -32,7 +32,7 @@ func (s *server) leakRoutes() {
 func (s *server) reportLeak(ctx context.Context, c call, in *struct {
 	Body ReportLeak
 }) (*answer[LeakReport], error) {
-	leave, err := s.Throttle.Enter(ctx, c.by.Address)
+	leave, err := s.config.Throttle.Enter(ctx, c.by.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (s *server) reportLeak(ctx context.Context, c call, in *struct {
 		return nil, err
 	}
 	if !report.Known {
-		if limit := s.Throttle.Failed(c.by.Address, ""); limit != nil {
+		if limit := s.config.Throttle.Failed(c.by.Address, ""); limit != nil {
 			return nil, limit
 		}
 	}
@@ -73,14 +73,14 @@ func (s *server) leaked(ctx context.Context, c call, text, where string) (report
 			if left := time.Until(until); wait && patience > 0 && left > 0 {
 				c.by.Wait = left
 			}
-			leak, err := s.Registry.ReportLeak(ctx, c.by, secret, where)
+			leak, err := s.config.Registry.ReportLeak(ctx, c.by, secret, where)
 			switch {
 			case errors.Is(err, keys.ErrNotFound):
 				continue
 			case err != nil:
 				return LeakReport{}, false, err
 			case !wait:
-				s.Logger.Warn("secret leaked", "org", leak.Key.OrganizationID, "client_id", leak.Key.ClientID,
+				s.config.Logger.Warn("secret leaked", "org", leak.Key.OrganizationID, "client_id", leak.Key.ClientID,
 					"credential_id", secret.CredentialID(), "ended", !leak.Kept)
 				report.Ended = report.Ended && !leak.Kept || !report.Known && !leak.Kept
 				report.Known = true

@@ -68,7 +68,7 @@ func (g *gitHub) sign(t *testing.T, body string) string {
 func TestGitHubReportsEndSecrets(t *testing.T) {
 	g := newGitHub(t)
 	a := newAPI(t, "Enterprise")
-	a.server.GitHubKeys, a.server.github = g.url, &githubKeys{url: g.url}
+	a.server.config.GitHubKeys, a.server.github = g.url, &githubKeys{url: g.url}
 	a.handler = web.Log(slog.New(slog.DiscardHandler), a.server.handler())
 	c, err := a.registry.Create(t.Context(), keys.Program("test"), "org", keys.NewKey{Name: "CI", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 	if err != nil {

@@ -53,10 +53,10 @@ func (s *server) listMembers(ctx context.Context, c call, in *struct {
 	Caller
 	Removed bool `query:"removed" doc:"Those who left, too."`
 }) (*answer[List[Member]], error) {
-	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+	if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 		return nil, err
 	}
-	found, err := s.Registry.Members(ctx, c.organization)
+	found, err := s.config.Registry.Members(ctx, c.organization)
 	if err != nil {
 		return nil, err
 	}
@@ -78,18 +78,18 @@ func (s *server) addMember(ctx context.Context, c call, in *struct {
 	if in.Body.Accepted {
 		m.AcceptedAt = time.Now()
 	}
-	return memberAnswer(s.Registry.AddMember(ctx, c.by, m))
+	return memberAnswer(s.config.Registry.AddMember(ctx, c.by, m))
 }
 
 func (s *server) memberAdded(ctx context.Context, c call, e keys.Event) (*answer[Member], error) {
-	return memberAnswer(s.Registry.Member(ctx, c.organization, e.Target))
+	return memberAnswer(s.config.Registry.Member(ctx, c.organization, e.Target))
 }
 
 func (s *server) showMember(ctx context.Context, c call, in *struct {
 	MemberPath
 	Caller
 }) (*answer[Member], error) {
-	return memberAnswer(s.Registry.Member(ctx, c.organization, in.Member))
+	return memberAnswer(s.config.Registry.Member(ctx, c.organization, in.Member))
 }
 
 func (s *server) editMember(ctx context.Context, c call, in *struct {
@@ -97,7 +97,7 @@ func (s *server) editMember(ctx context.Context, c call, in *struct {
 	Change
 	Body EditMember
 }) (*answer[Member], error) {
-	return memberAnswer(s.Registry.EditMember(ctx, c.by, c.organization, in.Member, func(m *keys.Member) {
+	return memberAnswer(s.config.Registry.EditMember(ctx, c.by, c.organization, in.Member, func(m *keys.Member) {
 		set(&m.Name, in.Body.Name)
 		if in.Body.Role != nil {
 			m.Role = keys.Role(*in.Body.Role)
@@ -110,7 +110,7 @@ func (s *server) removeMember(ctx context.Context, c call, in *struct {
 	Change
 	KeysGoTo string `query:"keys_go_to" doc:"The member who takes over the keys of the one who leaves."`
 }) (*answer[Member], error) {
-	return memberAnswer(s.Registry.RemoveMember(ctx, c.by, c.organization, in.Member, in.KeysGoTo))
+	return memberAnswer(s.config.Registry.RemoveMember(ctx, c.by, c.organization, in.Member, in.KeysGoTo))
 }
 
 func memberAnswer(m keys.Member, err error) (*answer[Member], error) {

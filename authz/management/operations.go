@@ -85,7 +85,7 @@ func (s *server) listVerifiers(ctx context.Context, c call, in *struct {
 	if err := s.readCursor([]string{"verifiers"}, in.Cursor, &after); err != nil {
 		return nil, err
 	}
-	verifiers, err := s.Relay.Verifiers(ctx)
+	verifiers, err := s.config.Relay.Verifiers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (s *server) endVerifier(ctx context.Context, c call, in *struct {
 	Verifier string `path:"verifier"`
 	Change
 }) (*nothing, error) {
-	return &nothing{}, s.Relay.EndVerifier(ctx, c.by, in.Verifier)
+	return &nothing{}, s.config.Relay.EndVerifier(ctx, c.by, in.Verifier)
 }
 
 func (s *server) createAccountLink(ctx context.Context, c call, in *struct {
@@ -123,16 +123,16 @@ func (s *server) createAccountLink(ctx context.Context, c call, in *struct {
 	var l keys.Link
 	var err error
 	if body.Reset == nil {
-		token, l, err = s.Registry.NewLink(ctx, c.by, body.Email, "")
+		token, l, err = s.config.Registry.NewLink(ctx, c.by, body.Email, "")
 	} else {
-		token, l, err = s.Registry.NewResetLink(ctx, c.by, body.Email, body.Reset)
+		token, l, err = s.config.Registry.NewResetLink(ctx, c.by, body.Email, body.Reset)
 	}
 	if err != nil {
 		return nil, err
 	}
 	made := AccountLink{Email: l.Email, Opens: l.Opens, ExpiresAt: l.ExpiresAt}
 	if token != "" {
-		made.URL = authz.PanelLink(s.Issuer, token)
+		made.URL = authz.PanelLink(s.config.Issuer, token)
 	}
 	return &answer[AccountLink]{Body: made}, nil
 }
@@ -147,7 +147,7 @@ func (s *server) unbindAccount(ctx context.Context, c call, in *struct {
 	Email string `path:"email" maxLength:"254"`
 	Change
 }) (*nothing, error) {
-	return &nothing{}, s.Registry.Unbind(ctx, c.by, in.Email)
+	return &nothing{}, s.config.Registry.Unbind(ctx, c.by, in.Email)
 }
 
 func (s *server) me(_ context.Context, c call, _ *struct{ Caller }) (*answer[Me], error) {
@@ -177,7 +177,7 @@ func (s *server) inspect(ctx context.Context, c call, in *struct {
 	if audience == "" && len(unverified.Claims.Audience) > 0 {
 		audience = unverified.Claims.Audience[0]
 	}
-	v, err := s.Verifier.WithAudience(audience)
+	v, err := s.config.Verifier.WithAudience(audience)
 	if err != nil {
 		return nil, &keys.InputError{Field: "audience", Reason: err.Error()}
 	}

@@ -18,7 +18,7 @@ func TestAccountLinksAreShownOnce(t *testing.T) {
 	made := w.call("POST", "/v1/account-links", token, body, "Idempotency-Key", "one")
 	again := w.call("POST", "/v1/account-links", token, body, "Idempotency-Key", "one")
 	url, _ := made.json["url"].(string)
-	link, ok := strings.CutPrefix(url, strings.TrimSuffix(authz.ManagementAudience(w.server.Issuer), "/v1")+"/panel/link/")
+	link, ok := strings.CutPrefix(url, strings.TrimSuffix(authz.ManagementAudience(w.server.config.Issuer), "/v1")+"/panel/link/")
 	if made.Code != 201 || !ok {
 		t.Fatalf("%s", made.Body)
 	}

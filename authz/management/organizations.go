@@ -128,7 +128,7 @@ func (s *server) listOrganizations(ctx context.Context, c call, in *struct {
 	if err := s.readCursor(list, in.Cursor, &after); err != nil {
 		return nil, err
 	}
-	found, err := s.Registry.Organizations(ctx, after, in.Limit+1)
+	found, err := s.config.Registry.Organizations(ctx, after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -139,18 +139,18 @@ func (s *server) createOrganization(ctx context.Context, c call, in *struct {
 	Terms
 	Body CreateOrganization
 }) (*answer[Organization], error) {
-	return organizationAnswer(s.Registry.CreateOrganization(ctx, c.by, keys.Organization{Name: in.Body.Name, Plan: in.Body.Plan}))
+	return organizationAnswer(s.config.Registry.CreateOrganization(ctx, c.by, keys.Organization{Name: in.Body.Name, Plan: in.Body.Plan}))
 }
 
 func (s *server) organizationMade(ctx context.Context, _ call, e keys.Event) (*answer[Organization], error) {
-	return organizationAnswer(s.Registry.Organization(ctx, e.Target))
+	return organizationAnswer(s.config.Registry.Organization(ctx, e.Target))
 }
 
 func (s *server) showOrganization(ctx context.Context, c call, _ *struct {
 	OrgPath
 	Caller
 }) (*answer[Organization], error) {
-	return organizationAnswer(s.Registry.Organization(ctx, c.organization))
+	return organizationAnswer(s.config.Registry.Organization(ctx, c.organization))
 }
 
 func (s *server) editOrganization(ctx context.Context, c call, in *struct {
@@ -158,14 +158,14 @@ func (s *server) editOrganization(ctx context.Context, c call, in *struct {
 	Change
 	Body EditOrganization
 }) (*answer[Organization], error) {
-	return organizationAnswer(s.Registry.Rename(ctx, c.by, c.organization, in.Body.Name))
+	return organizationAnswer(s.config.Registry.Rename(ctx, c.by, c.organization, in.Body.Name))
 }
 
 func (s *server) showLimits(ctx context.Context, c call, _ *struct {
 	OrgPath
 	Caller
 }) (*answer[Limits], error) {
-	active, limit, err := s.Registry.Limits(ctx, c.organization)
+	active, limit, err := s.config.Registry.Limits(ctx, c.organization)
 	return &answer[Limits]{Body: Limits{active, limit}}, err
 }
 
@@ -174,7 +174,7 @@ func (s *server) setPlan(ctx context.Context, c call, in *struct {
 	Terms
 	Body SetPlan
 }) (*answer[PlanAnswer], error) {
-	o, receipt, err := s.Registry.SetPlan(ctx, c.by, c.organization, in.Body.Plan, in.Body.Reason)
+	o, receipt, err := s.config.Registry.SetPlan(ctx, c.by, c.organization, in.Body.Plan, in.Body.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (s *server) setPlan(ctx context.Context, c call, in *struct {
 
 func (s *server) planAnswer(ctx context.Context, c call, o keys.Organization, receipt keys.Receipt) *answer[PlanAnswer] {
 	a := &answer[PlanAnswer]{ETag: etag(o.Version()), Body: PlanAnswer{Organization: showOrganization(o), Limits: s.limits(ctx, c)}}
-	a.Body.Limits.Max = s.Registry.Limit(o) // of a dry run, too
+	a.Body.Limits.Max = s.config.Registry.Limit(o) // of a dry run, too
 	if receipt.Position != 0 {
 		a.Body.Receipt = authz.ShowReceipt(receipt)
 		a.Status, a.Location = s.waiting(receipt)
@@ -192,11 +192,11 @@ func (s *server) planAnswer(ctx context.Context, c call, o keys.Organization, re
 }
 
 func (s *server) planSet(ctx context.Context, c call, e keys.Event) (*answer[PlanAnswer], error) {
-	o, err := s.Registry.Organization(ctx, e.Target)
+	o, err := s.config.Registry.Organization(ctx, e.Target)
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := s.Registry.Reached(ctx, c.by, e)
+	receipt, err := s.config.Registry.Reached(ctx, c.by, e)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (s *server) setLimit(ctx context.Context, c call, in *struct {
 	if in.Body.MaxKeys.IsNull {
 		maxKeys = nil
 	}
-	return organizationAnswer(s.Registry.SetLimit(ctx, c.by, c.organization, maxKeys, in.Body.Reason))
+	return organizationAnswer(s.config.Registry.SetLimit(ctx, c.by, c.organization, maxKeys, in.Body.Reason))
 }
 
 func (s *server) requestLimit(ctx context.Context, c call, in *struct {
@@ -223,7 +223,7 @@ func (s *server) requestLimit(ctx context.Context, c call, in *struct {
 	Terms
 	Body RequestLimit
 }) (*answer[Organization], error) {
-	return organizationAnswer(s.Registry.RequestLimit(ctx, c.by, c.organization, in.Body.MaxKeys, in.Body.Reason))
+	return organizationAnswer(s.config.Registry.RequestLimit(ctx, c.by, c.organization, in.Body.MaxKeys, in.Body.Reason))
 }
 
 func (s *server) answerLimit(ctx context.Context, c call, in *struct {
@@ -231,14 +231,14 @@ func (s *server) answerLimit(ctx context.Context, c call, in *struct {
 	Terms
 	Body AnswerLimit
 }) (*answer[Organization], error) {
-	return organizationAnswer(s.Registry.AnswerLimit(ctx, c.by, c.organization, in.Body.Grant, in.Body.Reason))
+	return organizationAnswer(s.config.Registry.AnswerLimit(ctx, c.by, c.organization, in.Body.Grant, in.Body.Reason))
 }
 
 func (s *server) showPolicy(ctx context.Context, c call, _ *struct {
 	OrgPath
 	Caller
 }) (*answer[PolicyAnswer], error) {
-	o, err := s.Registry.Organization(ctx, c.organization)
+	o, err := s.config.Registry.Organization(ctx, c.organization)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +254,7 @@ func (s *server) editPolicy(ctx context.Context, c call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	o, err := s.Registry.EditPolicy(ctx, c.by, c.organization, func(p *keys.Policy) {
+	o, err := s.config.Registry.EditPolicy(ctx, c.by, c.organization, func(p *keys.Policy) {
 		if in.Body.MaxLifetimeSeconds != nil {
 			p.MaxLifetime = seconds(*in.Body.MaxLifetimeSeconds)
 		}
@@ -277,7 +277,7 @@ func (s *server) editPolicy(ctx context.Context, c call, in *struct {
 }
 
 func (s *server) policyAnswer(ctx context.Context, o keys.Organization) (*answer[PolicyAnswer], error) {
-	affected, err := s.Registry.Against(ctx, o.ID, o.Policy)
+	affected, err := s.config.Registry.Against(ctx, o.ID, o.Policy)
 	if err != nil {
 		return nil, err
 	}

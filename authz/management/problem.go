@@ -169,7 +169,7 @@ func pageOf(code string) (authz.ErrorPage, bool) {
 func (s *server) complete(p *Problem, requestID string) *Problem {
 	page, _ := pageOf(p.Code)
 	p.Title, p.Fix = cmp.Or(p.Title, page.Title), cmp.Or(p.Fix, page.Fix)
-	p.Type, p.RequestID = authz.ErrorURI(s.Issuer, p.Code), requestID
+	p.Type, p.RequestID = authz.ErrorURI(s.config.Issuer, p.Code), requestID
 	return p
 }
 
@@ -198,7 +198,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 // RFC 6750.
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, refused tokens.Refusal) {
 	if refused.Status < http.StatusInternalServerError {
-		if limit := s.Throttle.Failed(web.Address(r), ""); limit != nil {
+		if limit := s.config.Throttle.Failed(web.Address(r), ""); limit != nil {
 			limit.Reason = refused.Description
 			s.fail(w, r, limit)
 			return
@@ -228,7 +228,7 @@ func (s *server) problem(ctx context.Context, rt route, err error) error {
 func (s *server) explain(ctx context.Context, route, requestID string, err error) *Problem {
 	p := s.complete(explain(err), requestID)
 	if p.Status >= http.StatusInternalServerError {
-		s.Logger.Log(ctx, web.LevelOf(err), "request failed", "route", route, "request_id", requestID, "error", err)
+		s.config.Logger.Log(ctx, web.LevelOf(err), "request failed", "route", route, "request_id", requestID, "error", err)
 	}
 	return p
 }
@@ -251,7 +251,7 @@ func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
 		p.Code = codeLarge
 	case model.Status >= http.StatusInternalServerError:
 		p.Code, p.Detail = codeServer, ""
-		s.Logger.Error("request failed", "route", ctx.Operation().Path, "error", model.Detail)
+		s.config.Logger.Error("request failed", "route", ctx.Operation().Path, "error", model.Detail)
 	case model.Status != http.StatusUnprocessableEntity:
 		p.Code = codeBody
 	}

@@ -49,7 +49,7 @@ func (s *server) listReceipts(ctx context.Context, c call, in *struct {
 	Paging
 	ReceiptFilter
 }) (*answer[List[authz.Receipt]], error) {
-	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+	if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 		return nil, err
 	}
 	return s.receipts(ctx, c, in.Paging, in.ReceiptFilter)
@@ -70,7 +70,7 @@ func (s *server) receipts(ctx context.Context, c call, in Paging, filter Receipt
 	if err := s.readCursor(list, in.Cursor, &p.Before); err != nil {
 		return nil, err
 	}
-	found, err := s.Registry.Receipts(ctx, c.organization, p)
+	found, err := s.config.Registry.Receipts(ctx, c.organization, p)
 	if err != nil {
 		return nil, err
 	}
@@ -83,15 +83,15 @@ func (s *server) showReceipt(ctx context.Context, c call, in *struct {
 	ReceiptPath
 	Caller
 }) (*answer[authz.Receipt], error) {
-	receipt, err := s.Registry.Receipt(ctx, c.by, c.organization, in.position())
-	return s.oneReceipt(c, receipt, c.by.Operator || s.NameVerifiers, err)
+	receipt, err := s.config.Registry.Receipt(ctx, c.by, c.organization, in.position())
+	return s.oneReceipt(c, receipt, c.by.Operator || s.config.NameVerifiers, err)
 }
 
 func (s *server) showAnyReceipt(ctx context.Context, c call, in *struct {
 	ReceiptPath
 	Caller
 }) (*answer[authz.Receipt], error) {
-	receipt, err := s.Registry.AnyReceipt(ctx, c.by, in.position())
+	receipt, err := s.config.Registry.AnyReceipt(ctx, c.by, in.position())
 	return s.oneReceipt(c, receipt, true, err)
 }
 
@@ -105,7 +105,7 @@ func (s *server) oneReceipt(c call, receipt keys.Receipt, members bool, err erro
 		shown = authz.ShowReceiptMembers(receipt)
 	}
 	if c.jose {
-		if shown.Signed, err = s.Registry.SignReceipt(receipt, s.Issuer, members); err != nil {
+		if shown.Signed, err = s.config.Registry.SignReceipt(receipt, s.config.Issuer, members); err != nil {
 			return nil, err
 		}
 	}

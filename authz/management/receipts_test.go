@@ -36,7 +36,7 @@ func TestVerifiersAreNamedToWhomTheOperatorNamesThem(t *testing.T) {
 		{"keys:read", true, true},
 		{"keys:read operator", false, true},
 	} {
-		a.server.NameVerifiers = row.names
+		a.server.config.NameVerifiers = row.names
 		token := a.token("org", row.scope)
 		r := a.call("GET", path, token, "")
 		if r.Code != 200 || r.json["total"] != 1.0 || strings.Contains(r.Body.String(), "eu-west-2") != row.named {

@@ -36,7 +36,7 @@ func (s *server) listSecrets(ctx context.Context, c call, in *struct {
 	KeyPath
 	Caller
 }) (*answer[List[Secret]], error) {
-	key, err := s.Registry.Key(ctx, c.organization, in.Key)
+	key, err := s.config.Registry.Key(ctx, c.organization, in.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (s *server) rotateKey(ctx context.Context, c call, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	created, err := s.Registry.Rotate(ctx, c.by, c.organization, in.Key, overlap)
+	created, err := s.config.Registry.Rotate(ctx, c.by, c.organization, in.Key, overlap)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (s *server) editSecret(ctx context.Context, c call, in *struct {
 	Change
 	Body EditSecret
 }) (*answer[ChangedKey], error) {
-	key, receipt, err := s.Registry.KeepSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Body.EndsAt)
+	key, receipt, err := s.config.Registry.KeepSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Body.EndsAt)
 	return s.changed(ctx, c, key, receipt, err)
 }
 
@@ -106,7 +106,7 @@ func (s *server) endSecret(ctx context.Context, c call, in *struct {
 	Change
 	Leaked bool `query:"leaked" doc:"It was found where it does not belong; for the record."`
 }) (*answer[ChangedKey], error) {
-	key, receipt, err := s.Registry.EndSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Leaked)
+	key, receipt, err := s.config.Registry.EndSecret(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"), in.Leaked)
 	return s.changed(ctx, c, key, receipt, err)
 }
 
@@ -114,7 +114,7 @@ func (s *server) cancelRotation(ctx context.Context, c call, in *struct {
 	SecretPath
 	Change
 }) (*answer[ChangedKey], error) {
-	key, receipt, err := s.Registry.CancelRotation(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"))
+	key, receipt, err := s.config.Registry.CancelRotation(ctx, c.by, c.organization, in.Key, strings.TrimPrefix(in.Secret, "sec_"))
 	return s.changed(ctx, c, key, receipt, err)
 }
 

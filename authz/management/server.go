@@ -40,7 +40,7 @@ type Config struct {
 }
 
 type server struct {
-	Config
+	config Config
 	api    huma.API
 	base   string // path of the issuer
 	routes []route
@@ -51,7 +51,7 @@ type server struct {
 func New(config Config) http.Handler { return newServer(config).handler() }
 
 func newServer(config Config) *server {
-	return &server{Config: config, base: authz.IssuerPath(config.Issuer), github: &githubKeys{url: config.GitHubKeys}}
+	return &server{config: config, base: authz.IssuerPath(config.Issuer), github: &githubKeys{url: config.GitHubKeys}}
 }
 
 func (s *server) handler() http.Handler {
@@ -63,11 +63,11 @@ func (s *server) handler() http.Handler {
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{Title: "Imara management API", Version: "1",
 				Description: "Manage organisations, members, API keys and what they may do. Every error is an RFC 9457 document with a stable `code`."},
-			Servers: []*huma.Server{{URL: strings.TrimSuffix(s.Issuer, s.base)}}, // paths begin with the base
+			Servers: []*huma.Server{{URL: strings.TrimSuffix(s.config.Issuer, s.base)}}, // paths begin with the base
 			Components: &huma.Components{
 				Schemas: newSchemas(),
 				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "oauth2", Flows: &huma.OAuthFlows{
-					ClientCredentials: &huma.OAuthFlow{TokenURL: s.Issuer + "/oauth2/token", Scopes: map[string]string{}}}}},
+					ClientCredentials: &huma.OAuthFlow{TokenURL: s.config.Issuer + "/oauth2/token", Scopes: map[string]string{}}}}},
 			},
 		},
 		Formats:                      map[string]huma.Format{"application/json": format, "json": format, "application/jose": jose},

@@ -97,7 +97,7 @@ func ShowSigningKeys(ring *signing.Ring) []SigningKey {
 }
 
 func (s *server) signingKeys() *answer[List[SigningKey]] {
-	return &answer[List[SigningKey]]{Body: List[SigningKey]{Data: ShowSigningKeys(s.Ring)}}
+	return &answer[List[SigningKey]]{Body: List[SigningKey]{Data: ShowSigningKeys(s.config.Ring)}}
 }
 
 func (s *server) listSigningKeys(context.Context, call, *struct{ Caller }) (*answer[List[SigningKey]], error) {
@@ -108,7 +108,7 @@ func (s *server) rotateSigningKey(ctx context.Context, c call, in *struct {
 	Terms
 	Body RotateSigningKey
 }) (*answer[List[SigningKey]], error) {
-	if err := s.Registry.RotateSigningKey(ctx, c.by, in.Body.Algorithm); err != nil {
+	if err := s.config.Registry.RotateSigningKey(ctx, c.by, in.Body.Algorithm); err != nil {
 		return nil, err
 	}
 	return s.signingKeys(), nil
@@ -136,12 +136,12 @@ func (s *server) signingKeyWithdrawn(ctx context.Context, c call, e keys.Event) 
 
 func (s *server) withdraw(ctx context.Context, by keys.Actor, kid, reason string) (
 	*answer[WithdrawnSigningKey], error) {
-	receipt, err := s.Registry.WithdrawSigningKey(ctx, by, kid, reason)
+	receipt, err := s.config.Registry.WithdrawSigningKey(ctx, by, kid, reason)
 	if err != nil {
 		return nil, signingKeyError(err)
 	}
 	done := &answer[WithdrawnSigningKey]{Body: WithdrawnSigningKey{KeyID: kid}}
-	done.Body.Keys = ShowSigningKeys(s.Ring)
+	done.Body.Keys = ShowSigningKeys(s.config.Ring)
 	if receipt.Position != 0 {
 		done.Body.Receipt = authz.ShowReceipt(receipt)
 		done.Status, done.Location = s.waiting(receipt)
@@ -153,7 +153,7 @@ func (s *server) signingActivity(ctx context.Context, _ call, in *struct {
 	SigningKeyPath
 	Caller
 }) (*answer[SigningActivity], error) {
-	activity, err := ShowSigningActivity(ctx, s.Registry, in.KeyID)
+	activity, err := ShowSigningActivity(ctx, s.config.Registry, in.KeyID)
 	return &answer[SigningActivity]{Body: activity}, signingKeyError(err)
 }
 

@@ -22,7 +22,7 @@ func TestStrangersAreSlowedDown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.server.Throttle = web.NewThrottle(limiter)
+		w.server.config.Throttle = web.NewThrottle(limiter)
 		leaked, err := w.registry.Create(t.Context(), keys.Program("test"), "org",
 			keys.NewKey{Name: "leaked", Access: keys.Access{Scopes: []string{"alerts:read"}}})
 		if err != nil {

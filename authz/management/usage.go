@@ -65,7 +65,7 @@ func (s *server) keyUsage(ctx context.Context, c call, in *struct {
 	Caller
 	Window
 }) (*answer[Usage], error) {
-	key, err := s.Registry.Key(ctx, c.organization, in.Key)
+	key, err := s.config.Registry.Key(ctx, c.organization, in.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (s *server) usage(ctx context.Context, c call, in *struct {
 	Caller
 	Window
 }) (*answer[Usage], error) {
-	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+	if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 		return nil, err
 	}
 	return s.usageSince(ctx, c.organization, "", in.Span)
@@ -93,7 +93,7 @@ func (s *server) usageSince(ctx context.Context, organization, key, window strin
 	if span > 7*24*time.Hour {
 		bucket = 24 * time.Hour
 	}
-	rows, err := s.Registry.Usage(ctx, organization, key, body.Since, bucket)
+	rows, err := s.config.Registry.Usage(ctx, organization, key, body.Since, bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +108,11 @@ func (s *server) attempts(ctx context.Context, c call, in *struct {
 	KeyPath
 	Caller
 }) (*answer[List[Attempt]], error) {
-	key, err := s.Registry.Key(ctx, c.organization, in.Key)
+	key, err := s.config.Registry.Key(ctx, c.organization, in.Key)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.Registry.Attempts(ctx, c.organization, key.ID)
+	rows, err := s.config.Registry.Attempts(ctx, c.organization, key.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (s *server) accessReport(ctx context.Context, c call, in *struct {
 	KeyPath
 	Caller
 }) (*answer[List[ScopeReport]], error) {
-	scopes, err := s.Registry.ScopesUsed(ctx, c.organization, in.Key)
+	scopes, err := s.config.Registry.ScopesUsed(ctx, c.organization, in.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -142,10 +142,10 @@ func (s *server) review(ctx context.Context, c call, _ *struct {
 	OrgPath
 	Caller
 }) (*answer[List[Finding]], error) {
-	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+	if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 		return nil, err
 	}
-	findings, err := s.Registry.Review(ctx, c.organization)
+	findings, err := s.config.Registry.Review(ctx, c.organization)
 	if err != nil {
 		return nil, err
 	}

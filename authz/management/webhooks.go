@@ -67,10 +67,10 @@ func (s *server) listWebhooks(ctx context.Context, c call, _ *struct {
 	OrgPath
 	Caller
 }) (*answer[List[Webhook]], error) {
-	if _, err := s.Registry.Organization(ctx, c.organization); err != nil {
+	if _, err := s.config.Registry.Organization(ctx, c.organization); err != nil {
 		return nil, err
 	}
-	found, err := s.Registry.Webhooks(ctx, c.organization)
+	found, err := s.config.Registry.Webhooks(ctx, c.organization)
 	if err != nil {
 		return nil, err
 	}
@@ -86,40 +86,40 @@ func (s *server) addWebhook(ctx context.Context, c call, in *struct {
 	Terms
 	Body AddWebhook
 }) (*answer[Webhook], error) {
-	w, err := s.Registry.AddWebhook(ctx, c.by, keys.Webhook{OrganizationID: c.organization, URL: in.Body.URL, Events: in.Body.Events})
+	w, err := s.config.Registry.AddWebhook(ctx, c.by, keys.Webhook{OrganizationID: c.organization, URL: in.Body.URL, Events: in.Body.Events})
 	if err != nil {
 		return nil, err
 	}
 	out, err := webhookAnswer(w, nil)
 	if err == nil && !c.by.DryRun {
-		out.Body.Secret, err = s.Registry.WebhookSecret(w)
+		out.Body.Secret, err = s.config.Registry.WebhookSecret(w)
 	}
 	return out, err
 }
 
 func (s *server) webhookAdded(ctx context.Context, c call, e keys.Event) (*answer[Webhook], error) {
-	return webhookAnswer(s.Registry.Webhook(ctx, c.organization, e.Target))
+	return webhookAnswer(s.config.Registry.Webhook(ctx, c.organization, e.Target))
 }
 
 func (s *server) showWebhook(ctx context.Context, c call, in *struct {
 	WebhookPath
 	Caller
 }) (*answer[Webhook], error) {
-	return webhookAnswer(s.Registry.Webhook(ctx, c.organization, in.Webhook))
+	return webhookAnswer(s.config.Registry.Webhook(ctx, c.organization, in.Webhook))
 }
 
 func (s *server) removeWebhook(ctx context.Context, c call, in *struct {
 	WebhookPath
 	Change
 }) (*nothing, error) {
-	return &nothing{}, s.Registry.RemoveWebhook(ctx, c.by, c.organization, in.Webhook)
+	return &nothing{}, s.config.Registry.RemoveWebhook(ctx, c.by, c.organization, in.Webhook)
 }
 
 func (s *server) testWebhook(ctx context.Context, c call, in *struct {
 	WebhookPath
 	Terms
 }) (*nothing, error) {
-	return &nothing{}, s.Registry.TestWebhook(ctx, c.by, c.organization, in.Webhook)
+	return &nothing{}, s.config.Registry.TestWebhook(ctx, c.by, c.organization, in.Webhook)
 }
 
 func (s *server) webhookTested(context.Context, call, keys.Event) (*nothing, error) {
@@ -135,7 +135,7 @@ func (s *server) listDeliveries(ctx context.Context, c call, in *struct {
 	if err := s.readCursor(list, in.Cursor, &before); err != nil {
 		return nil, err
 	}
-	found, err := s.Registry.Deliveries(ctx, c.organization, in.Webhook, before, in.Limit+1)
+	found, err := s.config.Registry.Deliveries(ctx, c.organization, in.Webhook, before, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -156,5 +156,5 @@ func (s *server) redeliver(ctx context.Context, c call, in *struct {
 	Change
 	Delivery string `path:"delivery"`
 }) (*nothing, error) {
-	return &nothing{}, s.Registry.Redeliver(ctx, c.by, c.organization, in.Webhook, in.Delivery)
+	return &nothing{}, s.config.Registry.Redeliver(ctx, c.by, c.organization, in.Webhook, in.Delivery)
 }

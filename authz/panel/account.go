@@ -25,7 +25,7 @@ func (p *panel) showAccount(w http.ResponseWriter, r *http.Request, v *visitor) 
 
 func (p *panel) account(w http.ResponseWriter, r *http.Request, v *visitor, problem passwordProblem, status int) error {
 	page := accountPage{Email: v.Email, Provider: p.providerOf(v.Email), Problem: problem}
-	sessions, err := p.Registry.Sessions(r.Context(), v.Visitor)
+	sessions, err := p.config.Registry.Sessions(r.Context(), v.Visitor)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (p *panel) account(w http.ResponseWriter, r *http.Request, v *visitor, prob
 // endSessions ends one of the visitor's other sessions, or all of them.
 func (p *panel) endSessions(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	id := r.PostForm.Get("session")
-	err := p.Registry.EndSessions(r.Context(), by(w, r), v.Visitor, func(s keys.WebSession) bool {
+	err := p.config.Registry.EndSessions(r.Context(), by(w, r), v.Visitor, func(s keys.WebSession) bool {
 		return !s.Of(v.session) && (id == "" || id == s.ID())
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func (p *panel) changePassword(w http.ResponseWriter, r *http.Request, v *visito
 	var session string
 	err := errDiffer
 	if password == r.PostForm.Get("again") {
-		session, err = p.Registry.ChangePassword(r.Context(), by(w, r), v.session, v.Email, old, password)
+		session, err = p.config.Registry.ChangePassword(r.Context(), by(w, r), v.session, v.Email, old, password)
 	}
 	if problem, status := passwordTrouble(w, err); status != 0 {
 		if problem.Text == "signin.wrong" {

@@ -77,7 +77,7 @@ func (p *panel) verifyAudit(w http.ResponseWriter, r *http.Request, v *visitor) 
 	if err := v.by.May("audit.read"); err != nil {
 		return err
 	}
-	chain, err := p.Registry.VerifyAudit(r.Context(), v.org.ID)
+	chain, err := p.config.Registry.VerifyAudit(r.Context(), v.org.ID)
 	var broken *keys.BrokenError
 	if err != nil && !errors.As(err, &broken) {
 		return err
@@ -96,7 +96,7 @@ func (p *panel) audit(w http.ResponseWriter, r *http.Request, v *visitor, verdic
 	wanted.Limit, wanted.Newest = eventsPerPage+1, true
 	wanted.Before, _ = strconv.ParseUint(r.URL.Query().Get("before"), 10, 64)
 	page.Operator, page.Server = v.org.Operator, logOf(r, v) == ""
-	events, err := p.Registry.Events(ctx, logOf(r, v), wanted)
+	events, err := p.config.Registry.Events(ctx, logOf(r, v), wanted)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (p *panel) audit(w http.ResponseWriter, r *http.Request, v *visitor, verdic
 	page.Actions = slices.DeleteFunc(keys.Actions(), func(a keys.Action) bool { // what only looks leaves no event
 		return strings.HasSuffix(string(a), ".read") || strings.HasSuffix(string(a), ".list")
 	})
-	if page.Members, err = p.Registry.Members(ctx, v.org.ID); err != nil {
+	if page.Members, err = p.config.Registry.Members(ctx, v.org.ID); err != nil {
 		return err
 	}
 	if named(page.Members, page.Actor).ID == "" {
@@ -135,7 +135,7 @@ func (p *panel) exportAudit(w http.ResponseWriter, r *http.Request, v *visitor) 
 	if !ok {
 		return errForm
 	}
-	if err := p.Registry.Note(r.Context(), v.by, "audit.export", v.org.ID, v.org.ID); err != nil {
+	if err := p.config.Registry.Note(r.Context(), v.by, "audit.export", v.org.ID, v.org.ID); err != nil {
 		return err
 	}
 	format, kind := "csv", "text/csv; charset=utf-8"
@@ -144,8 +144,8 @@ func (p *panel) exportAudit(w http.ResponseWriter, r *http.Request, v *visitor) 
 	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Disposition", `attachment; filename="audit.`+format+`"`)
-	if err := authz.ExportEvents(r.Context(), p.Registry, w, logOf(r, v), wanted, format == "csv"); err != nil {
-		p.Logger.Error("export broke off", "request_id", v.by.RequestID, "error", err)
+	if err := authz.ExportEvents(r.Context(), p.config.Registry, w, logOf(r, v), wanted, format == "csv"); err != nil {
+		p.config.Logger.Error("export broke off", "request_id", v.by.RequestID, "error", err)
 		panic(http.ErrAbortHandler) // a body that just ends would look whole
 	}
 	return nil
@@ -166,7 +166,7 @@ type changeRow struct {
 
 // eventRows names who and what events are about.
 func (p *panel) eventRows(ctx context.Context, v *visitor, events []keys.Event) (list []eventRow, err error) {
-	members, err := p.Registry.Members(ctx, v.org.ID)
+	members, err := p.config.Registry.Members(ctx, v.org.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (p *panel) eventRows(ctx context.Context, v *visitor, events []keys.Event) 
 			row.Name = name
 		} else if m := named(members, e.Target); m.ID != "" {
 			row.Name = m.Name
-		} else if k, err := p.Registry.Key(ctx, v.org.ID, e.Target); err == nil {
+		} else if k, err := p.config.Registry.Key(ctx, v.org.ID, e.Target); err == nil {
 			row.Name = k.Name
 		} else if !errors.Is(err, keys.ErrNotFound) {
 			return nil, err

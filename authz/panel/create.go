@@ -16,7 +16,7 @@ func (p *panel) askCreate(w http.ResponseWriter, r *http.Request, v *visitor) er
 	if err := v.org.MayCreate(v.by); err != nil {
 		return err
 	}
-	if p.Registry.APIAccess(v.org) != nil {
+	if p.config.Registry.APIAccess(v.org) != nil {
 		http.Redirect(w, r, p.base+"/o/"+v.org.ID+"/plan", http.StatusSeeOther)
 		return nil
 	}
@@ -42,7 +42,7 @@ func (p *panel) askCreate(w http.ResponseWriter, r *http.Request, v *visitor) er
 
 // begins makes the scopes of a form those of a preset; of one that is not there, none.
 func (p *panel) begins(ctx context.Context, f *keyForm, preset string) error {
-	presets, err := p.Registry.Presets(ctx)
+	presets, err := p.config.Registry.Presets(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (p *panel) create(w http.ResponseWriter, r *http.Request, v *visitor) error
 	}
 	by := v.by
 	by.IdempotencyKey = request
-	created, err := p.Registry.Create(r.Context(), by, v.org.ID, keys.NewKey{Name: f.Name, Description: f.Description, OwnerID: f.Owner, Access: access})
+	created, err := p.config.Registry.Create(r.Context(), by, v.org.ID, keys.NewKey{Name: f.Name, Description: f.Description, OwnerID: f.Owner, Access: access})
 	if done, e := p.showAgain(w, r, v, by, err); done || e != nil {
 		return e
 	}
@@ -112,7 +112,7 @@ func (p *panel) showAgain(w http.ResponseWriter, r *http.Request, v *visitor, by
 	if failed == nil {
 		return false, nil
 	}
-	e, _, err := p.Registry.Repeated(r.Context(), by)
+	e, _, err := p.config.Registry.Repeated(r.Context(), by)
 	switch {
 	case errors.Is(err, keys.ErrNotFound):
 		return false, nil
@@ -121,7 +121,7 @@ func (p *panel) showAgain(w http.ResponseWriter, r *http.Request, v *visitor, by
 	case e.OrganizationID != v.org.ID || e.MemberID != v.by.MemberID:
 		return false, keys.ErrNotFound
 	}
-	k, err := p.Registry.Key(r.Context(), v.org.ID, e.Target)
+	k, err := p.config.Registry.Key(r.Context(), v.org.ID, e.Target)
 	if err != nil {
 		return false, err
 	}

@@ -45,7 +45,7 @@ func (p *panel) showEdit(w http.ResponseWriter, r *http.Request, v *visitor, f k
 	}
 	page.Theirs = theirs
 	if len(theirs) > 0 {
-		events, err := p.Registry.Events(r.Context(), v.org.ID, keys.EventPage{Target: k.ID, Newest: true, Limit: 1})
+		events, err := p.config.Registry.Events(r.Context(), v.org.ID, keys.EventPage{Target: k.ID, Newest: true, Limit: 1})
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	}
 	by := v.by
 	by.IfMatch = f.Version
-	changed, receipt, err := p.Registry.Edit(r.Context(), by, v.org.ID, k.ID, func(e *keys.KeyEdit) {
+	changed, receipt, err := p.config.Registry.Edit(r.Context(), by, v.org.ID, k.ID, func(e *keys.KeyEdit) {
 		e.Name, e.Description, e.OwnerID = f.Name, f.Description, f.Owner
 		if sameSet(access.Scopes, e.Scopes) {
 			access.Scopes = e.Scopes
@@ -103,7 +103,7 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 		if k, err = p.editable(r, v); err != nil {
 			return err
 		}
-		members, err := p.Registry.Members(r.Context(), v.org.ID)
+		members, err := p.config.Registry.Members(r.Context(), v.org.ID)
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (p *panel) edit(w http.ResponseWriter, r *http.Request, v *visitor) error {
 
 // addAPIs adds the APIs of scopes to a form.
 func (p *panel) addAPIs(ctx context.Context, f *keyForm) error {
-	catalogue, err := p.Registry.Catalogue(ctx)
+	catalogue, err := p.config.Registry.Catalogue(ctx)
 	if err != nil {
 		return err
 	}

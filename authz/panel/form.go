@@ -325,19 +325,19 @@ func levels(scopes []scopeChoice) []level {
 func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key) (keyFormPage, error) {
 	ctx := r.Context()
 	page := keyFormPage{keyForm: f, Key: k, Approval: v.org.Policy.Approval, Address: v.by.Address, MaxLifetime: v.org.Policy.MaxLifetime}
-	catalogue, err := p.Registry.Catalogue(ctx)
+	catalogue, err := p.config.Registry.Catalogue(ctx)
 	if err != nil {
 		return page, err
 	}
-	members, err := p.Registry.Members(ctx, v.org.ID)
+	members, err := p.config.Registry.Members(ctx, v.org.ID)
 	if err != nil {
 		return page, err
 	}
-	presets, err := p.Registry.Presets(ctx)
+	presets, err := p.config.Registry.Presets(ctx)
 	if err != nil {
 		return page, err
 	}
-	if page.Active, page.Max, err = p.Registry.Limits(ctx, v.org.ID); err != nil {
+	if page.Active, page.Max, err = p.config.Registry.Limits(ctx, v.org.ID); err != nil {
 		return page, err
 	}
 	for _, preset := range presets {
@@ -376,7 +376,7 @@ func (p *panel) keyFormPage(r *http.Request, v *visitor, f keyForm, k *keys.Key)
 	for _, resource := range catalogue {
 		page.APIs = append(page.APIs, apiChoice{resource, slices.Contains(f.Resources, resource.Audience)})
 	}
-	page.Groups = groups(catalogue, v, f.Scopes, had, authz.ManagementAudience(p.Issuer))
+	page.Groups = groups(catalogue, v, f.Scopes, had, authz.ManagementAudience(p.config.Issuer))
 	for _, scope := range f.Scopes {
 		if _, _, ok := catalogue.Scope(scope); !ok {
 			page.Unknown = append(page.Unknown, scope)

@@ -26,7 +26,7 @@ func (p *panel) found(w http.ResponseWriter, r *http.Request, v *visitor) error 
 	var session string
 	var first keys.Created
 	if f.Password == r.PostForm.Get("again") {
-		session, first, err = p.Registry.Found(r.Context(), by(w, r), r.PathValue("token"), f)
+		session, first, err = p.config.Registry.Found(r.Context(), by(w, r), r.PathValue("token"), f)
 	}
 	status := http.StatusUnprocessableEntity
 	var input *keys.InputError

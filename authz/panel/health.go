@@ -28,7 +28,7 @@ func (p *panel) showVerifiers(w http.ResponseWriter, r *http.Request, v *visitor
 	if err := v.by.May("verifier.read"); err != nil {
 		return err
 	}
-	list, err := p.Relay.Verifiers(r.Context())
+	list, err := p.config.Relay.Verifiers(r.Context())
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (p *panel) endVerifier(w http.ResponseWriter, r *http.Request, v *visitor) 
 	if err := v.by.May("verifier.end"); err != nil {
 		return err
 	}
-	if err := p.Relay.EndVerifier(r.Context(), v.by, r.PostForm.Get("verifier")); err != nil {
+	if err := p.config.Relay.EndVerifier(r.Context(), v.by, r.PostForm.Get("verifier")); err != nil {
 		return err
 	}
 	return p.savedAt(w, r, operatorRoot+"/verifiers")
@@ -63,8 +63,8 @@ func (p *panel) showHealth(w http.ResponseWriter, r *http.Request, v *visitor) e
 	if err := v.by.May("verifier.read"); err != nil {
 		return err
 	}
-	page := healthPage{Server: p.Name, Checks: p.Health(r.Context()), Reports: p.reports.list()}
-	if list, err := p.Relay.Verifiers(r.Context()); err == nil {
+	page := healthPage{Server: p.config.Name, Checks: p.config.Health(r.Context()), Reports: p.reports.list()}
+	if list, err := p.config.Relay.Verifiers(r.Context()); err == nil {
 		page.Verifiers = len(list)
 		for _, verifier := range list {
 			if verifier.Behind > 0 {

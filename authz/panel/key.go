@@ -57,7 +57,7 @@ func (p *panel) key(r *http.Request, v *visitor) (keys.Key, error) {
 	if err := v.by.May("key.read"); err != nil {
 		return keys.Key{}, err
 	}
-	return p.Registry.Key(r.Context(), v.org.ID, r.PathValue("key"))
+	return p.config.Registry.Key(r.Context(), v.org.ID, r.PathValue("key"))
 }
 
 // page reads what the pages of the key in the path show.
@@ -67,7 +67,7 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	if err != nil {
 		return keyPage{}, err
 	}
-	members, err := p.Registry.Members(ctx, v.org.ID)
+	members, err := p.config.Registry.Members(ctx, v.org.ID)
 	if err != nil {
 		return keyPage{}, err
 	}
@@ -84,7 +84,7 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 			page.Old = &row
 		}
 	}
-	if page.Scopes, err = p.Registry.ScopesUsed(ctx, v.org.ID, k.ID); err != nil {
+	if page.Scopes, err = p.config.Registry.ScopesUsed(ctx, v.org.ID, k.ID); err != nil {
 		return keyPage{}, err
 	}
 	var unused []string
@@ -96,7 +96,7 @@ func (p *panel) page(r *http.Request, v *visitor) (keyPage, error) {
 	if len(unused) > 0 && len(unused) < len(page.Scopes) {
 		page.Unneeded = url.Values{"without": unused}.Encode()
 	}
-	receipt, err := p.Registry.RevokedReceipt(ctx, k)
+	receipt, err := p.config.Registry.RevokedReceipt(ctx, k)
 	if err == nil {
 		page.Receipt = &receipt
 		page.RevokedBy = cmp.Or(named(members, receipt.By).Name, receipt.By)
@@ -125,12 +125,12 @@ func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	ctx := r.Context()
 	if v.by.May("usage.read") == nil {
 		page.Chart.Window = windowOf(r, month)
-		rows, err := p.Registry.Usage(ctx, v.org.ID, page.ID, page.Chart.since(time.Now()), page.Chart.unit())
+		rows, err := p.config.Registry.Usage(ctx, v.org.ID, page.ID, page.Chart.since(time.Now()), page.Chart.unit())
 		if err != nil {
 			return err
 		}
 		page.Chart.draw(rows, time.Now())
-		attempts, err := p.Registry.Attempts(ctx, v.org.ID, page.ID)
+		attempts, err := p.config.Registry.Attempts(ctx, v.org.ID, page.ID)
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) erro
 		}
 	}
 	if v.by.May("audit.read") == nil {
-		events, err := p.Registry.Events(ctx, v.org.ID, keys.EventPage{Target: page.ID, Newest: true, Limit: 8})
+		events, err := p.config.Registry.Events(ctx, v.org.ID, keys.EventPage{Target: page.ID, Newest: true, Limit: 8})
 		if err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (p *panel) showKey(w http.ResponseWriter, r *http.Request, v *visitor) erro
 			return err
 		}
 	}
-	page.Starts = quickStarts(page.ClientID, p.Issuer+"/oauth2/token")
+	page.Starts = quickStarts(page.ClientID, p.config.Issuer+"/oauth2/token")
 	p.show(w, v, "key", http.StatusOK, page)
 	return nil
 }
@@ -175,7 +175,7 @@ func (p *panel) suspend(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	if err != nil {
 		return err
 	}
-	suspended, receipt, err := p.Registry.Suspend(r.Context(), v.by, v.org.ID, k.ID, strings.TrimSpace(r.PostForm.Get("reason")))
+	suspended, receipt, err := p.config.Registry.Suspend(r.Context(), v.by, v.org.ID, k.ID, strings.TrimSpace(r.PostForm.Get("reason")))
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):
@@ -188,14 +188,14 @@ func (p *panel) suspend(w http.ResponseWriter, r *http.Request, v *visitor) erro
 
 func (p *panel) resume(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	return p.changeKey(w, r, v, func(k keys.Key) error {
-		_, err := p.Registry.Resume(r.Context(), v.by, v.org.ID, k.ID)
+		_, err := p.config.Registry.Resume(r.Context(), v.by, v.org.ID, k.ID)
 		return err
 	})
 }
 
 func (p *panel) approve(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	return p.changeKey(w, r, v, func(k keys.Key) error {
-		_, err := p.Registry.Approve(r.Context(), v.by, v.org.ID, k.ID)
+		_, err := p.config.Registry.Approve(r.Context(), v.by, v.org.ID, k.ID)
 		return err
 	})
 }

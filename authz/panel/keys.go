@@ -69,7 +69,7 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 		text = ""
 	}
 	page := keyList{Query: text, Status: one(query.Get("status"), statuses), Scope: query.Get("scope"), Owner: query.Get("owner"), Order: one(query.Get("sort"), orders),
-		Statuses: statuses, Orders: orders, Plan: v.org.Plan, APIAccess: p.Registry.APIAccess(v.org) == nil, MayCreate: v.org.MayCreate(v.by) == nil}
+		Statuses: statuses, Orders: orders, Plan: v.org.Plan, APIAccess: p.config.Registry.APIAccess(v.org) == nil, MayCreate: v.org.MayCreate(v.by) == nil}
 	page.Filtered = page.Query != "" || page.Status != "" || page.Scope != "" || page.Owner != ""
 	list, more, err := p.listed(ctx, v.org.ID, keys.Page{Text: page.Query, Status: page.Status, Scope: page.Scope, OwnerID: page.Owner,
 		Order: page.Order, Ascending: page.Order == keys.ByName || page.Order == keys.ByEnd})
@@ -77,18 +77,18 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 		return err
 	}
 	page.More = more
-	members, err := p.Registry.Members(ctx, v.org.ID)
+	members, err := p.config.Registry.Members(ctx, v.org.ID)
 	if err != nil {
 		return err
 	}
-	if page.Active, page.Max, err = p.Registry.Limits(ctx, v.org.ID); err != nil {
+	if page.Active, page.Max, err = p.config.Registry.Limits(ctx, v.org.ID); err != nil {
 		return err
 	}
 	if page.Active > page.Max {
 		page.Over = page.Active - page.Max + 1
 	}
 	page.Members = members
-	catalogue, err := p.Registry.Catalogue(ctx)
+	catalogue, err := p.config.Registry.Catalogue(ctx)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (p *panel) listKeys(w http.ResponseWriter, r *http.Request, v *visitor) err
 		page.Keys = append(page.Keys, row)
 	}
 	if len(list) == 0 {
-		presets, err := p.Registry.Presets(ctx)
+		presets, err := p.config.Registry.Presets(ctx)
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (p *panel) listed(ctx context.Context, organizationID string, page keys.Pag
 	if page.Status != keys.Expired && page.Status != keys.Revoked {
 		counting := page
 		counting.Counting = true
-		if list, err = p.Registry.Keys(ctx, organizationID, counting); err != nil {
+		if list, err = p.config.Registry.Keys(ctx, organizationID, counting); err != nil {
 			return nil, false, err
 		}
 	}
@@ -152,7 +152,7 @@ func (p *panel) listed(ctx context.Context, organizationID string, page keys.Pag
 		}
 		gone := page
 		gone.Status, gone.Order, gone.Ascending, gone.Limit = status, keys.ByCreation, false, goneShown+1
-		some, err := p.Registry.Keys(ctx, organizationID, gone)
+		some, err := p.config.Registry.Keys(ctx, organizationID, gone)
 		if err != nil {
 			return nil, false, err
 		}

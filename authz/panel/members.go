@@ -29,7 +29,7 @@ func (p *panel) members(w http.ResponseWriter, r *http.Request, v *visitor, page
 	if err := v.by.May("member.read"); err != nil {
 		return err
 	}
-	members, err := p.Registry.Members(r.Context(), v.org.ID)
+	members, err := p.config.Registry.Members(r.Context(), v.org.ID)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (p *panel) members(w http.ResponseWriter, r *http.Request, v *visitor, page
 
 func (p *panel) addMember(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	page := memberPage{Name: strings.TrimSpace(r.PostForm.Get("name")), Email: strings.TrimSpace(r.PostForm.Get("email")), Role: r.PostForm.Get("role")}
-	_, err := p.Registry.AddMember(r.Context(), v.by, keys.Member{OrganizationID: v.org.ID, Name: page.Name, Email: page.Email, Role: keys.Role(page.Role)})
+	_, err := p.config.Registry.AddMember(r.Context(), v.by, keys.Member{OrganizationID: v.org.ID, Name: page.Name, Email: page.Email, Role: keys.Role(page.Role)})
 	return p.membersChanged(w, r, v, page, err)
 }
 
@@ -55,7 +55,7 @@ func (p *panel) editMember(w http.ResponseWriter, r *http.Request, v *visitor) e
 	if by.IfMatch = r.PostForm.Get("version"); by.IfMatch == "" {
 		return errForm
 	}
-	_, err := p.Registry.EditMember(r.Context(), by, v.org.ID, r.PathValue("member"), func(m *keys.Member) { m.Role = keys.Role(r.PostForm.Get("role")) })
+	_, err := p.config.Registry.EditMember(r.Context(), by, v.org.ID, r.PathValue("member"), func(m *keys.Member) { m.Role = keys.Role(r.PostForm.Get("role")) })
 	return p.membersChanged(w, r, v, memberPage{Role: string(keys.Developer)}, err)
 }
 
@@ -97,10 +97,10 @@ func (p *panel) showRemove(w http.ResponseWriter, r *http.Request, v *visitor, p
 	ctx := r.Context()
 	page := memberPage{Problem: problem}
 	var err error
-	if page.Removing, err = p.Registry.Member(ctx, v.org.ID, r.PathValue("member")); err != nil {
+	if page.Removing, err = p.config.Registry.Member(ctx, v.org.ID, r.PathValue("member")); err != nil {
 		return err
 	}
-	owned, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{OwnerID: page.Removing.ID, Order: keys.ByName, Ascending: true})
+	owned, err := p.config.Registry.Keys(ctx, v.org.ID, keys.Page{OwnerID: page.Removing.ID, Order: keys.ByName, Ascending: true})
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (p *panel) showRemove(w http.ResponseWriter, r *http.Request, v *visitor, p
 			page.Owned = append(page.Owned, k)
 		}
 	}
-	members, err := p.Registry.Members(ctx, v.org.ID)
+	members, err := p.config.Registry.Members(ctx, v.org.ID)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (p *panel) removeMember(w http.ResponseWriter, r *http.Request, v *visitor)
 			return err
 		}
 	}
-	_, err := p.Registry.RemoveMember(r.Context(), v.by, v.org.ID, r.PathValue("member"), r.PostForm.Get("heir"))
+	_, err := p.config.Registry.RemoveMember(r.Context(), v.by, v.org.ID, r.PathValue("member"), r.PostForm.Get("heir"))
 	var input *keys.InputError
 	switch {
 	case errors.Is(err, keys.ErrOwnsKeys), errors.As(err, &input):

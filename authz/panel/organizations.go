@@ -38,7 +38,7 @@ func (p *panel) organizations(w http.ResponseWriter, r *http.Request, v *visitor
 	if err := v.by.May("organization.list"); err != nil {
 		return err
 	}
-	list, err := p.Registry.Organizations(r.Context(), r.URL.Query().Get("after"), organizationsPerPage+1)
+	list, err := p.config.Registry.Organizations(r.Context(), r.URL.Query().Get("after"), organizationsPerPage+1)
 	if err != nil {
 		return err
 	}
@@ -52,12 +52,12 @@ func (p *panel) organizations(w http.ResponseWriter, r *http.Request, v *visitor
 			page.List = append(page.List, row)
 			continue
 		}
-		if row.Active, row.Max, err = p.Registry.Limits(r.Context(), o.ID); err != nil {
+		if row.Active, row.Max, err = p.config.Registry.Limits(r.Context(), o.ID); err != nil {
 			return err
 		}
 		page.List = append(page.List, row)
 	}
-	page.Plans, page.MayCreate = p.Registry.Plans(), v.by.May("organization.create") == nil
+	page.Plans, page.MayCreate = p.config.Registry.Plans(), v.by.May("organization.create") == nil
 	p.show(w, v, "organizations", status, page)
 	return nil
 }
@@ -69,7 +69,7 @@ func (p *panel) createOrganization(w http.ResponseWriter, r *http.Request, v *vi
 	}
 	by := v.by
 	by.IdempotencyKey = page.Request
-	o, err := p.Registry.CreateOrganization(r.Context(), by, keys.Organization{Name: page.Name, Plan: page.Plan})
+	o, err := p.config.Registry.CreateOrganization(r.Context(), by, keys.Organization{Name: page.Name, Plan: page.Plan})
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):
@@ -104,15 +104,15 @@ func (p *panel) organization(w http.ResponseWriter, r *http.Request, v *visitor,
 		return err
 	}
 	ctx := r.Context()
-	o, err := p.Registry.Organization(ctx, r.PathValue("org"))
+	o, err := p.config.Registry.Organization(ctx, r.PathValue("org"))
 	if err != nil {
 		return err
 	}
-	page.Organization, page.Version, page.Plans, page.Roles = o, o.Version(), p.Registry.Plans(), keys.RolesOf(o)
-	if page.Active, page.Max, err = p.Registry.Limits(ctx, o.ID); err != nil {
+	page.Organization, page.Version, page.Plans, page.Roles = o, o.Version(), p.config.Registry.Plans(), keys.RolesOf(o)
+	if page.Active, page.Max, err = p.config.Registry.Limits(ctx, o.ID); err != nil {
 		return err
 	}
-	members, err := p.Registry.Members(ctx, o.ID)
+	members, err := p.config.Registry.Members(ctx, o.ID)
 	if err != nil {
 		return err
 	}
@@ -140,9 +140,9 @@ func (p *panel) editOrganization(w http.ResponseWriter, r *http.Request, v *visi
 	var receipt keys.Receipt
 	switch form.Get("do") {
 	case "rename":
-		_, err = p.Registry.Rename(ctx, by, id, strings.TrimSpace(form.Get("name")))
+		_, err = p.config.Registry.Rename(ctx, by, id, strings.TrimSpace(form.Get("name")))
 	case "plan":
-		changed, receipt, err = p.Registry.SetPlan(ctx, by, id, form.Get("plan"), reason)
+		changed, receipt, err = p.config.Registry.SetPlan(ctx, by, id, form.Get("plan"), reason)
 	case "limit":
 		var limit *int
 		if text := strings.TrimSpace(form.Get("max_keys")); text != "" {
@@ -152,7 +152,7 @@ func (p *panel) editOrganization(w http.ResponseWriter, r *http.Request, v *visi
 			}
 			limit = &n
 		}
-		_, err = p.Registry.SetLimit(ctx, by, id, limit, reason)
+		_, err = p.config.Registry.SetLimit(ctx, by, id, limit, reason)
 	case "grant", "decline":
 		n := 0
 		if form.Get("do") == "grant" {
@@ -161,7 +161,7 @@ func (p *panel) editOrganization(w http.ResponseWriter, r *http.Request, v *visi
 				return errForm
 			}
 		}
-		_, err = p.Registry.AnswerLimit(ctx, by, id, n, reason)
+		_, err = p.config.Registry.AnswerLimit(ctx, by, id, n, reason)
 	default:
 		return errForm
 	}
@@ -182,7 +182,7 @@ func (p *panel) editOrganization(w http.ResponseWriter, r *http.Request, v *visi
 // addCustomer adds a member to an organisation: its first owner.
 func (p *panel) addCustomer(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	form := r.PostForm
-	_, err := p.Registry.AddMember(r.Context(), v.by, keys.Member{OrganizationID: r.PathValue("org"), Name: strings.TrimSpace(form.Get("name")),
+	_, err := p.config.Registry.AddMember(r.Context(), v.by, keys.Member{OrganizationID: r.PathValue("org"), Name: strings.TrimSpace(form.Get("name")),
 		Email: strings.TrimSpace(form.Get("email")), Role: keys.Role(form.Get("role"))})
 	switch problem := memberProblem(err); {
 	case problem != "":
@@ -209,16 +209,16 @@ type resetPage struct {
 
 // makeLink makes a link with which a member chooses a password, and answers with it.
 func (p *panel) makeLink(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	m, err := p.Registry.Member(r.Context(), r.PathValue("org"), r.PathValue("member"))
+	m, err := p.config.Registry.Member(r.Context(), r.PathValue("org"), r.PathValue("member"))
 	if err != nil {
 		return err
 	}
 	var token string
 	var l keys.Link
 	if opens := r.PostForm["opens"]; len(opens) > 0 {
-		token, l, err = p.Registry.NewResetLink(r.Context(), v.by, m.Email, opens)
+		token, l, err = p.config.Registry.NewResetLink(r.Context(), v.by, m.Email, opens)
 	} else {
-		token, l, err = p.Registry.NewLink(r.Context(), v.by, m.Email, m.OrganizationID)
+		token, l, err = p.config.Registry.NewLink(r.Context(), v.by, m.Email, m.OrganizationID)
 	}
 	back := p.base + operatorRoot + "/orgs/" + m.OrganizationID
 	var account *keys.AccountError
@@ -230,14 +230,14 @@ func (p *panel) makeLink(w http.ResponseWriter, r *http.Request, v *visitor) err
 	case err != nil:
 		return err
 	}
-	p.show(w, v, "link_made", http.StatusOK, linkPage{l, authz.PanelLink(p.Issuer, token), back})
+	p.show(w, v, "link_made", http.StatusOK, linkPage{l, authz.PanelLink(p.config.Issuer, token), back})
 	return nil
 }
 
 // askReset names every organisation that a link for a member would open, and asks again.
 func (p *panel) askReset(w http.ResponseWriter, r *http.Request, v *visitor, page resetPage, opens []string) error {
 	for _, id := range opens {
-		o, err := p.Registry.Organization(r.Context(), id)
+		o, err := p.config.Registry.Organization(r.Context(), id)
 		if err != nil {
 			return err
 		}

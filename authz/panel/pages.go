@@ -263,7 +263,7 @@ func (p *panel) show(w http.ResponseWriter, v *visitor, name string, status int,
 		}{v, p.back(v.path), data})
 	}
 	if err != nil {
-		p.Logger.Error("page not rendered", "page", name, "error", err)
+		p.config.Logger.Error("page not rendered", "page", name, "error", err)
 		http.Error(w, "The server failed.", http.StatusInternalServerError)
 		return
 	}

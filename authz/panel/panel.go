@@ -38,10 +38,10 @@ type Config struct {
 }
 
 type panel struct {
-	Config
-	base  string           // path of the panel, without a slash at the end
-	faces map[string]*face // by language
-	pages *web.Mux         // by method and path
+	config Config
+	base   string           // path of the panel, without a slash at the end
+	faces  map[string]*face // by language
+	pages  *web.Mux         // by method and path
 
 	providers []*provider
 	reports   reports
@@ -60,7 +60,7 @@ func New(config Config) (http.Handler, error) {
 }
 
 func parse(config Config) (*panel, error) {
-	p := &panel{Config: config, base: authz.IssuerPath(config.Issuer) + "/panel", faces: map[string]*face{}}
+	p := &panel{config: config, base: authz.IssuerPath(config.Issuer) + "/panel", faces: map[string]*face{}}
 	if err := p.newProviders(); err != nil {
 		return nil, err
 	}
@@ -254,7 +254,7 @@ func (p *panel) visitor(r *http.Request) (*visitor, error) {
 		return v, nil
 	}
 	v.session = cookie.Value
-	v.Visitor, err = p.Registry.Visitor(r.Context(), v.session)
+	v.Visitor, err = p.config.Registry.Visitor(r.Context(), v.session)
 	if errors.Is(err, keys.ErrNotFound) {
 		err = nil
 	}
@@ -290,14 +290,14 @@ func (p *panel) member(next handle) handle {
 func (p *panel) acts(w http.ResponseWriter, r *http.Request, v *visitor, m keys.Member) (err error) {
 	v.member, v.by = m, by(w, r)
 	v.by.MemberID, v.by.Role, v.by.Operator = m.ID, m.Role, m.Role == keys.Staff
-	if v.org, err = p.Registry.Organization(r.Context(), m.OrganizationID); err != nil || v.cut == 0 {
+	if v.org, err = p.config.Registry.Organization(r.Context(), m.OrganizationID); err != nil || v.cut == 0 {
 		return err
 	}
 	by := v.by
 	by.Wait = -1
-	receipt, err := p.Registry.Receipt(r.Context(), by, m.OrganizationID, v.cut)
+	receipt, err := p.config.Registry.Receipt(r.Context(), by, m.OrganizationID, v.cut)
 	if m.Role == keys.Staff {
-		receipt, err = p.Registry.AnyReceipt(r.Context(), by, v.cut)
+		receipt, err = p.config.Registry.AnyReceipt(r.Context(), by, v.cut)
 	}
 	if errors.Is(err, keys.ErrNotFound) {
 		return nil
@@ -345,7 +345,7 @@ func (p *panel) cutAt(w http.ResponseWriter, r *http.Request, v *visitor, path s
 	note := "saved"
 	switch {
 	case err != nil:
-		p.Logger.Error("cut not confirmed", "route", r.Pattern, "request_id", v.by.RequestID, "error", err)
+		p.config.Logger.Error("cut not confirmed", "route", r.Pattern, "request_id", v.by.RequestID, "error", err)
 		note = "unconfirmed"
 	case receipt.Position != 0:
 		note = "cut=" + strconv.FormatUint(receipt.Position, 10)
@@ -357,7 +357,7 @@ func (p *panel) cutAt(w http.ResponseWriter, r *http.Request, v *visitor, path s
 // replace gives the browser a session in place of the one that it had.
 func (p *panel) replace(w http.ResponseWriter, r *http.Request, v *visitor, session string) error {
 	if v.SignedIn() {
-		if err := p.Registry.EndSession(r.Context(), v.session); err != nil {
+		if err := p.config.Registry.EndSession(r.Context(), v.session); err != nil {
 			return err
 		}
 	}
@@ -407,7 +407,7 @@ func (p *panel) fail(w http.ResponseWriter, r *http.Request, v *visitor, err err
 	}
 	reference := w.Header().Get("X-Request-Id")
 	if status >= http.StatusInternalServerError {
-		p.Logger.Log(r.Context(), web.LevelOf(err), "request failed", "route", r.Pattern, "request_id", reference, "error", err)
+		p.config.Logger.Log(r.Context(), web.LevelOf(err), "request failed", "route", r.Pattern, "request_id", reference, "error", err)
 	}
 	if limit := (*web.RateLimitError)(nil); errors.As(err, &limit) {
 		limit.Headers(w.Header())

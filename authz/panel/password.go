@@ -86,7 +86,7 @@ func (p *panel) again(w http.ResponseWriter, r *http.Request, v *visitor, page s
 		pause(r.Context())
 	}
 	if status == http.StatusNotFound {
-		if limit := p.Throttle.Failed(web.Address(r), ""); limit != nil {
+		if limit := p.config.Throttle.Failed(web.Address(r), ""); limit != nil {
 			return limit
 		}
 	}

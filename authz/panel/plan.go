@@ -31,16 +31,16 @@ func (p *panel) plan(w http.ResponseWriter, r *http.Request, v *visitor, page pl
 		return err
 	}
 	var err error
-	if page.Active, page.Max, err = p.Registry.Limits(r.Context(), v.org.ID); err != nil {
+	if page.Active, page.Max, err = p.config.Registry.Limits(r.Context(), v.org.ID); err != nil {
 		return err
 	}
-	page.Plans, page.Plan, page.Custom, page.Asked = p.Registry.Plans(), v.org.Plan, v.org.CustomLimit, v.org.LimitRequest
+	page.Plans, page.Plan, page.Custom, page.Asked = p.config.Registry.Plans(), v.org.Plan, v.org.CustomLimit, v.org.LimitRequest
 	page.MayAsk = v.by.May("limit.request") == nil
 	if page.Wanted == "" && page.Problem == "" {
 		page.Wanted = strconv.Itoa(page.Max + 5)
 	}
 	if page.Asked != nil {
-		members, err := p.Registry.Members(r.Context(), v.org.ID)
+		members, err := p.config.Registry.Members(r.Context(), v.org.ID)
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (p *panel) askLimit(w http.ResponseWriter, r *http.Request, v *visitor) err
 	if err != nil {
 		n = 0
 	}
-	_, err = p.Registry.RequestLimit(r.Context(), v.by, v.org.ID, n, page.Reason)
+	_, err = p.config.Registry.RequestLimit(r.Context(), v.by, v.org.ID, n, page.Reason)
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):

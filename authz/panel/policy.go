@@ -76,14 +76,14 @@ func (p *panel) setPolicy(w http.ResponseWriter, r *http.Request, v *visitor) er
 	by := v.by
 	by.IfMatch = page.Version
 	by.DryRun = r.PostForm.Get("do") == "check"
-	_, err := p.Registry.EditPolicy(r.Context(), by, v.org.ID, func(p *keys.Policy) { *p = policy })
+	_, err := p.config.Registry.EditPolicy(r.Context(), by, v.org.ID, func(p *keys.Policy) { *p = policy })
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):
 		page.Problem = problem{input.Field, "policy.bad", ""}
 		return p.policy(w, v, page, http.StatusUnprocessableEntity)
 	case errors.Is(err, keys.ErrChanged):
-		if v.org, err = p.Registry.Organization(r.Context(), v.org.ID); err != nil {
+		if v.org, err = p.config.Registry.Organization(r.Context(), v.org.ID); err != nil {
 			return err
 		}
 		if page.Theirs, err = p.catalogue(v).policyDifferences(policyForm(v.org.Policy), page); err != nil {
@@ -180,23 +180,23 @@ func (c catalogue) policyDifferences(theirs, mine policyPage) (list []difference
 // were created now.
 func (p *panel) against(r *http.Request, v *visitor, policy keys.Policy) (list []affected, err error) {
 	ctx := r.Context()
-	active, err := p.Registry.Keys(ctx, v.org.ID, keys.Page{Status: keys.Active})
+	active, err := p.config.Registry.Keys(ctx, v.org.ID, keys.Page{Status: keys.Active})
 	if err != nil {
 		return nil, err
 	}
-	catalogue, err := p.Registry.Catalogue(ctx)
+	catalogue, err := p.config.Registry.Catalogue(ctx)
 	if err != nil {
 		return nil, err
 	}
-	members, err := p.Registry.Members(ctx, v.org.ID)
+	members, err := p.config.Registry.Members(ctx, v.org.ID)
 	if err != nil {
 		return nil, err
 	}
-	tooLong, err := p.Registry.Against(ctx, v.org.ID, keys.Policy{MaxLifetime: policy.MaxLifetime})
+	tooLong, err := p.config.Registry.Against(ctx, v.org.ID, keys.Policy{MaxLifetime: policy.MaxLifetime})
 	if err != nil {
 		return nil, err
 	}
-	outside, err := p.Registry.Against(ctx, v.org.ID, keys.Policy{Networks: policy.Networks})
+	outside, err := p.config.Registry.Against(ctx, v.org.ID, keys.Policy{Networks: policy.Networks})
 	if err != nil {
 		return nil, err
 	}

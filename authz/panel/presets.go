@@ -26,7 +26,7 @@ func (p *panel) presets(w http.ResponseWriter, r *http.Request, v *visitor, page
 	if err := v.by.May("catalogue.read"); err != nil {
 		return err
 	}
-	if page.Presets, err = p.Registry.Presets(r.Context()); err != nil {
+	if page.Presets, err = p.config.Registry.Presets(r.Context()); err != nil {
 		return err
 	}
 	page.MaySet = v.by.May("preset.set") == nil
@@ -40,7 +40,7 @@ func (p *panel) putPreset(w http.ResponseWriter, r *http.Request, v *visitor) er
 	id := form.Get("id")
 	by := v.by
 	if id != "" {
-		presets, err := p.Registry.Presets(r.Context())
+		presets, err := p.config.Registry.Presets(r.Context())
 		if err != nil {
 			return err
 		}
@@ -53,9 +53,9 @@ func (p *panel) putPreset(w http.ResponseWriter, r *http.Request, v *visitor) er
 	}
 	var err error
 	if form.Get("do") == "remove" && id != "" {
-		err = p.Registry.RemovePreset(r.Context(), by, id)
+		err = p.config.Registry.RemovePreset(r.Context(), by, id)
 	} else {
-		_, err = p.Registry.PutPreset(r.Context(), by, keys.Preset{ID: id, Name: strings.TrimSpace(form.Get("name")),
+		_, err = p.config.Registry.PutPreset(r.Context(), by, keys.Preset{ID: id, Name: strings.TrimSpace(form.Get("name")),
 			Description: strings.TrimSpace(form.Get("description")), Scopes: words(form.Get("scopes"))})
 	}
 	var input *keys.InputError

@@ -22,7 +22,7 @@ func (p *panel) showResources(w http.ResponseWriter, r *http.Request, v *visitor
 	if err := v.by.May("catalogue.read"); err != nil {
 		return err
 	}
-	catalogue, err := p.Registry.Catalogue(r.Context())
+	catalogue, err := p.config.Registry.Catalogue(r.Context())
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (p *panel) resource(r *http.Request, v *visitor) (res keys.Resource, versio
 	if id == "" {
 		return keys.Resource{Algorithm: tokens.ES256, TokenTTL: keys.DefaultTokenTTL}, "", nil
 	}
-	catalogue, err := p.Registry.Catalogue(r.Context())
+	catalogue, err := p.config.Registry.Catalogue(r.Context())
 	if err != nil {
 		return res, "", err
 	}
@@ -112,7 +112,7 @@ func (p *panel) putResource(w http.ResponseWriter, r *http.Request, v *visitor) 
 	page.TokenTTL = time.Duration(seconds) * time.Second
 	by := v.by
 	if by.IfMatch = page.Version; old.ID == "" {
-		catalogue, err := p.Registry.Catalogue(r.Context())
+		catalogue, err := p.config.Registry.Catalogue(r.Context())
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (p *panel) putResource(w http.ResponseWriter, r *http.Request, v *visitor) 
 	} else if version != page.Version {
 		return keys.ErrChanged
 	}
-	_, err = p.Registry.PutResource(r.Context(), by, page.Resource)
+	_, err = p.config.Registry.PutResource(r.Context(), by, page.Resource)
 	var input *keys.InputError
 	var used *keys.InUseError
 	switch {
@@ -167,7 +167,7 @@ func (p *panel) removeResource(w http.ResponseWriter, r *http.Request, v *visito
 	if by.IfMatch = r.PostForm.Get("version"); by.IfMatch == "" || r.PostForm.Get("sure") == "" {
 		return errForm
 	}
-	if err := p.Registry.RemoveResource(r.Context(), by, r.PathValue("resource")); err != nil {
+	if err := p.config.Registry.RemoveResource(r.Context(), by, r.PathValue("resource")); err != nil {
 		return err
 	}
 	return p.savedAt(w, r, operatorRoot+"/resources")

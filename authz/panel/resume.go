@@ -160,7 +160,7 @@ func (p *panel) arrive(w http.ResponseWriter, r *http.Request, v *visitor, sessi
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return nil
 	}
-	person, err := p.Registry.Visitor(r.Context(), session)
+	person, err := p.config.Registry.Visitor(r.Context(), session)
 	if err != nil {
 		return err
 	}

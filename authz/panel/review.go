@@ -26,7 +26,7 @@ func (p *panel) review(w http.ResponseWriter, r *http.Request, v *visitor) error
 	if err := v.by.May("usage.read"); err != nil {
 		return err
 	}
-	found, err := p.Registry.Review(r.Context(), v.org.ID)
+	found, err := p.config.Registry.Review(r.Context(), v.org.ID)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func recent(k *keys.Key, now time.Time) bool {
 func (p *panel) revokeForm(ctx context.Context, v *visitor, k *keys.Key) (f revokeForm, err error) {
 	now := time.Now()
 	f.Reasons, f.Recent = reasons, recent(k, now)
-	if f.Active, f.Max, err = p.Registry.Limits(ctx, v.org.ID); err != nil {
+	if f.Active, f.Max, err = p.config.Registry.Limits(ctx, v.org.ID); err != nil {
 		return f, err
 	}
 	if k.Counts(now) {
@@ -60,7 +60,7 @@ type verifierReach struct {
 // those that must confirm it. Who joined since has it from the beginning. Customers see how
 // resource servers are called, and of the servers only that they are.
 func (p *panel) reach(ctx context.Context, v *visitor, k *keys.Key) (list []verifierReach, err error) {
-	verifiers, err := p.Relay.Verifiers(ctx)
+	verifiers, err := p.config.Relay.Verifiers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (p *panel) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error
 		given.Problem = "revoke.differs"
 		return p.ask(w, r, v, given, http.StatusUnprocessableEntity)
 	}
-	revoked, _, err := p.Registry.Revoke(r.Context(), v.by, v.org.ID, k.ID, cmp.Or(given.Other, given.Reason))
+	revoked, _, err := p.config.Registry.Revoke(r.Context(), v.by, v.org.ID, k.ID, cmp.Or(given.Other, given.Reason))
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):
@@ -157,7 +157,7 @@ func (p *panel) revoke(w http.ResponseWriter, r *http.Request, v *visitor) error
 	case err != nil && revoked.ID == "":
 		return err
 	case err != nil: // it is revoked; its page says that nobody knows how far
-		p.Logger.Error("revocation not confirmed", "client_id", revoked.ClientID, "request_id", v.by.RequestID, "error", err)
+		p.config.Logger.Error("revocation not confirmed", "client_id", revoked.ClientID, "request_id", v.by.RequestID, "error", err)
 	}
 	http.Redirect(w, r, p.keyPath(v, k), http.StatusSeeOther)
 	return nil

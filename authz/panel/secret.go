@@ -27,7 +27,7 @@ type format struct{ Name, File, Text string }
 const mask = "••••••••••••••••"
 
 func (p *panel) showSecret(w http.ResponseWriter, v *visitor, created keys.Created) {
-	c := credentials{Key: created.Key, Secret: created.Secret.Reveal(), TokenURL: p.Issuer + "/oauth2/token"}
+	c := credentials{Key: created.Key, Secret: created.Secret.Reveal(), TokenURL: p.config.Issuer + "/oauth2/token"}
 	c.Formats = formats(c.Key.ClientID, c.TokenURL)
 	for _, old := range c.Key.Credentials[1:] {
 		if old.Live(time.Now()) {
@@ -77,7 +77,7 @@ func (p *panel) showFirstUse(w http.ResponseWriter, r *http.Request, v *visitor)
 		use.State = "issued"
 		use.Text, err = texts.text("first.issued", "time", c.FirstUsedAt.UTC().Format("15:04:05 UTC"), "address", c.LastUsedFrom)
 	} else {
-		attempts, e := p.Registry.Attempts(r.Context(), v.org.ID, k.ID)
+		attempts, e := p.config.Registry.Attempts(r.Context(), v.org.ID, k.ID)
 		if e != nil {
 			return e
 		}
@@ -158,7 +158,7 @@ func (p *panel) rotate(w http.ResponseWriter, r *http.Request, v *visitor) error
 	}
 	by := v.by
 	by.IdempotencyKey = f.Request
-	created, err := p.Registry.Rotate(r.Context(), by, v.org.ID, k.ID, overlap)
+	created, err := p.config.Registry.Rotate(r.Context(), by, v.org.ID, k.ID, overlap)
 	if done, e := p.showAgain(w, r, v, by, err); done || e != nil {
 		return e
 	}
@@ -210,12 +210,12 @@ func (p *panel) changeSecret(w http.ResponseWriter, r *http.Request, v *visitor)
 	}
 	switch do {
 	case "end":
-		_, _, err = p.Registry.EndSecret(r.Context(), by, v.org.ID, k.ID, c.ID, false)
+		_, _, err = p.config.Registry.EndSecret(r.Context(), by, v.org.ID, k.ID, c.ID, false)
 	case "keep":
 		until := now.Add(min(max(time.Until(c.EndsAt), 0)+day, keys.MaxOverlap-time.Minute))
-		_, _, err = p.Registry.KeepSecret(r.Context(), by, v.org.ID, k.ID, c.ID, until)
+		_, _, err = p.config.Registry.KeepSecret(r.Context(), by, v.org.ID, k.ID, c.ID, until)
 	case "cancel":
-		_, _, err = p.Registry.CancelRotation(r.Context(), by, v.org.ID, k.ID, c.ID)
+		_, _, err = p.config.Registry.CancelRotation(r.Context(), by, v.org.ID, k.ID, c.ID)
 	}
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ type homePage struct {
 // named are memberships with the names of their organisations.
 func (p *panel) named(r *http.Request, members []keys.Member) (list []membership, err error) {
 	for _, m := range members {
-		o, err := p.Registry.Organization(r.Context(), m.OrganizationID)
+		o, err := p.config.Registry.Organization(r.Context(), m.OrganizationID)
 		if err != nil {
 			return nil, err
 		}
@@ -90,10 +90,10 @@ func (p *panel) named(r *http.Request, members []keys.Member) (list []membership
 // answerInvitation accepts an invitation of the visitor's, or declines it. One that is
 // there no more has been answered, or taken back: the page that follows shows which.
 func (p *panel) answerInvitation(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	answer := p.Registry.Decline
+	answer := p.config.Registry.Decline
 	switch r.PostForm.Get("do") {
 	case "accept":
-		answer = p.Registry.Accept
+		answer = p.config.Registry.Accept
 	case "decline":
 	default:
 		return errForm
@@ -129,7 +129,7 @@ func (p *panel) signIn(w http.ResponseWriter, r *http.Request, v *visitor) error
 		form.Providers = []*provider{q}
 		return p.again(w, r, v, "signin", form, keys.ErrElsewhere)
 	}
-	session, err := p.Registry.SignIn(r.Context(), by(w, r), form.Email, r.PostForm.Get("password"), deviceOf(r))
+	session, err := p.config.Registry.SignIn(r.Context(), by(w, r), form.Email, r.PostForm.Get("password"), deviceOf(r))
 	if err != nil {
 		return p.again(w, r, v, "signin", form, err)
 	}
@@ -144,7 +144,7 @@ const (
 
 // remember lets the browser show at the next sign-in that somebody signed in with it.
 func (p *panel) remember(w http.ResponseWriter, email string) {
-	http.SetCookie(w, &http.Cookie{Name: deviceCookie, Value: p.Registry.Device(email), Path: "/", Secure: true, HttpOnly: true,
+	http.SetCookie(w, &http.Cookie{Name: deviceCookie, Value: p.config.Registry.Device(email), Path: "/", Secure: true, HttpOnly: true,
 		SameSite: http.SameSiteLaxMode, MaxAge: int(deviceLife / time.Second)})
 }
 
@@ -158,7 +158,7 @@ func deviceOf(r *http.Request) string {
 
 func (p *panel) signOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if v.SignedIn() {
-		if err := p.Registry.SignOut(r.Context(), by(w, r), v.Visitor, v.session); err != nil {
+		if err := p.config.Registry.SignOut(r.Context(), by(w, r), v.Visitor, v.session); err != nil {
 			return err
 		}
 	}
@@ -168,7 +168,7 @@ func (p *panel) signOut(w http.ResponseWriter, r *http.Request, v *visitor) erro
 }
 
 func (p *panel) showLink(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	l, err := p.Registry.Link(r.Context(), r.PathValue("token"))
+	l, err := p.config.Registry.Link(r.Context(), r.PathValue("token"))
 	if err != nil {
 		return p.linkFailed(w, r, v, l, err)
 	}
@@ -184,7 +184,7 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	if err := parseForm(w, r); err != nil {
 		return err
 	}
-	l, err := p.Registry.Link(r.Context(), r.PathValue("token"))
+	l, err := p.config.Registry.Link(r.Context(), r.PathValue("token"))
 	if err == nil && l.Email == "" {
 		return p.found(w, r, v)
 	}
@@ -197,7 +197,7 @@ func (p *panel) useLink(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	}
 	var session string
 	if err == nil {
-		session, err = p.Registry.UseLink(r.Context(), by(w, r), r.PathValue("token"), password)
+		session, err = p.config.Registry.UseLink(r.Context(), by(w, r), r.PathValue("token"), password)
 	}
 	if err != nil {
 		return p.linkFailed(w, r, v, l, err)

@@ -29,7 +29,7 @@ func (p *panel) showSigningKeys(w http.ResponseWriter, r *http.Request, v *visit
 		return err
 	}
 	var page signingPage
-	all, may := p.Ring.Keys(), v.by.May("signing.rotate") == nil
+	all, may := p.config.Ring.Keys(), v.by.May("signing.rotate") == nil
 	for _, algorithm := range tokens.Algorithms() {
 		a := algorithmKeys{Algorithm: algorithm}
 		for _, k := range all {
@@ -49,7 +49,7 @@ func (p *panel) showSigningKeys(w http.ResponseWriter, r *http.Request, v *visit
 
 // rotateSigningKey lets the next key of an algorithm sign.
 func (p *panel) rotateSigningKey(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	err := p.Registry.RotateSigningKey(r.Context(), v.by, r.PostForm.Get("algorithm"))
+	err := p.config.Registry.RotateSigningKey(r.Context(), v.by, r.PostForm.Get("algorithm"))
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):
@@ -90,7 +90,7 @@ func (p *panel) signingKey(w http.ResponseWriter, r *http.Request, v *visitor,
 	if err := v.by.May("signing.read"); err != nil {
 		return err
 	}
-	all := p.Ring.Keys()
+	all := p.config.Ring.Keys()
 	i := slices.IndexFunc(all, func(k signing.KeyInfo) bool { return k.ID == r.PathValue("kid") })
 	if i < 0 {
 		return keys.ErrNotFound
@@ -100,7 +100,7 @@ func (p *panel) signingKey(w http.ResponseWriter, r *http.Request, v *visitor,
 	if err := p.withdrawal(r.Context(), v, &page); err != nil {
 		return err
 	}
-	activities, n, _, err := p.Registry.SigningActivity(r.Context(), page.ID)
+	activities, n, _, err := p.config.Registry.SigningActivity(r.Context(), page.ID)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (p *panel) withdrawal(ctx context.Context, v *visitor, page *signingKeyPage
 		return nil
 	}
 	at := keys.EventPage{After: page.Withdrawn - 1, Before: page.Withdrawn + 1}
-	events, err := p.Registry.Events(ctx, "", at)
+	events, err := p.config.Registry.Events(ctx, "", at)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (p *panel) withdrawal(ctx context.Context, v *visitor, page *signingKeyPage
 // the latest when those that are silent refuse by themselves.
 func (p *panel) withdrawSigningKey(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	kid, reason := r.PathValue("kid"), strings.TrimSpace(r.PostForm.Get("reason"))
-	receipt, err := p.Registry.WithdrawSigningKey(r.Context(), v.by, kid, reason)
+	receipt, err := p.config.Registry.WithdrawSigningKey(r.Context(), v.by, kid, reason)
 	var input *keys.InputError
 	switch {
 	case errors.As(err, &input):

@@ -141,7 +141,7 @@ type provider struct {
 // newProviders checks providers, no two of which speak for the same people.
 func (p *panel) newProviders() error {
 	taken := map[string]bool{}
-	for _, given := range p.Providers {
+	for _, given := range p.config.Providers {
 		if err := given.check(); err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (p *panel) newProviders() error {
 		}
 		p.providers = append(p.providers, &provider{Provider: given, http: &http.Client{Timeout: 10 * time.Second}, client: oauth2.Config{
 			ClientID: given.ClientID, ClientSecret: given.ClientSecret.Reveal(),
-			RedirectURL: p.Issuer + "/panel/sign-in/" + given.ID + "/callback",
+			RedirectURL: p.config.Issuer + "/panel/sign-in/" + given.ID + "/callback",
 			Scopes:      append([]string{oidc.ScopeOpenID, "email", "profile"}, given.Scopes...)}})
 	}
 	return nil
@@ -274,9 +274,9 @@ func (p *panel) provider(next func(http.ResponseWriter, *http.Request, *visitor,
 			if failed.status == http.StatusForbidden {
 				actor := by(w, r)
 				actor.ClientID = "provider " + p.providers[i].ID
-				p.Registry.SignInFailed(actor, "")
+				p.config.Registry.SignInFailed(actor, "")
 			}
-			p.Logger.Warn("sign-in with a provider", "provider", p.providers[i].ID, "outcome", failed.Text, "error", failed.err)
+			p.config.Logger.Warn("sign-in with a provider", "provider", p.providers[i].ID, "outcome", failed.Text, "error", failed.err)
 			web.Observe(w, "outcome", failed.Text)
 			p.show(w, v, "sso", failed.status, ssoPage{p.providers[i], failed.Text, failed.About, p.nextOf(r)})
 			return nil
@@ -342,9 +342,9 @@ func (p *panel) answerProvider(w http.ResponseWriter, r *http.Request, v *visito
 		return &ssoError{"sso.signed_in", http.StatusConflict, errors.New("another person is signed in"), ""}
 	}
 	identity.Again = again
-	session, kept, err := p.Registry.Enter(r.Context(), actor, identity)
+	session, kept, err := p.config.Registry.Enter(r.Context(), actor, identity)
 	for _, m := range kept {
-		p.Logger.Warn("a provider would take the last owner away; the role stays", "provider", q.ID, "organization", m.OrganizationID, "member", m.ID)
+		p.config.Logger.Warn("a provider would take the last owner away; the role stays", "provider", q.ID, "organization", m.OrganizationID, "member", m.ID)
 	}
 	var input *keys.InputError
 	switch {

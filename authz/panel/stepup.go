@@ -34,7 +34,7 @@ func (p *panel) confirmed(w http.ResponseWriter, r *http.Request, v *visitor) (b
 		p.show(w, v, "confirm", http.StatusForbidden, form)
 		return false, nil
 	}
-	session, err := p.Registry.SignInAgain(r.Context(), by(w, r), v.session, v.Email, password)
+	session, err := p.config.Registry.SignInAgain(r.Context(), by(w, r), v.session, v.Email, password)
 	if problem, status := passwordTrouble(w, err); status != 0 {
 		if status == http.StatusUnauthorized {
 			problem.Text, status = "signin.wrong_password", http.StatusForbidden

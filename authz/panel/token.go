@@ -50,7 +50,7 @@ func (p *panel) checkToken(w http.ResponseWriter, r *http.Request, v *visitor) e
 	if err := v.by.May("organization.read"); err != nil {
 		return err
 	}
-	claims, err := p.Check(strings.TrimSpace(r.PostForm.Get("token")))
+	claims, err := p.config.Check(strings.TrimSpace(r.PostForm.Get("token")))
 	at := slices.IndexFunc(outcomes, func(o outcome) bool { return err == o.err || o.err != nil && errors.Is(err, o.err) })
 	if at < 0 {
 		return err

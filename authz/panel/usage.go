@@ -209,11 +209,11 @@ func (p *panel) showUsage(w http.ResponseWriter, r *http.Request, v *visitor) er
 	}
 	now := time.Now()
 	page := usagePage{Chart: chart{Window: windowOf(r, week)}}
-	rows, err := p.Registry.Usage(r.Context(), v.org.ID, "", page.Chart.since(now), page.Chart.unit())
+	rows, err := p.config.Registry.Usage(r.Context(), v.org.ID, "", page.Chart.since(now), page.Chart.unit())
 	if err != nil {
 		return err
 	}
-	list, err := p.Registry.Keys(r.Context(), v.org.ID, keys.Page{Order: keys.ByName, Ascending: true})
+	list, err := p.config.Registry.Keys(r.Context(), v.org.ID, keys.Page{Order: keys.ByName, Ascending: true})
 	if err != nil {
 		return err
 	}

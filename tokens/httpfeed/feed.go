@@ -32,7 +32,7 @@ type Config struct {
 	// ClientID and ClientSecret are a key with the scope revocations:read.
 	ClientID     string
 	ClientSecret tokens.Secret
-	Client                 *http.Client // nil is a plain one
+	Client       *http.Client // nil is a plain one
 	// InsecureHTTP lets the feed follow a URL of plain http to another machine, and package
 	// redisfeed a Redis there without TLS: whoever is on the way learns the secret, and can
 	// keep revocations from the verifier.
