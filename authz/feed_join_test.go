@@ -462,7 +462,7 @@ func TestNothingReadBeforeASessionWasStoredIsEvidenceForIt(t *testing.T) {
 		store := keystest.NewMemory()
 		(&simulation{t: t, store: store}).admit("client")
 		log := &laggingLog{Log: store}
-		relay := NewRelay(RelayConfig{Log: log, Name: "lags", Logger: slog.New(slog.DiscardHandler)})
+		relay := newRelay(t, RelayConfig{Log: log, Name: "lags", Logger: slog.New(slog.DiscardHandler)})
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() { defer close(done); relay.Run(ctx) }()

@@ -106,7 +106,7 @@ func (h *house) start(lease time.Duration) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	relay := NewRelay(RelayConfig{Log: h.store, Publisher: publisher, Ring: ring, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
+	relay := newRelay(t, RelayConfig{Log: h.store, Publisher: publisher, Ring: ring, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
 	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
 		SigningRing: SigningRing(ring, relay)})
 	if err != nil {
@@ -138,6 +138,16 @@ func (h *house) start(lease time.Duration) *running {
 	t.Cleanup(r.stop)
 	r.furnish()
 	return r
+}
+
+// newRelay is [NewRelay] with a configuration that is right.
+func newRelay(t testing.TB, config RelayConfig) *Relay {
+	t.Helper()
+	relay, err := NewRelay(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return relay
 }
 
 // furnish fills an empty store: two APIs, a customer, the operator.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/imara/apikeys/authz/sqlstore"
 	"github.com/imara/apikeys/keys"
+	"github.com/imara/apikeys/keys/keystest"
 	"github.com/imara/apikeys/tokens"
 	"github.com/imara/apikeys/tokens/redisfeed"
 	"github.com/imara/apikeys/tokens/redisfeed/redistest"
@@ -490,7 +491,7 @@ func TestServerWithoutRedisRetiresNobodyThere(t *testing.T) {
 			{time.Hour + 21*time.Second, false, 0}, {time.Hour + 22*time.Second, true, 0}, {time.Hour + 43*time.Second, true, 1}}},
 		"none": {nil, []step{{0, false, 0}, {19 * time.Second, false, 0}, {21 * time.Second, false, 1}}},
 	} {
-		r := NewRelay(RelayConfig{Name: "x", Logger: slog.New(slog.DiscardHandler)})
+		r := newRelay(t, RelayConfig{Log: keystest.NewMemory(), Name: "x", Logger: slog.New(slog.DiscardHandler)})
 		r.session, r.followers = "a", map[string]*follower{"a": {}}
 		watched, now := map[string]watch{}, time.Now()
 		sessions := append([]keys.Session{{ID: "a", Via: "a"}, v}, row.others...)

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +89,14 @@ const (
 )
 
 // NewRelay starts nothing: run [Relay.Run].
-func NewRelay(config RelayConfig) *Relay {
+func NewRelay(config RelayConfig) (*Relay, error) {
+	if config.Log == nil {
+		return nil, errors.New("relay: a log is required")
+	}
+	config.Lease = cmp.Or(config.Lease, tokens.DefaultLease)
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
 	waits := newWaits()
 	return &Relay{
 		config:      config,
@@ -103,7 +111,7 @@ func NewRelay(config RelayConfig) *Relay {
 		advanced:    make(chan struct{}),
 		ends:        make(map[string]time.Time),
 		snapshots:   make(chan struct{}, 1),
-	}
+	}, nil
 }
 
 // Revocations implements [tokens.Feed].

@@ -111,6 +111,12 @@ func ManagementScopeNames() (names []string) {
 // New returns a server. It makes the signing keys that are missing, of ES256 and of each
 // algorithm that an API has chosen: none is made for a request.
 func New(ctx context.Context, config Config) (*Server, error) {
+	if config.Issuer == "" || config.Registry == nil || config.Relay == nil || config.Ring == nil || config.Ping == nil {
+		return nil, errors.New("authz: an issuer, a registry, a relay, a ring and a ping of the store are required")
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
 	s := &Server{config: config, throttle: web.NewThrottle(config.Limits)}
 	catalogue, err := config.Registry.Catalogue(ctx)
 	if err != nil {

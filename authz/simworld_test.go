@@ -294,7 +294,7 @@ func (s *simulation) start(ctx context.Context, i int) {
 	if old := s.servers[i]; old != nil {
 		cut = old.cut
 	}
-	relay := NewRelay(RelayConfig{Log: &simLog{s.store, s, &dead, lag}, Name: fmt.Sprint("server ", i), Lease: simLease, Logger: s.logger,
+	relay := newRelay(s.t, RelayConfig{Log: &simLog{s.store, s, &dead, lag}, Name: fmt.Sprint("server ", i), Lease: simLease, Logger: s.logger,
 		Publisher: redisfeed.NewPublisher(s.redis.options(cut), "https://sim.example", make([]byte, 32))})
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup

@@ -476,7 +476,7 @@ func TestChangeThatAFailoverLostIsAnError(t *testing.T) {
 // alone is a relay over a store in memory, in virtual time.
 func alone(t *testing.T, store *keystest.Memory, name string) (relay *Relay, stop func()) {
 	t.Helper()
-	relay = NewRelay(RelayConfig{Log: store, Name: name, Logger: slog.New(slog.DiscardHandler)})
+	relay = newRelay(t, RelayConfig{Log: store, Name: name, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); relay.Run(ctx) }()

@@ -60,8 +60,12 @@ func newAPI(t *testing.T, plan string) *api {
 		t.Fatal(err)
 	}
 	issuer := tokenstest.New(t)
+	relay, err := authz.NewRelay(authz.RelayConfig{Log: store, Name: "test", Lease: time.Second, Alone: true, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := newServer(Config{Issuer: tokenstest.URL, Registry: registry, Verifier: issuer.Verifier(authz.ManagementAudience(tokenstest.URL)),
-		Relay: authz.NewRelay(authz.RelayConfig{Log: store, Name: "test", Lease: time.Second, Alone: true, Logger: logger}), Ring: ring,
+		Relay: relay, Ring: ring,
 		CursorKey: tokens.Secret(make([]byte, 32)), Logger: logger})
 	return &api{t, s, web.Log(logger, s.handler()), issuer, registry, store, ring}
 }

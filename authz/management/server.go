@@ -3,6 +3,7 @@ package management
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -48,7 +49,18 @@ type server struct {
 }
 
 // New returns the handler of everything below {issuer path}/v1/.
-func New(config Config) http.Handler { return newServer(config).handler() }
+func New(config Config) (http.Handler, error) {
+	switch {
+	case config.Issuer == "" || config.Registry == nil || config.Verifier == nil || config.Relay == nil || config.Ring == nil:
+		return nil, errors.New("management: an issuer, a registry, a verifier, a relay and a ring are required")
+	case len(config.CursorKey) != 32:
+		return nil, errors.New("management: a key of 32 bytes for cursors is required")
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return newServer(config).handler(), nil
+}
 
 func newServer(config Config) *server {
 	return &server{config: config, base: authz.IssuerPath(config.Issuer), github: &githubKeys{url: config.GitHubKeys}}

@@ -52,6 +52,12 @@ var assets embed.FS
 
 // New returns the handler of everything below {issuer path}/panel/.
 func New(config Config) (http.Handler, error) {
+	if config.Issuer == "" || config.Registry == nil || config.Relay == nil || config.Ring == nil || config.Check == nil || config.Health == nil {
+		return nil, errors.New("panel: an issuer, a registry, a relay, a ring, a check of tokens and the health are required")
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
 	p, err := parse(config)
 	if err != nil {
 		return nil, err

@@ -82,7 +82,11 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	store := keystest.NewMemory()
 	buffer := &lockedBuffer{}
 	logger := slog.New(slog.NewJSONHandler(buffer, nil))
-	relay := &relay{Relay: authz.NewRelay(authz.RelayConfig{Log: store, Name: "auth-1", Alone: true, Logger: logger})}
+	followed, err := authz.NewRelay(authz.RelayConfig{Log: store, Name: "auth-1", Alone: true, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := &relay{Relay: followed}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { relay.Run(ctx) })

@@ -123,7 +123,10 @@ func (f *gatewayFlags) run(cmd *cobra.Command) error {
 	running.Go(func() { f.announceReady(ctx, verifier, cmd.OutOrStdout(), here, logger) })
 	defer func() { cancel(); running.Wait() }()
 
-	verify := gateway.New(resources)
+	verify, err := gateway.New(resources)
+	if err != nil {
+		return err
+	}
 	mux := web.NewMux(func(w http.ResponseWriter, r *http.Request, u web.Unserved) {
 		if u.Allow != "" {
 			status(w, u.Status())

@@ -356,8 +356,11 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	case err != nil:
 		return nil, err
 	}
-	p.relay = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
+	p.relay, err = authz.NewRelay(authz.RelayConfig{Log: p.store, Publisher: publisher, Ring: p.ring,
 		Name: what + " " + f.name, Lease: f.lease, Alone: f.databaseURL == "", Logger: logger})
+	if err != nil {
+		return nil, err
+	}
 	p.limits, err = limits.New(limits.Config{Redis: options, Issuer: p.issuer,
 		Secret: tokens.Secret(p.master.derive("limits v1")), Logger: logger})
 	if err != nil {
@@ -479,8 +482,11 @@ func (p *program) announceFounding(ctx context.Context, to io.Writer) error {
 func (p *program) handler() (http.Handler, error) {
 	mux := web.NewMux(nil)
 	mux.Handle("/", p.server.Handler())
-	api := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
+	api, err := management.New(management.Config{Issuer: p.issuer, Registry: p.registry, Verifier: p.server.Verifier(), Relay: p.relay, Ring: p.ring, GitHubKeys: p.gitHubKeys,
 		CursorKey: tokens.Secret(p.master.derive("cursor v1")), Throttle: p.server.Throttle(), NameVerifiers: p.nameVerifiers, Logger: p.logger})
+	if err != nil {
+		return nil, err
+	}
 	mux.Handle(authz.IssuerPath(p.issuer)+"/v1/", api)
 	pages, err := panel.New(panel.Config{Issuer: p.issuer, Registry: p.registry, Relay: p.relay, Ring: p.ring, Check: p.server.Check, Health: p.health,
 		Name: p.name, Logger: p.logger, Providers: p.providers, Throttle: p.server.Throttle()})

@@ -17,6 +17,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -38,8 +39,16 @@ type Resource struct {
 // New returns the handler of GET /verify/{resource} and of anything below, with
 // any method, for these resources by name. An unknown name is 404, and an ambiguous path
 // is 400; see [tokens.AmbiguousPath]. Nothing is redirected. It also serves the metadata
-// of each resource (RFC 9728) at its path, for a proxy that leads there what is asked of it.
-func New(resources map[string]Resource) http.Handler {
+// of each resource (RFC 9728) at its path, for a proxy that leads there what is asked of it. A name that is no part of a path, and a resource without a verifier, are errors.
+func New(resources map[string]Resource) (http.Handler, error) {
+	for name, resource := range resources {
+		switch {
+		case url.PathEscape(name) != name || name == "" || name == "." || name == "..":
+			return nil, fmt.Errorf("gateway: %q cannot be a part of a path", name)
+		case resource.Verifier == nil:
+			return nil, fmt.Errorf("gateway: the resource %s needs a verifier", name)
+		}
+	}
 	verify := func(w http.ResponseWriter, r *http.Request) {
 		resource, ok := resources[r.PathValue("resource")]
 		if !ok {
@@ -72,7 +81,7 @@ func New(resources map[string]Resource) http.Handler {
 			return
 		}
 		mux.ServeHTTP(w, r)
-	})
+	}), nil
 }
 
 // metadata is the RFC 9728 documents by path. Of two resources that differ in their hosts

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -13,9 +14,34 @@ import (
 
 const audience = "https://api.example.com"
 
+func newGateway(t *testing.T, resources map[string]gateway.Resource) http.Handler {
+	t.Helper()
+	handler, err := gateway.New(resources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return handler
+}
+
+// TestResourcesThatCannotBeServedAreRefused, before the first request.
+func TestResourcesThatCannotBeServedAreRefused(t *testing.T) {
+	verifier := tokenstest.New(t).Verifier(audience)
+	for name, resources := range map[string]map[string]gateway.Resource{
+		"no verifier": {"alerts": {}},
+		"no name":     {"": {Verifier: verifier}},
+		"a slash":     {"a/b": {Verifier: verifier}},
+		"dots":        {"..": {Verifier: verifier}},
+		"a space":     {"a b": {Verifier: verifier}},
+	} {
+		if _, err := gateway.New(resources); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
 func TestVerdicts(t *testing.T) {
 	issuer := tokenstest.New(t)
-	handler := gateway.New(map[string]gateway.Resource{
+	handler := newGateway(t, map[string]gateway.Resource{
 		"alerts": {Verifier: issuer.Verifier(audience), Scopes: []string{"alerts:read"}},
 		"open":   {Verifier: issuer.Verifier(audience)},
 	})
@@ -81,7 +107,7 @@ func TestVerdicts(t *testing.T) {
 // changes a decision.
 func TestGatewayDecidesByTokenAndName(t *testing.T) {
 	issuer := tokenstest.New(t)
-	handler := gateway.New(map[string]gateway.Resource{
+	handler := newGateway(t, map[string]gateway.Resource{
 		"alerts": {Verifier: issuer.Verifier(audience), Scopes: []string{"alerts:read"}},
 		"open":   {Verifier: issuer.Verifier(audience)},
 	})
@@ -111,7 +137,7 @@ func TestGatewayDecidesByTokenAndName(t *testing.T) {
 // or the program behind it may read as another, and is never sent to another.
 func TestAmbiguousPathsAreRefused(t *testing.T) {
 	issuer := tokenstest.New(t)
-	handler := gateway.New(map[string]gateway.Resource{"alerts": {Verifier: issuer.Verifier(audience)}, "open": {Verifier: issuer.Verifier(audience)}})
+	handler := newGateway(t, map[string]gateway.Resource{"alerts": {Verifier: issuer.Verifier(audience)}, "open": {Verifier: issuer.Verifier(audience)}})
 	good := issuer.Token(audience, "alerts:read")
 	for path, status := range map[string]int{
 		"/verify/alerts//x": 400, "/verify/alerts/v1/../admin": 400, "/verify/alerts/../open": 400, "/verify/alerts/./x": 400, "//verify/alerts": 400,
@@ -135,7 +161,7 @@ func TestAmbiguousPathsAreRefused(t *testing.T) {
 // TestNamesOfKeysAreHeaderFields: whatever their owners called them.
 func TestNamesOfKeysAreHeaderFields(t *testing.T) {
 	issuer := tokenstest.New(t)
-	handler := gateway.New(map[string]gateway.Resource{"open": {Verifier: issuer.Verifier(audience)}})
+	handler := newGateway(t, map[string]gateway.Resource{"open": {Verifier: issuer.Verifier(audience)}})
 	for name, want := range map[string]string{
 		"":                     "",
 		"CI/CD Pipeline, 100%": "CI/CD Pipeline, 100%",

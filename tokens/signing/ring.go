@@ -68,6 +68,12 @@ type Ring struct {
 // another than it had. Others that cannot be opened it leaves out, with a warning: no
 // token of a key that retired is alive.
 func NewRing(ctx context.Context, config Config) (*Ring, error) {
+	switch {
+	case config.Issuer == "" || config.Store == nil:
+		return nil, errors.New("signing: an issuer and a store are required")
+	case len(config.KEK) != 32:
+		return nil, errors.New("signing: a key-encryption key of 32 bytes is required")
+	}
 	if config.Retire == 0 {
 		config.Retire = 2 * time.Hour
 	}

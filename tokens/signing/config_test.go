@@ -1,0 +1,13 @@
+package signing
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestZeroConfigurationIsRefused: with a sentence that says what is missing.
+func TestZeroConfigurationIsRefused(t *testing.T) {
+	if _, err := NewRing(t.Context(), Config{}); err == nil || !strings.Contains(err.Error(), "are required") {
+		t.Error(err)
+	}
+}
