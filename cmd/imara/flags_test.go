@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,9 +58,13 @@ func FuzzEnv(f *testing.F) {
 func TestIssuerOfADemoIsAsked(t *testing.T) {
 	cleanEnvironment(t)
 	t.Setenv("IMARA_ISSUER", "http://127.0.0.1:1")
-	line := "serve --demo --listen 127.0.0.1:0 --data /dev/null/none"
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	line := "serve --demo --listen 127.0.0.1:0 --data " + filepath.Join(file, "none")
 	refused(t, line, "unset it, or give --issuer")
-	refused(t, line+" --issuer http://127.0.0.1:1", "/dev/null/none")
+	refused(t, line+" --issuer http://127.0.0.1:1", file)
 }
 
 // TestFlagsThatExcludeEachOtherAreAUsageError: by what the command line is, whatever the
