@@ -129,5 +129,6 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if answer.status == http.StatusServiceUnavailable || answer.status == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
-	web.WriteJSON(w, answer.status, web.ErrorBody{Error: answer.code, Description: answer.description, URI: s.errorURI(answer.code)})
+	web.WriteJSON(w, answer.status, web.ErrorBody{
+		Error: answer.code, Description: answer.description, URI: s.errorURI(answer.code)})
 }

@@ -39,7 +39,8 @@ type Resource struct {
 // New returns the handler of GET /verify/{resource} and of anything below, with
 // any method, for these resources by name. An unknown name is 404, and an ambiguous path
 // is 400; see [tokens.AmbiguousPath]. Nothing is redirected. It also serves the metadata
-// of each resource (RFC 9728) at its path, for a proxy that leads there what is asked of it. A name that is no part of a path, and a resource without a verifier, are errors.
+// of each resource (RFC 9728) at its path, for a proxy that leads there what is asked of it.
+// A name that is no part of a path, and a resource without a verifier, are errors.
 func New(resources map[string]Resource) (http.Handler, error) {
 	for name, resource := range resources {
 		switch {
