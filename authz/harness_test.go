@@ -107,7 +107,7 @@ func (h *house) start(lease time.Duration) *running {
 		t.Fatal(err)
 	}
 	relay := newRelay(t, RelayConfig{Log: h.store, Publisher: publisher, Ring: ring, Name: "server", Lease: lease, Alone: h.url == "", Logger: logger})
-	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+	registry, err := keys.New(keys.Config{Store: h.store, Relay: relay, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey,
 		SigningRing: SigningRing(ring, relay)})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens"
 )
 
 // TestUsageIsCountedByOutcome: tokens and refusals of a key, the last use of its
@@ -86,7 +87,7 @@ func TestUsageWaitsForTheStore(t *testing.T) {
 	s := h.start(0)
 	c := s.demoKey()
 	store := &refusing{Store: h.store, down: true}
-	registry, err := keys.New(keys.Config{Store: store, Relay: s.relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+	registry, err := keys.New(keys.Config{Store: store, Relay: s.relay, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}

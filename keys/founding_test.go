@@ -8,13 +8,14 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens"
 )
 
 // TestAServerIsFoundedOnce: of many at once, with two links, one becomes the owner; the
 // operator has one key that works, the one which that owner was given.
 func TestAServerIsFoundedOnce(t *testing.T) {
 	store := keystest.NewMemory()
-	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}

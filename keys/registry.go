@@ -64,7 +64,8 @@ func New(config Config) (*Registry, error) {
 	if config.Plans == nil {
 		config.Plans = DefaultPlans()
 	}
-	r := &Registry{config: config, checkpointKey: ed25519.NewKeyFromSeed([]byte(config.CheckpointKey)), plans: make(map[string]Plan), passwords: newPasswords(runtime.NumCPU())}
+	r := &Registry{config: config, plans: make(map[string]Plan), passwords: newPasswords(runtime.NumCPU()),
+		checkpointKey: ed25519.NewKeyFromSeed([]byte(config.CheckpointKey))}
 	for _, p := range config.Plans {
 		r.plans[p.Name] = p
 	}

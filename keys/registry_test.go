@@ -23,7 +23,7 @@ const api = "https://api.example.com"
 func newRegistry(t *testing.T, plan string) (*keys.Registry, *keystest.Memory) {
 	t.Helper()
 	store := keystest.NewMemory()
-	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: []byte(strings.Repeat("p", 32))}, CheckpointKey: keystest.CheckpointKey})
+	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: tokens.Secret(strings.Repeat("p", 32))}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -506,13 +506,13 @@ func TestReplacedResourceKeepsItsID(t *testing.T) {
 
 func TestConfigThatCannotBeRightIsRefused(t *testing.T) {
 	m := keystest.NewMemory()
-	good := keys.Peppers{1: make([]byte, 32)}
+	good := keys.Peppers{1: tokens.Secret(make([]byte, 32))}
 	for name, config := range map[string]keys.Config{
 		"no store":     {Relay: m, Peppers: good},
 		"no relay":     {Store: m, Peppers: good},
 		"no pepper":    {Store: m, Relay: m},
-		"short pepper": {Store: m, Relay: m, Peppers: keys.Peppers{1: make([]byte, 16)}},
-		"version 0":    {Store: m, Relay: m, Peppers: keys.Peppers{0: make([]byte, 32)}},
+		"short pepper": {Store: m, Relay: m, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 16))}},
+		"version 0":    {Store: m, Relay: m, Peppers: keys.Peppers{0: tokens.Secret(make([]byte, 32))}},
 	} {
 		if _, err := keys.New(config); err == nil {
 			t.Errorf("%s: accepted", name)

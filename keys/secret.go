@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/imara/apikeys/tokens"
 )
 
 // A Secret is the text of a client secret:
@@ -172,13 +174,7 @@ func random62(n int) string {
 // Peppers are the secret keys of the stored MACs, 32 bytes each, by version. The
 // highest version makes new ones. They live outside the database: whoever can
 // write there still cannot plant a secret.
-type Peppers map[int][]byte
-
-func (p Peppers) String() string               { return redacted }
-func (p Peppers) GoString() string             { return redacted }
-func (p Peppers) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
-func (p Peppers) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (p Peppers) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+type Peppers map[int]tokens.Secret
 
 func (p Peppers) current() int {
 	newest := 0
@@ -190,7 +186,7 @@ func (p Peppers) current() int {
 
 // mac binds the secret to its credential: a row copied to another key is worthless.
 func (p Peppers) mac(version int, credentialID, text string) MAC {
-	m := hmac.New(sha256.New, p[version])
+	m := hmac.New(sha256.New, []byte(p[version]))
 	io.WriteString(m, "v1\x00"+credentialID+"\x00"+text)
 	return m.Sum(nil)
 }

@@ -81,7 +81,7 @@ func TestSecretNeverPrintsItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := Peppers{1: make([]byte, 32)}.credential(s, time.Now())
+	c := Peppers{1: tokens.Secret(make([]byte, 32))}.credential(s, time.Now())
 	logger.Info("x", "credential", c, "mac", c.MAC)
 	record, err := json.Marshal(Record{Key: Key{Credentials: []Credential{c}}})
 	if err != nil {
@@ -106,7 +106,7 @@ func TestSecretNeverPrintsItself(t *testing.T) {
 }
 
 func TestMACIsBoundToItsCredentialAndPepper(t *testing.T) {
-	p := Peppers{1: []byte(strings.Repeat("a", 32)), 2: []byte(strings.Repeat("b", 32))}
+	p := Peppers{1: tokens.Secret(strings.Repeat("a", 32)), 2: tokens.Secret(strings.Repeat("b", 32))}
 	s := newSecret()
 	c := p.credential(s, time.Now())
 	if c.Pepper != 2 || !p.match(c, s.text) {
@@ -165,7 +165,7 @@ func TestSecretStateFollowsTheKey(t *testing.T) {
 // TestAConfigurationShowsNoSecret: whoever logs one whole.
 func TestAConfigurationShowsNoSecret(t *testing.T) {
 	pepper, seed := strings.Repeat("p", 32), strings.Repeat("s", 32)
-	config := Config{Peppers: Peppers{1: []byte(pepper)}, CheckpointKey: tokens.Secret(seed)}
+	config := Config{Peppers: Peppers{1: tokens.Secret(pepper)}, CheckpointKey: tokens.Secret(seed)}
 	var shown bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
 		fmt.Fprintf(&shown, verb+"\n", config)

@@ -35,7 +35,7 @@ func (o oneKey) Withdraw(ctx context.Context, kid string, store func(keys.Signin
 func newSigning(t *testing.T) (*keys.Registry, *keystest.Memory) {
 	t.Helper()
 	store := keystest.NewMemory()
-	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)},
+	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))},
 		CheckpointKey: keystest.CheckpointKey, SigningRing: oneKey{store}})
 	if err == nil {
 		key := keys.SigningKey{ID: "kid", Algorithm: tokens.ES256, CreatedAt: time.Now()}

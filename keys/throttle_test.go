@@ -10,6 +10,7 @@ import (
 	"github.com/imara/apikeys/authz/limits"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens"
 )
 
 // throttled is a registry that counts tries.
@@ -21,7 +22,7 @@ func throttled(t *testing.T) (*keys.Registry, *keystest.Memory) {
 	}
 	store := keystest.NewMemory()
 	r, err := keys.New(keys.Config{Store: store, Relay: store, Limiter: limiter,
-		Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+		Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		t.Fatal(err)
 	}

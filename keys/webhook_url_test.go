@@ -8,6 +8,7 @@ import (
 
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens"
 )
 
 // TestWebhooksThatCanNeverWorkAreRefused: at once, with the field, in every spelling of an
@@ -63,7 +64,7 @@ func TestWebhooksThatCanNeverWorkAreRefused(t *testing.T) {
 // of them is still refused.
 func TestWebhookNetworksMayBeLedTo(t *testing.T) {
 	store := keystest.NewMemory()
-	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey,
 		WebhookNetworks: keys.WebhookNetworks{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("::1/128")}})
 	if err == nil {
 		_, err = r.CreateOrganization(t.Context(), keys.Program("test"), keys.Organization{ID: "org", Name: "Acme", Plan: "Starter"})

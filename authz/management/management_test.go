@@ -45,7 +45,7 @@ func newAPI(t *testing.T, plan string) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+	registry, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey,
 		SigningRing: authz.SigningRing(ring, nil)})
 	if err != nil {
 		t.Fatal(err)

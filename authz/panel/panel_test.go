@@ -104,7 +104,7 @@ func newSite(t *testing.T, providers ...Provider) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Limiter: limiter, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+	registry, err := keys.New(keys.Config{Store: store, Relay: relay, Limiter: limiter, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey,
 		SigningRing: authz.SigningRing(ring, nil), ProviderDomains: domains(providers)})
 	if err != nil {
 		t.Fatal(err)

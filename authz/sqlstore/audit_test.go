@@ -33,7 +33,7 @@ func TestAuditNamesTheFirstBadRow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := openDir(t, t.TempDir())
 			relay := keystest.NewMemory()
-			r, err := keys.New(keys.Config{Store: s, Relay: relay, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+			r, err := keys.New(keys.Config{Store: s, Relay: relay, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +147,7 @@ func TestChangedReceiptIsFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openDir(t, t.TempDir())
-			r, err := keys.New(keys.Config{Store: s, Relay: keystest.NewMemory(), Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+			r, err := keys.New(keys.Config{Store: s, Relay: keystest.NewMemory(), Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -63,7 +63,7 @@ func (r *receiver) taken() []received {
 func newRegistry(t *testing.T) (*keys.Registry, *keystest.Memory) {
 	t.Helper()
 	store := keystest.NewMemory()
-	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey,
+	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey,
 		WebhookNetworks: loopback})
 	if err != nil {
 		t.Fatal(err)

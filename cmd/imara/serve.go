@@ -42,7 +42,7 @@ type serveFlags struct {
 	proxies, webhooks                                                    []string
 	trusted, allowed                                                     []netip.Prefix // these, parsed
 	demo, nameVerifiers, insecure                                        bool
-	issuerGiven                                                          bool // the issuer, as a flag
+	issuerFromVariable                                                   bool // and not from a flag
 	lease                                                                time.Duration
 	tokensPerMinute                                                      int
 	tls                                                                  tlsFlags
@@ -56,7 +56,7 @@ func serveCommand() *cobra.Command {
 		Short: "Run the authorization server",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.issuerGiven = !isVariable(cmd.Flags().Lookup("issuer"))
+			f.issuerFromVariable = isVariable(cmd.Flags().Lookup("issuer"))
 			if f.tls.cache == "" {
 				f.tls.cache = filepath.Join(f.data, "acme")
 			}
@@ -127,7 +127,7 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) (err err
 	if f.issuer == "" {
 		f.issuer = here
 	}
-	if f.demo && !f.issuerGiven && f.issuer != here {
+	if f.demo && f.issuerFromVariable && f.issuer != here {
 		return usage("IMARA_ISSUER says %s, and this demo listens on %s: unset it, or give --issuer", f.issuer, here)
 	}
 	p, err := open(ctx, f, logger)
@@ -366,7 +366,7 @@ func openParts(ctx context.Context, f serveFlags, what string, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Limiter: p.limits, Peppers: keys.Peppers{1: p.master.derive("pepper v1")},
+	p.registry, err = keys.New(keys.Config{Store: p.store, Relay: p.relay, Limiter: p.limits, Peppers: keys.Peppers{1: tokens.Secret(p.master.derive("pepper v1"))},
 		CheckpointKey: tokens.Secret(p.master.derive("audit checkpoint v1")),
 		SigningRing:   authz.SigningRing(p.ring, p.relay), WebhookNetworks: f.allowed,
 		ProviderDomains: f.providerDomains})

@@ -20,6 +20,7 @@ import (
 	"github.com/imara/apikeys/authz/management"
 	"github.com/imara/apikeys/keys"
 	"github.com/imara/apikeys/keys/keystest"
+	"github.com/imara/apikeys/tokens"
 )
 
 // from is a client with an address of its own on this machine.
@@ -54,7 +55,7 @@ func postAs(client *http.Client, target, authorization string, form url.Values) 
 // otherSecret has the form of a secret, and is of another server.
 func otherSecret(b *testing.B) string {
 	store := keystest.NewMemory()
-	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: make([]byte, 32)}, CheckpointKey: keystest.CheckpointKey})
+	r, err := keys.New(keys.Config{Store: store, Relay: store, Peppers: keys.Peppers{1: tokens.Secret(make([]byte, 32))}, CheckpointKey: keystest.CheckpointKey})
 	if err != nil {
 		b.Fatal(err)
 	}
